@@ -1,0 +1,65 @@
+//! Newtypes for the things that must not be mixed up.
+
+use serde::{Deserialize, Serialize};
+
+/// The UUID of a namespace or of one life (incarnation) of an index.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct NamespaceId(pub [u8; 16]);
+
+impl std::fmt::Display for NamespaceId {
+    /// The usual 8-4-4-4-12 form, as PostgreSQL prints a uuid.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        for (i, byte) in self.0.iter().enumerate() {
+            if matches!(i, 4 | 6 | 8 | 10) {
+                f.write_str("-")?;
+            }
+            write!(f, "{byte:02x}")?;
+        }
+        Ok(())
+    }
+}
+
+/// What an entry belongs to: a document id of a namespace (an index will use the heap TID).
+pub type Key = i64;
+
+/// The order of entries of one key: the highest wins, everywhere (INV-3).
+///
+/// `seq` is the WAL insert position at the time of the write; two sessions may draw the same one, so the full
+/// transaction id breaks the tie. Within one session `seq` strictly increases.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct EntryOrder {
+    /// WAL insert position.
+    pub seq: u64,
+    /// Full transaction id of the writer's top-level transaction.
+    pub xid: u64,
+}
+
+/// The identity of one entry: (namespace, key, order) is unique.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct EntryId {
+    /// Document id.
+    pub key: Key,
+    /// Its place in the history of that key.
+    pub order: EntryOrder,
+}
+
+/// What an entry does to its key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[repr(u8)]
+pub enum Op {
+    /// The payload is the whole new document.
+    Upsert = 1,
+    /// The document is gone; there is no payload.
+    Delete = 2,
+}
+
+impl Op {
+    /// The persisted form (column `op` of `elacsym.wal`).
+    pub fn from_u8(value: u8) -> Option<Self> {
+        match value {
+            1 => Some(Self::Upsert),
+            2 => Some(Self::Delete),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,28 @@
+//! Every limit, as a named constant with its reason.
+
+/// Most dimensions of a vector: pgvector's limit for `vector`, so that no value it accepts is refused here.
+pub const MAX_DIMENSIONS: usize = 16_000;
+/// Most results of one query: keeps one reply below [`MAX_FRAME_BYTES`] and one query's memory bounded.
+pub const MAX_TOP_K: usize = 10_000;
+/// Largest message between a backend and the engine: four times the largest document plus headers.
+pub const MAX_FRAME_BYTES: usize = 64 << 20;
+/// Largest encoded document: the limit the peers publish for one document.
+pub const MAX_DOCUMENT_BYTES: usize = 8 << 20;
+/// Longest value of a string attribute that is indexed for filters: longer ones make bad terms and bad keys.
+pub const MAX_FILTERABLE_STRING_BYTES: usize = 8_192;
+/// Longest query text: tokenising more than this is a mistake of the caller, not a search.
+pub const MAX_QUERY_TEXT_BYTES: usize = 64 << 10;
+/// Most attributes of one namespace: an attribute id is a u16 and each is a column of every segment.
+pub const MAX_ATTRIBUTES: usize = 1_000;
+/// Longest name of a namespace or an attribute in bytes: PostgreSQL users expect about 63; file paths stay short.
+pub const MAX_NAME_BYTES: usize = 128;
+/// Deepest nesting of a filter: bounds recursion on input that comes from outside.
+pub const MAX_FILTER_DEPTH: usize = 64;
+/// Most values of one `in` list or of one array attribute.
+pub const MAX_LIST_VALUES: usize = 65_536;
+/// RRF's constant when the caller gives none (Cormack, Clarke, Büttcher, SIGIR 2009).
+pub const DEFAULT_RRF_K: u32 = 60;
+/// Candidates each arm hands to fusion when the caller gives no number; at least ten times k.
+pub const DEFAULT_CANDIDATES: usize = 100;
+/// Default number of rows in the write buffer of a namespace that starts a flush.
+pub const DEFAULT_FLUSH_ROWS: i32 = 10_000;
