@@ -1,1 +1,423 @@
-//! See docs/architecture.md.
+//! The schema of a namespace: what its documents may hold and how each attribute is indexed.
+//!
+//! Two JSON forms: the *user form* (`{"vector_dim": 3, "attributes": {"title": {"type": "string"}}}`, parsed and checked by
+//! [`NamespaceSchema::parse`]) and the *stored form* (serde of the struct, with stable attribute ids), kept in
+//! `elacsym.namespace.schema` and in every segment.
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::limits::{MAX_ATTRIBUTES, MAX_DIMENSIONS, MAX_NAME_BYTES};
+use crate::vector::Metric;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value as Json};
+
+/// Stable number of an attribute inside its namespace; never reused.
+pub type AttributeId = u16;
+
+/// The type of an attribute's values.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AttributeType {
+    /// UTF-8 text.
+    String,
+    /// 64-bit signed integer.
+    Int,
+    /// 64-bit float, finite.
+    Float,
+    /// true or false.
+    Bool,
+    /// Array of strings, no nulls inside.
+    ArrayString,
+}
+
+impl AttributeType {
+    /// The name used in schemas and error messages.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::String => "string",
+            Self::Int => "int",
+            Self::Float => "float",
+            Self::Bool => "bool",
+            Self::ArrayString => "array_string",
+        }
+    }
+}
+
+/// The 18 languages of tantivy's stemmers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[allow(missing_docs)]
+pub enum Language {
+    Arabic,
+    Danish,
+    Dutch,
+    English,
+    Finnish,
+    French,
+    German,
+    Greek,
+    Hungarian,
+    Italian,
+    Norwegian,
+    Portuguese,
+    Romanian,
+    Russian,
+    Spanish,
+    Swedish,
+    Tamil,
+    Turkish,
+}
+
+impl Language {
+    /// All languages, in the order they are listed in messages.
+    pub const ALL: [Language; 18] = [
+        Self::Arabic,
+        Self::Danish,
+        Self::Dutch,
+        Self::English,
+        Self::Finnish,
+        Self::French,
+        Self::German,
+        Self::Greek,
+        Self::Hungarian,
+        Self::Italian,
+        Self::Norwegian,
+        Self::Portuguese,
+        Self::Romanian,
+        Self::Russian,
+        Self::Spanish,
+        Self::Swedish,
+        Self::Tamil,
+        Self::Turkish,
+    ];
+
+    /// Lower-case English name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Arabic => "arabic",
+            Self::Danish => "danish",
+            Self::Dutch => "dutch",
+            Self::English => "english",
+            Self::Finnish => "finnish",
+            Self::French => "french",
+            Self::German => "german",
+            Self::Greek => "greek",
+            Self::Hungarian => "hungarian",
+            Self::Italian => "italian",
+            Self::Norwegian => "norwegian",
+            Self::Portuguese => "portuguese",
+            Self::Romanian => "romanian",
+            Self::Russian => "russian",
+            Self::Spanish => "spanish",
+            Self::Swedish => "swedish",
+            Self::Tamil => "tamil",
+            Self::Turkish => "turkish",
+        }
+    }
+
+    /// The language of that (lower-case) name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|language| language.name() == name)
+    }
+}
+
+/// How a full-text attribute is analysed.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct FullTextOptions {
+    /// Language of stemmer and stop words.
+    pub language: Language,
+    /// Reduce words to their stem (Snowball).
+    pub stemming: bool,
+    /// Drop the language's stop words.
+    pub remove_stopwords: bool,
+    /// Keep the case of letters.
+    pub case_sensitive: bool,
+}
+
+impl Default for FullTextOptions {
+    fn default() -> Self {
+        Self { language: Language::English, stemming: true, remove_stopwords: true, case_sensitive: false }
+    }
+}
+
+/// One attribute.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Attribute {
+    /// Stable number.
+    pub id: AttributeId,
+    /// Name in documents, filters and results.
+    pub name: String,
+    /// Type of its values.
+    pub kind: AttributeType,
+    /// Usable in filters.
+    pub indexed: bool,
+    /// Searchable by BM25, and how it is analysed; strings only.
+    pub full_text: Option<FullTextOptions>,
+}
+
+/// Dimension and metric of a namespace's vectors.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct VectorSchema {
+    /// Number of dimensions of every vector.
+    pub dim: usize,
+    /// How distance is measured.
+    pub metric: Metric,
+}
+
+/// The schema of one namespace.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct NamespaceSchema {
+    /// None: documents have no vectors.
+    pub vector: Option<VectorSchema>,
+    /// Attributes, sorted by id.
+    pub attributes: Vec<Attribute>,
+}
+
+impl NamespaceSchema {
+    /// Parses and checks the user form. Errors name the offending key.
+    pub fn parse(json: &Json) -> Result<Self> {
+        let top = json.as_object().ok_or_else(|| {
+            Error::invalid(format!("schema must be a JSON object, not {}", json_type(json)))
+                .with_hint("Example: {\"vector_dim\": 384, \"attributes\": {\"title\": {\"type\": \"string\", \"full_text\": true}}}")
+        })?;
+        reject_unknown_keys(top, &["vector_dim", "vector_metric", "attributes"], "schema")?;
+        let vector = match top.get("vector_dim") {
+            None | Some(Json::Null) => {
+                if top.contains_key("vector_metric") {
+                    return Err(Error::invalid("schema has \"vector_metric\" but no \"vector_dim\""));
+                }
+                None
+            }
+            Some(value) => Some(parse_vector(value, top.get("vector_metric"))?),
+        };
+        let attributes = match top.get("attributes") {
+            None | Some(Json::Null) => Vec::new(),
+            Some(Json::Object(map)) => parse_attributes(map)?,
+            Some(other) => {
+                return Err(Error::invalid(format!("\"attributes\" must be a JSON object, not {}", json_type(other))));
+            }
+        };
+        if vector.is_none() && attributes.is_empty() {
+            return Err(Error::invalid("schema has neither \"vector_dim\" nor \"attributes\"")
+                .with_hint("A namespace needs vectors, attributes, or both."));
+        }
+        Ok(Self { vector, attributes })
+    }
+
+    /// Reads the stored form.
+    pub fn from_stored(json: &str) -> Result<Self> {
+        serde_json::from_str(json)
+            .map_err(|error| Error::new(ErrorKind::Corrupt, format!("stored schema is not readable: {error}")))
+    }
+
+    /// Writes the stored form.
+    pub fn to_stored(&self) -> String {
+        serde_json::to_string(self).expect("invariant: a schema has string keys only")
+    }
+
+    /// The attribute of that name.
+    pub fn attribute(&self, name: &str) -> Option<&Attribute> {
+        self.attributes.iter().find(|attribute| attribute.name == name)
+    }
+
+    /// The attribute of that name, or an error that lists the ones there are.
+    pub fn require(&self, name: &str) -> Result<&Attribute> {
+        self.attribute(name).ok_or_else(|| {
+            let names: Vec<&str> = self.attributes.iter().map(|a| a.name.as_str()).collect();
+            Error::new(ErrorKind::NotFound, format!("attribute \"{name}\" does not exist")).with_hint(
+                if names.is_empty() {
+                    "This namespace has no attributes.".to_string()
+                } else {
+                    format!("Attributes of this namespace: {}.", names.join(", "))
+                },
+            )
+        })
+    }
+
+    /// The attribute with that id.
+    pub fn by_id(&self, id: AttributeId) -> Option<&Attribute> {
+        self.attributes.binary_search_by_key(&id, |a| a.id).ok().map(|i| &self.attributes[i])
+    }
+
+    /// Attributes with full text, in id order.
+    pub fn full_text_attributes(&self) -> impl Iterator<Item = (&Attribute, &FullTextOptions)> {
+        self.attributes.iter().filter_map(|a| a.full_text.as_ref().map(|options| (a, options)))
+    }
+}
+
+fn parse_vector(dim: &Json, metric: Option<&Json>) -> Result<VectorSchema> {
+    let dim = dim.as_u64().filter(|d| (1..=MAX_DIMENSIONS as u64).contains(d)).ok_or_else(|| {
+        Error::new(
+            ErrorKind::OutOfRange,
+            format!("\"vector_dim\" must be an integer from 1 to {MAX_DIMENSIONS}, not {dim}"),
+        )
+    })?;
+    let metric = match metric {
+        None | Some(Json::Null) => Metric::Cosine,
+        Some(Json::String(name)) => Metric::from_name(name).ok_or_else(|| {
+            Error::invalid(format!("\"vector_metric\" \"{name}\" is not known")).with_hint("Metrics: cosine, l2, dot.")
+        })?,
+        Some(other) => {
+            return Err(Error::invalid(format!("\"vector_metric\" must be a string, not {}", json_type(other))));
+        }
+    };
+    Ok(VectorSchema { dim: dim as usize, metric })
+}
+
+fn parse_attributes(map: &Map<String, Json>) -> Result<Vec<Attribute>> {
+    if map.len() > MAX_ATTRIBUTES {
+        return Err(Error::new(
+            ErrorKind::OutOfRange,
+            format!("schema has {} attributes, more than {MAX_ATTRIBUTES}", map.len()),
+        ));
+    }
+    map.iter().enumerate().map(|(id, (name, json))| parse_attribute(id as AttributeId, name, json)).collect()
+}
+
+fn parse_attribute(id: AttributeId, name: &str, json: &Json) -> Result<Attribute> {
+    check_name("attribute", name)?;
+    if matches!(name, "id" | "vector" | "attributes") {
+        return Err(Error::invalid(format!("attribute name \"{name}\" is reserved")));
+    }
+    let short;
+    let map = match json {
+        Json::Object(map) => map,
+        Json::String(_) => {
+            short = Map::from_iter([("type".to_string(), json.clone())]);
+            &short
+        }
+        other => {
+            return Err(Error::invalid(format!(
+                "attribute \"{name}\" must be a JSON object, not {}",
+                json_type(other)
+            ))
+            .with_hint("Example: {\"type\": \"string\", \"full_text\": true}"));
+        }
+    };
+    reject_unknown_keys(map, &["type", "indexed", "full_text"], &format!("attribute \"{name}\""))?;
+    let kind = match map.get("type") {
+        Some(Json::String(kind)) => match kind.as_str() {
+            "string" => AttributeType::String,
+            "int" => AttributeType::Int,
+            "float" => AttributeType::Float,
+            "bool" => AttributeType::Bool,
+            "array_string" => AttributeType::ArrayString,
+            other => {
+                return Err(Error::invalid(format!("attribute \"{name}\" has unknown type \"{other}\""))
+                    .with_hint("Types: string, int, float, bool, array_string."));
+            }
+        },
+        Some(other) => {
+            return Err(Error::invalid(format!(
+                "\"type\" of attribute \"{name}\" must be a string, not {}",
+                json_type(other)
+            )));
+        }
+        None => {
+            return Err(Error::invalid(format!("attribute \"{name}\" has no \"type\""))
+                .with_hint("Types: string, int, float, bool, array_string."));
+        }
+    };
+    let full_text = match map.get("full_text") {
+        None | Some(Json::Null | Json::Bool(false)) => None,
+        Some(Json::Bool(true)) => Some(FullTextOptions::default()),
+        Some(Json::Object(options)) => Some(parse_full_text(name, options)?),
+        Some(other) => {
+            return Err(Error::invalid(format!(
+                "\"full_text\" of attribute \"{name}\" must be true, false or an object, not {}",
+                json_type(other)
+            )));
+        }
+    };
+    if full_text.is_some() && kind != AttributeType::String {
+        return Err(Error::invalid(format!("attribute \"{name}\" of type {} cannot have full text", kind.name()))
+            .with_hint("Full text is for attributes of type string."));
+    }
+    let indexed = match map.get("indexed") {
+        None | Some(Json::Null) => full_text.is_none(),
+        Some(Json::Bool(indexed)) => *indexed,
+        Some(other) => {
+            return Err(Error::invalid(format!(
+                "\"indexed\" of attribute \"{name}\" must be true or false, not {}",
+                json_type(other)
+            )));
+        }
+    };
+    Ok(Attribute { id, name: name.to_string(), kind, indexed, full_text })
+}
+
+fn parse_full_text(name: &str, map: &Map<String, Json>) -> Result<FullTextOptions> {
+    reject_unknown_keys(
+        map,
+        &["language", "stemming", "remove_stopwords", "case_sensitive"],
+        &format!("\"full_text\" of attribute \"{name}\""),
+    )?;
+    let flag = |key: &str, default: bool| match map.get(key) {
+        None | Some(Json::Null) => Ok(default),
+        Some(Json::Bool(value)) => Ok(*value),
+        Some(other) => Err(Error::invalid(format!(
+            "\"{key}\" of attribute \"{name}\" must be true or false, not {}",
+            json_type(other)
+        ))),
+    };
+    let language = match map.get("language") {
+        None | Some(Json::Null) => Language::English,
+        Some(Json::String(language)) => Language::from_name(&language.to_lowercase()).ok_or_else(|| {
+            let names: Vec<&str> = Language::ALL.iter().map(|l| l.name()).collect();
+            Error::invalid(format!("language \"{language}\" of attribute \"{name}\" is not known"))
+                .with_hint(format!("Languages: {}.", names.join(", ")))
+        })?,
+        Some(other) => {
+            return Err(Error::invalid(format!(
+                "\"language\" of attribute \"{name}\" must be a string, not {}",
+                json_type(other)
+            )));
+        }
+    };
+    Ok(FullTextOptions {
+        language,
+        stemming: flag("stemming", true)?,
+        remove_stopwords: flag("remove_stopwords", true)?,
+        case_sensitive: flag("case_sensitive", false)?,
+    })
+}
+
+/// Checks the name of a namespace or attribute: not empty, not too long, no control characters.
+pub fn check_name(what: &str, name: &str) -> Result<()> {
+    if name.is_empty() {
+        return Err(Error::invalid(format!("{what} name is empty")));
+    }
+    if name.len() > MAX_NAME_BYTES {
+        return Err(Error::new(
+            ErrorKind::OutOfRange,
+            format!("{what} name of {} bytes is longer than {MAX_NAME_BYTES}", name.len()),
+        ));
+    }
+    if name.chars().any(char::is_control) {
+        return Err(Error::invalid(format!("{what} name \"{}\" contains a control character", name.escape_debug())));
+    }
+    Ok(())
+}
+
+/// "a string", "an array", …: how messages name the type of a JSON value.
+pub fn json_type(json: &Json) -> &'static str {
+    match json {
+        Json::Null => "null",
+        Json::Bool(_) => "a boolean",
+        Json::Number(_) => "a number",
+        Json::String(_) => "a string",
+        Json::Array(_) => "an array",
+        Json::Object(_) => "an object",
+    }
+}
+
+/// Errors on the first key of `map` that is not `known`.
+pub fn reject_unknown_keys(map: &Map<String, Json>, known: &[&str], what: &str) -> Result<()> {
+    match map.keys().find(|key| !known.contains(&key.as_str())) {
+        None => Ok(()),
+        Some(key) => Err(Error::invalid(format!("{what} has unknown key \"{key}\""))
+            .with_hint(format!("Known keys: {}.", known.join(", ")))),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,1 +1,2 @@
+//! The engine executable: settings, lifeline, socket; nothing else.
 fn main() {}

@@ -1,1 +1,258 @@
-//! See docs/architecture.md.
+//! Attribute filters: the model, its JSON form (architecture 6.2) and its meaning on one document.
+//!
+//! Logic is two-valued: a comparison with a missing attribute is false, and `ne`, `not_in` and `not` are the exact
+//! opposite of what they negate (so `ne` is true for a document that lacks the attribute).
+
+use crate::document::{Document, Value, parse_value};
+use crate::error::{Error, ErrorKind, Result};
+use crate::limits::{MAX_FILTER_DEPTH, MAX_LIST_VALUES};
+use crate::schema::{Attribute, AttributeId, AttributeType, NamespaceSchema, json_type, reject_unknown_keys};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value as Json};
+
+/// Order comparisons.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub enum Comparison {
+    Gt,
+    Gte,
+    Lt,
+    Lte,
+}
+
+/// A checked filter: every attribute exists and is indexed, every value has the attribute's type.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub enum Filter {
+    /// The attribute's value is one of these; `eq` is a list of one.
+    In { attribute: AttributeId, values: Vec<Value> },
+    /// The attribute's value compares so; strings compare by their UTF-8 bytes.
+    Compare { attribute: AttributeId, comparison: Comparison, value: Value },
+    /// The array attribute holds at least one of these strings.
+    ContainsAny { attribute: AttributeId, values: Vec<String> },
+    /// The string attribute starts with this.
+    Prefix { attribute: AttributeId, prefix: String },
+    /// The document lacks the attribute.
+    IsNull { attribute: AttributeId },
+    /// All hold; true when empty.
+    And(Vec<Filter>),
+    /// At least one holds; false when empty.
+    Or(Vec<Filter>),
+    /// Does not hold.
+    Not(Box<Filter>),
+}
+
+const OPERATORS: &str = "eq, ne, gt, gte, lt, lte, in, not_in, contains, contains_any, is_null, prefix";
+
+impl Filter {
+    /// Parses the JSON form and checks it against the schema.
+    pub fn parse(schema: &NamespaceSchema, json: &Json) -> Result<Self> {
+        Self::parse_at(schema, json, 0)
+    }
+
+    fn parse_at(schema: &NamespaceSchema, json: &Json, depth: usize) -> Result<Self> {
+        if depth > MAX_FILTER_DEPTH {
+            return Err(Error::new(
+                ErrorKind::OutOfRange,
+                format!("filter is nested more than {MAX_FILTER_DEPTH} deep"),
+            ));
+        }
+        let map = json.as_object().ok_or_else(|| {
+            Error::invalid(format!("a filter must be a JSON object, not {}", json_type(json))).with_hint(
+                "Examples: {\"field\": \"year\", \"op\": \"gte\", \"value\": 2020} or {\"type\": \"and\", \"conditions\": [...]}",
+            )
+        })?;
+        if map.contains_key("type") {
+            Self::parse_group(schema, map, depth)
+        } else {
+            Self::parse_condition(schema, map)
+        }
+    }
+
+    fn parse_group(schema: &NamespaceSchema, map: &Map<String, Json>, depth: usize) -> Result<Self> {
+        reject_unknown_keys(map, &["type", "conditions"], "filter")?;
+        let kind = map.get("type").and_then(Json::as_str).unwrap_or_default();
+        let conditions = map
+            .get("conditions")
+            .and_then(Json::as_array)
+            .ok_or_else(|| Error::invalid(format!("filter of type \"{kind}\" needs an array \"conditions\"")))?
+            .iter()
+            .map(|condition| Self::parse_at(schema, condition, depth + 1))
+            .collect::<Result<Vec<_>>>()?;
+        match kind {
+            "and" => Ok(Self::And(conditions)),
+            "or" => Ok(Self::Or(conditions)),
+            "not" => match <[Self; 1]>::try_from(conditions) {
+                Ok([condition]) => Ok(Self::Not(Box::new(condition))),
+                Err(conditions) => Err(Error::invalid(format!(
+                    "filter of type \"not\" needs exactly one condition, not {}",
+                    conditions.len()
+                ))),
+            },
+            _ => {
+                Err(Error::invalid(format!("filter type {} is not known", map["type"]))
+                    .with_hint("Types: and, or, not."))
+            }
+        }
+    }
+
+    fn parse_condition(schema: &NamespaceSchema, map: &Map<String, Json>) -> Result<Self> {
+        let text = |key: &str| match map.get(key) {
+            Some(Json::String(text)) => Ok(text.as_str()),
+            Some(other) => {
+                Err(Error::invalid(format!("filter key \"{key}\" must be a string, not {}", json_type(other))))
+            }
+            None => Err(Error::invalid(format!("a filter condition has no \"{key}\""))
+                .with_hint("Example: {\"field\": \"year\", \"op\": \"gte\", \"value\": 2020}")),
+        };
+        let field = text("field")?;
+        let op = text("op")?;
+        reject_unknown_keys(map, &["field", "op", "value"], "filter")?;
+        let attribute = schema.require(field)?;
+        if !attribute.indexed {
+            return Err(Error::invalid(format!("attribute \"{field}\" is not indexed for filters"))
+                .with_hint("Declare it with \"indexed\": true in the schema of the namespace."));
+        }
+        let value = map.get("value").unwrap_or(&Json::Null);
+        let id = attribute.id;
+        if op == "is_null" {
+            return match value {
+                Json::Null | Json::Bool(true) => Ok(Self::IsNull { attribute: id }),
+                Json::Bool(false) => Ok(Self::Not(Box::new(Self::IsNull { attribute: id }))),
+                other => Err(Error::invalid(format!(
+                    "operator is_null takes true, false or no value, not {}",
+                    json_type(other)
+                ))),
+            };
+        }
+        let unsuitable = || {
+            Error::new(
+                ErrorKind::TypeMismatch,
+                format!("operator {op} does not apply to attribute \"{field}\" of type {}", attribute.kind.name()),
+            )
+        };
+        let is_array = attribute.kind == AttributeType::ArrayString;
+        match op {
+            "eq" | "ne" | "in" | "not_in" if is_array => {
+                Err(unsuitable().with_hint("Use contains or contains_any for arrays."))
+            }
+            "eq" => Ok(Self::In { attribute: id, values: vec![scalar(attribute, value, op)?] }),
+            "ne" => Ok(Self::Not(Box::new(Self::In { attribute: id, values: vec![scalar(attribute, value, op)?] }))),
+            "in" => Ok(Self::In { attribute: id, values: list(attribute, value, op)? }),
+            "not_in" => Ok(Self::Not(Box::new(Self::In { attribute: id, values: list(attribute, value, op)? }))),
+            "gt" | "gte" | "lt" | "lte" => {
+                if is_array || attribute.kind == AttributeType::Bool {
+                    return Err(unsuitable());
+                }
+                let comparison = match op {
+                    "gt" => Comparison::Gt,
+                    "gte" => Comparison::Gte,
+                    "lt" => Comparison::Lt,
+                    _ => Comparison::Lte,
+                };
+                Ok(Self::Compare { attribute: id, comparison, value: scalar(attribute, value, op)? })
+            }
+            "contains" | "contains_any" if !is_array => {
+                Err(unsuitable().with_hint("contains and contains_any are for attributes of type array_string."))
+            }
+            "contains" => match value {
+                Json::String(text) => Ok(Self::ContainsAny { attribute: id, values: vec![text.clone()] }),
+                other => Err(Error::new(
+                    ErrorKind::TypeMismatch,
+                    format!("operator contains on attribute \"{field}\" takes a string, not {}", json_type(other)),
+                )),
+            },
+            "contains_any" => match parse_value(&Attribute { indexed: false, ..attribute.clone() }, value)? {
+                Value::ArrayString(values) => Ok(Self::ContainsAny { attribute: id, values }),
+                _ => Err(unsuitable()),
+            },
+            "prefix" => match (attribute.kind, value) {
+                (AttributeType::String, Json::String(prefix)) => {
+                    Ok(Self::Prefix { attribute: id, prefix: prefix.clone() })
+                }
+                (AttributeType::String, other) => Err(Error::new(
+                    ErrorKind::TypeMismatch,
+                    format!("operator prefix on attribute \"{field}\" takes a string, not {}", json_type(other)),
+                )),
+                _ => Err(unsuitable()),
+            },
+            _ => Err(Error::invalid(format!("filter operator \"{op}\" is not known"))
+                .with_hint(format!("Operators: {OPERATORS}."))),
+        }
+    }
+
+    /// Whether the document matches.
+    pub fn matches(&self, document: &Document) -> bool {
+        match self {
+            Self::In { attribute, values } => document.get(*attribute).is_some_and(|v| values.contains(v)),
+            Self::Compare { attribute, comparison, value } => {
+                document.get(*attribute).and_then(|v| compare(v, value)).is_some_and(|ordering| match comparison {
+                    Comparison::Gt => ordering.is_gt(),
+                    Comparison::Gte => ordering.is_ge(),
+                    Comparison::Lt => ordering.is_lt(),
+                    Comparison::Lte => ordering.is_le(),
+                })
+            }
+            Self::ContainsAny { attribute, values } => match document.get(*attribute) {
+                Some(Value::ArrayString(held)) => held.iter().any(|v| values.contains(v)),
+                _ => false,
+            },
+            Self::Prefix { attribute, prefix } => match document.get(*attribute) {
+                Some(Value::String(text)) => text.as_bytes().starts_with(prefix.as_bytes()),
+                _ => false,
+            },
+            Self::IsNull { attribute } => document.get(*attribute).is_none(),
+            Self::And(filters) => filters.iter().all(|f| f.matches(document)),
+            Self::Or(filters) => filters.iter().any(|f| f.matches(document)),
+            Self::Not(filter) => !filter.matches(document),
+        }
+    }
+}
+
+/// One value of the attribute's type. Integers may be written as floats without a fraction and the other way round.
+fn scalar(attribute: &Attribute, json: &Json, op: &str) -> Result<Value> {
+    if json.is_null() {
+        return Err(Error::invalid(format!("operator {op} on attribute \"{}\" has no value", attribute.name))
+            .with_hint("Use the operator is_null to find documents without the attribute."));
+    }
+    if attribute.kind == AttributeType::Int
+        && let Some(float) = json.as_f64()
+        && json.as_i64().is_none()
+        && float.fract() == 0.0
+        && float.abs() < 9e15
+    {
+        return Ok(Value::Int(float as i64));
+    }
+    // The limit on stored values does not apply to what is compared with them.
+    parse_value(&Attribute { indexed: false, ..attribute.clone() }, json)
+}
+
+fn list(attribute: &Attribute, json: &Json, op: &str) -> Result<Vec<Value>> {
+    let values = json.as_array().ok_or_else(|| {
+        Error::new(
+            ErrorKind::TypeMismatch,
+            format!("operator {op} on attribute \"{}\" takes an array, not {}", attribute.name, json_type(json)),
+        )
+    })?;
+    if values.len() > MAX_LIST_VALUES {
+        return Err(Error::new(
+            ErrorKind::OutOfRange,
+            format!("list of {} values for operator {op} is longer than {MAX_LIST_VALUES}", values.len()),
+        ));
+    }
+    values.iter().map(|value| scalar(attribute, value, op)).collect()
+}
+
+/// Order of two values of one type; None across types (which parsing rules out) and for arrays.
+fn compare(left: &Value, right: &Value) -> Option<std::cmp::Ordering> {
+    match (left, right) {
+        (Value::Int(a), Value::Int(b)) => Some(a.cmp(b)),
+        (Value::Float(a), Value::Float(b)) => a.partial_cmp(b),
+        (Value::String(a), Value::String(b)) => Some(a.as_bytes().cmp(b.as_bytes())),
+        (Value::Bool(a), Value::Bool(b)) => Some(a.cmp(b)),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,88 @@
+use super::*;
+use crate::ids::EntryOrder;
+use serde_json::json;
+
+fn schema() -> NamespaceSchema {
+    NamespaceSchema::parse(&json!({"vector_dim": 3, "attributes": {
+        "title": "string", "body": {"type": "string", "full_text": true}, "year": "int", "score": "float",
+        "live": "bool", "tags": "array_string"}}))
+    .unwrap()
+}
+
+#[test]
+fn a_document_survives_json_and_payload() {
+    let schema = schema();
+    let json = json!({"id": -5, "vector": [1, 2.5, -3e2], "attributes": {
+        "title": "naïve", "year": i64::MIN, "score": 1, "live": false, "tags": ["a", ""], "body": null}});
+    let (id, document) = Document::parse(&schema, &json).unwrap();
+    assert_eq!((id, document.vector.as_deref()), (-5, Some(&[1.0, 2.5, -300.0][..])));
+    let payload = document.encode();
+    assert_eq!(payload.len(), document.encoded_len());
+    assert_eq!(Document::decode(&payload, "test").unwrap(), document);
+    let attributes = document.attributes_json(&schema, None);
+    assert_eq!(attributes, json!({"title": "naïve", "year": i64::MIN, "score": 1.0, "live": false, "tags": ["a", ""]}));
+    let year = schema.attribute("year").unwrap().id;
+    assert_eq!(document.attributes_json(&schema, Some(&[year])), json!({"year": i64::MIN}));
+}
+
+#[test]
+fn a_payload_cut_or_changed_anywhere_never_panics() {
+    let (_, document) = Document::parse(
+        &schema(),
+        &json!({"id": 1, "vector": [1, 2, 3], "attributes": {"title": "abc", "tags": ["x"], "year": 3}}),
+    )
+    .unwrap();
+    let payload = document.encode();
+    for len in 0..payload.len() {
+        assert_eq!(Document::decode(&payload[..len], "row").unwrap_err().kind, ErrorKind::Corrupt);
+    }
+    for at in 0..payload.len() {
+        for bit in 0..8 {
+            let mut bad = payload.clone();
+            bad[at] ^= 1 << bit;
+            let _ = Document::decode(&bad, "row");
+        }
+    }
+}
+
+#[test]
+fn the_checksum_covers_payload_and_identity() {
+    let ns = NamespaceId([7; 16]);
+    let id = EntryId { key: 1, order: EntryOrder { seq: 2, xid: 3 } };
+    let crc = entry_crc(ns, id, Op::Upsert, b"abc");
+    assert_ne!(crc, entry_crc(ns, id, Op::Upsert, b"abd"));
+    assert_ne!(crc, entry_crc(ns, id, Op::Delete, b"abc"));
+    assert_ne!(crc, entry_crc(ns, EntryId { key: 2, ..id }, Op::Upsert, b"abc"));
+    assert_ne!(crc, entry_crc(NamespaceId([8; 16]), id, Op::Upsert, b"abc"));
+}
+
+#[test]
+fn wrong_documents_are_refused_and_named() {
+    let schema = schema();
+    let long = "x".repeat(MAX_FILTERABLE_STRING_BYTES + 1);
+    for (json, part) in [
+        (json!(1), "JSON object"),
+        (json!({"vector": [1, 2, 3]}), "id"),
+        (json!({"id": "a"}), "64-bit"),
+        (json!({"id": 1.5}), "1.5"),
+        (json!({"id": 1, "title": "x"}), "title"),
+        (json!({"id": 1, "vector": [1, 2]}), "expected 3 dimensions, not 2"),
+        (json!({"id": 1, "vector": "[1,2,3]"}), "array"),
+        (json!({"id": 1, "vector": [1, null, 3]}), "dimension 2"),
+        (json!({"id": 1, "vector": [1, 1e300, 3]}), "dimension 2"),
+        (json!({"id": 1, "vector": [0, 0, 0]}), "zero vector"),
+        (json!({"id": 1, "attributes": [1]}), "attributes"),
+        (json!({"id": 1, "attributes": {"nope": 1}}), "nope"),
+        (json!({"id": 1, "attributes": {"year": "2020"}}), "year"),
+        (json!({"id": 1, "attributes": {"year": 1.5}}), "year"),
+        (json!({"id": 1, "attributes": {"title": 5}}), "title"),
+        (json!({"id": 1, "attributes": {"title": long}}), "title"),
+        (json!({"id": 1, "attributes": {"live": 1}}), "live"),
+        (json!({"id": 1, "attributes": {"tags": "a"}}), "tags"),
+        (json!({"id": 1, "attributes": {"tags": ["a", 1]}}), "tags"),
+        (json!({"id": 1, "attributes": {"score": "NaN"}}), "score"),
+    ] {
+        let error = Document::parse(&schema, &json).expect_err(&json.to_string());
+        assert!(error.message.contains(part), "{json}: {error}");
+    }
+}

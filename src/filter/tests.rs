@@ -1,0 +1,93 @@
+use super::*;
+use serde_json::json;
+
+fn schema() -> NamespaceSchema {
+    NamespaceSchema::parse(&json!({"attributes": {
+        "title": "string", "body": {"type": "string", "full_text": true}, "year": "int", "score": "float",
+        "live": "bool", "tags": "array_string"}}))
+    .unwrap()
+}
+
+fn matches(filter: Json, attributes: Json) -> bool {
+    let schema = schema();
+    let (_, document) = Document::parse(&schema, &json!({"id": 1, "attributes": attributes})).unwrap();
+    Filter::parse(&schema, &filter).unwrap().matches(&document)
+}
+
+#[test]
+fn every_operator_has_its_meaning() {
+    let cond = |field: &str, op: &str, value: Json| json!({"field": field, "op": op, "value": value});
+    let doc = json!({"title": "beta", "year": 2020, "score": 0.5, "live": true, "tags": ["x", "y"]});
+    for (field, op, value, expected) in [
+        ("year", "eq", json!(2020), true),
+        ("year", "eq", json!(2020.0), true),
+        ("year", "ne", json!(2020), false),
+        ("year", "ne", json!(2021), true),
+        ("year", "gt", json!(2019), true),
+        ("year", "gt", json!(2020), false),
+        ("year", "gte", json!(2020), true),
+        ("year", "lt", json!(2020), false),
+        ("year", "lte", json!(2020), true),
+        ("year", "in", json!([1, 2020]), true),
+        ("year", "in", json!([]), false),
+        ("year", "not_in", json!([]), true),
+        ("score", "gte", json!(0), true),
+        ("live", "eq", json!(true), true),
+        ("title", "gt", json!("alpha"), true),
+        ("title", "prefix", json!("be"), true),
+        ("title", "prefix", json!("a"), false),
+        ("tags", "contains", json!("y"), true),
+        ("tags", "contains", json!("z"), false),
+        ("tags", "contains_any", json!(["z", "x"]), true),
+        ("tags", "contains_any", json!([]), false),
+        ("tags", "is_null", json!(true), false),
+        ("tags", "is_null", json!(false), true),
+    ] {
+        assert_eq!(matches(cond(field, op, value.clone()), doc.clone()), expected, "{field} {op} {value}");
+        assert_eq!(matches(json!({"type": "not", "conditions": [cond(field, op, value)]}), doc.clone()), !expected);
+    }
+}
+
+#[test]
+fn a_missing_attribute_matches_only_negations_and_is_null() {
+    for op in ["eq", "gt", "gte", "lt", "lte"] {
+        assert!(!matches(json!({"field": "year", "op": op, "value": 1}), json!({})));
+    }
+    assert!(matches(json!({"field": "year", "op": "ne", "value": 1}), json!({})));
+    assert!(matches(json!({"field": "year", "op": "is_null"}), json!({})));
+    assert!(matches(json!({"type": "and", "conditions": []}), json!({})));
+    assert!(!matches(json!({"type": "or", "conditions": []}), json!({})));
+}
+
+#[test]
+fn wrong_filters_are_refused_and_named() {
+    let schema = schema();
+    let mut deep = json!({"field": "year", "op": "eq", "value": 1});
+    for _ in 0..100 {
+        deep = json!({"type": "not", "conditions": [deep]});
+    }
+    for (filter, part) in [
+        (json!("year > 1"), "JSON object"),
+        (json!({}), "field"),
+        (json!({"field": "year"}), "op"),
+        (json!({"field": 1, "op": "eq"}), "field"),
+        (json!({"field": "nope", "op": "eq", "value": 1}), "nope"),
+        (json!({"field": "year", "op": "like", "value": 1}), "like"),
+        (json!({"field": "year", "op": "eq", "value": "x"}), "year"),
+        (json!({"field": "year", "op": "eq", "value": 1.5}), "1.5"),
+        (json!({"field": "year", "op": "eq"}), "no value"),
+        (json!({"field": "year", "op": "in", "value": 1}), "array"),
+        (json!({"field": "year", "op": "contains", "value": 1}), "contains"),
+        (json!({"field": "tags", "op": "eq", "value": "x"}), "array_string"),
+        (json!({"field": "live", "op": "gt", "value": true}), "gt"),
+        (json!({"field": "body", "op": "eq", "value": "x"}), "not indexed"),
+        (json!({"type": "xor", "conditions": []}), "xor"),
+        (json!({"type": "and"}), "conditions"),
+        (json!({"type": "not", "conditions": []}), "exactly one"),
+        (json!({"type": "and", "conditions": [], "field": "year"}), "field"),
+        (deep, "nested"),
+    ] {
+        let error = Filter::parse(&schema, &filter).expect_err(&filter.to_string());
+        assert!(error.message.contains(part), "{filter}: {error}");
+    }
+}

@@ -1,0 +1,257 @@
+//! Requests and responses. Encoded with postcard; [`PROTOCOL_VERSION`] changes with every change of a type below.
+
+use crate::error::Error;
+use crate::ids::{EntryId, Key, NamespaceId, Op};
+use crate::schema::AttributeId;
+use crate::segment_info::SegmentInfo;
+use serde::{Deserialize, Serialize};
+
+/// Version of the messages; both sides must have the same.
+pub const PROTOCOL_VERSION: u32 = 1;
+
+/// What a backend or worker asks of the engine.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum Request {
+    /// First message of a connection.
+    Hello {
+        /// [`PROTOCOL_VERSION`] of the caller.
+        protocol: u32,
+        /// Version of the library (`CARGO_PKG_VERSION`).
+        version: String,
+    },
+    /// Is anybody there?
+    Ping,
+    /// Top-k over a namespace.
+    Query(Box<QueryRequest>),
+    /// Documents by key.
+    Fetch(Box<FetchRequest>),
+    /// Builds and uploads a segment from buffered entries.
+    Flush(Box<FlushRequest>),
+    /// Writes `manifest.json` of a generation, put-if-absent.
+    PutManifest {
+        /// Storage root.
+        root: String,
+        /// Directory of the namespace below the root.
+        path: String,
+        /// Generation it describes.
+        generation: u64,
+        /// The manifest itself.
+        json: String,
+    },
+    /// Deletes objects; missing ones are fine.
+    DeleteObjects {
+        /// Storage root.
+        root: String,
+        /// Keys below it.
+        keys: Vec<String>,
+    },
+    /// Checks that the configured storage can be written and has conditional puts.
+    CheckStorage,
+    /// Figures of the engine.
+    Stats,
+    /// Answer to [`Response::Need`]; the last part has `last`.
+    Provide {
+        /// Payloads of buffered entries, CRC already verified by the sender.
+        entries: Vec<ProvidedEntry>,
+        /// Delete vectors: segment id and encoded bytes (`DeleteVector::encode`).
+        delete_vectors: Vec<(String, Vec<u8>)>,
+        /// No further part follows.
+        last: bool,
+    },
+}
+
+/// What the engine answers.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum Response {
+    /// Answer to `Hello`.
+    Hello {
+        /// [`PROTOCOL_VERSION`] of the engine.
+        protocol: u32,
+        /// Version of the engine.
+        version: String,
+        /// Process id of the engine.
+        pid: u32,
+    },
+    /// Done, nothing to say (`Ping`, `PutManifest`, `DeleteObjects`, `CheckStorage`).
+    Done,
+    /// The engine needs these before it can answer.
+    Need {
+        /// Buffered entries whose payload it lacks.
+        entries: Vec<EntryId>,
+        /// Segments whose delete vector it lacks.
+        delete_vectors: Vec<String>,
+    },
+    /// Rows of a query or fetch; further parts follow until `last`.
+    Rows {
+        /// In rank order.
+        rows: Vec<ResultRow>,
+        /// No further part follows; `stats` is of the whole request.
+        last: bool,
+        /// Filled in the last part.
+        stats: RequestStats,
+    },
+    /// Result of a flush.
+    Flushed(Box<FlushResult>),
+    /// Figures, as a JSON object.
+    Stats(String),
+    /// The request failed; the connection stays usable.
+    Error(Error),
+}
+
+/// The visible state of a namespace, as the reader's snapshot has it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct NamespaceView {
+    /// Identity.
+    pub id: NamespaceId,
+    /// Stored form of the schema.
+    pub schema: String,
+    /// Live segments.
+    pub segments: Vec<SegmentView>,
+    /// Visible entries of the write buffer; order does not matter.
+    pub buffered: Vec<BufferedEntry>,
+}
+
+/// One segment of a view.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SegmentView {
+    /// The catalog's description.
+    pub info: SegmentInfo,
+    /// Version of its delete vector (the generation that last changed it); 0 means it has none.
+    pub delete_version: u64,
+}
+
+/// One visible row of `elacsym.wal`, without its payload.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BufferedEntry {
+    /// Identity.
+    pub id: EntryId,
+    /// What it does.
+    pub op: Op,
+}
+
+/// The payload of a buffered entry.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ProvidedEntry {
+    /// Identity.
+    pub id: EntryId,
+    /// `Document::encode`.
+    pub payload: Vec<u8>,
+}
+
+/// Which fusion joins the two arms.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Fusion {
+    /// RRF's k.
+    pub rrf_k: u32,
+    /// Weight of the vector arm.
+    pub vector_weight: f32,
+    /// Weight of the text arm.
+    pub text_weight: f32,
+}
+
+/// A text query over one or several full-text attributes.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TextQuery {
+    /// The words.
+    pub query: String,
+    /// Attributes and their weights, at least one; scores add up.
+    pub fields: Vec<(AttributeId, f32)>,
+}
+
+/// Top-k. At least one of `vector` and `text` is given.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct QueryRequest {
+    /// What to search.
+    pub namespace: NamespaceView,
+    /// Query vector, already checked against the schema.
+    pub vector: Option<Vec<f32>>,
+    /// Text query.
+    pub text: Option<TextQuery>,
+    /// Filter, checked against the schema.
+    pub filter: Option<crate::filter::Filter>,
+    /// Rows wanted.
+    pub top_k: usize,
+    /// Candidates each arm hands to fusion.
+    pub candidates: usize,
+    /// How the arms are joined.
+    pub fusion: Fusion,
+    /// 1.0 = default; larger probes more; infinity = exact.
+    pub effort: f32,
+    /// Return vectors.
+    pub include_vector: bool,
+    /// Attributes to return.
+    pub include_attributes: Vec<AttributeId>,
+}
+
+/// Documents by key; missing ones are left out.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct FetchRequest {
+    /// Where.
+    pub namespace: NamespaceView,
+    /// Which.
+    pub keys: Vec<Key>,
+    /// Return vectors.
+    pub include_vector: bool,
+    /// Attributes to return.
+    pub include_attributes: Vec<AttributeId>,
+}
+
+/// One result. Ranks are 1-based.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct ResultRow {
+    /// Document id.
+    pub key: Key,
+    /// Larger is better. Hybrid: the RRF sum. Vector only: similarity (cosine 1 - distance, l2 -distance, dot the inner
+    /// product). Text only: BM25.
+    pub score: f32,
+    /// Rank in the vector arm, if it is among its candidates.
+    pub vector_rank: Option<u32>,
+    /// Exact distance as the SQL operator returns it.
+    pub vector_distance: Option<f32>,
+    /// Rank in the text arm, if it is among its candidates.
+    pub text_rank: Option<u32>,
+    /// BM25.
+    pub text_score: Option<f32>,
+    /// The vector, if asked for and there is one.
+    pub vector: Option<Vec<f32>>,
+    /// The attributes asked for that are not null, as a JSON object; None if none were asked for.
+    pub attributes: Option<String>,
+}
+
+/// What one request cost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub struct RequestStats {
+    pub segments: u64,
+    pub buffered: u64,
+    pub lists_probed: u64,
+    pub rows_scanned: u64,
+    pub rows_reranked: u64,
+    pub object_requests: u64,
+    pub object_bytes: u64,
+    pub cache_hits: u64,
+    pub cache_misses: u64,
+    pub engine_micros: u64,
+}
+
+/// Build one segment of the buffered entries of `namespace`, upload it, and find what they supersede.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct FlushRequest {
+    /// State to flush: all of `buffered` goes into the segment, `segments` are the ones it may supersede rows of.
+    pub namespace: NamespaceView,
+    /// Storage root to write to.
+    pub root: String,
+    /// Directory of the namespace below the root.
+    pub path: String,
+}
+
+/// What a flush made.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct FlushResult {
+    /// The new segment; None if every entry was superseded.
+    pub segment: Option<SegmentInfo>,
+    /// For each older segment with newly dead rows: id and its new complete delete vector (encoded).
+    pub delete_vectors: Vec<(String, Vec<u8>)>,
+    /// Statistics for the view, as a JSON object (row counts by attribute, timings).
+    pub stats: String,
+}
