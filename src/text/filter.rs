@@ -1,0 +1,1 @@
+//! Evaluates filters to bitmaps of ordinals.

@@ -1,0 +1,1 @@
+//! What opening a bundle reads, kept beside it.
