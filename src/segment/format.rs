@@ -168,8 +168,8 @@ pub struct Footer {
     pub text_files: Vec<TextFile>,
     /// What opens them without reading them; empty without text files.
     pub hotcache: Blob,
-    /// Tokens of each full-text attribute.
-    pub field_tokens: Vec<(AttributeId, u64)>,
+    /// Rows that have a value, for each attribute of the schema.
+    pub attribute_values: Vec<(AttributeId, u64)>,
     /// Data pages of the vector column that hold vectors, in order.
     pub vector_pages: Vec<VectorPage>,
     /// None: there is no `rows.parquet`.

@@ -17,10 +17,11 @@ mod page_map;
 mod reader;
 mod rows;
 mod source;
-mod text_files;
 mod writer;
 
 pub use format::{FORMAT_VERSION, INDEX_MAGIC, TRAILER_BYTES};
 pub use key_index::{KeyRecord, TOMBSTONE};
 pub use reader::{KeyHit, Segment};
+pub use rows::RowRead;
+pub use source::SegmentSource;
 pub use writer::{Place, WriteOptions, WrittenSegment, write_segment};

@@ -5,13 +5,14 @@ use bytes::Bytes;
 use super::columns::{ColumnMap, write_parquet};
 use super::format::{Blob, FORMAT_VERSION, Footer, SECTION_ALIGNMENT, Span, encode_tail};
 use super::key_index::{self, KeyRecord, TOMBSTONE};
-use super::{page_map, text_files};
+use super::page_map;
 use crate::cache::page_crcs;
 use crate::document::Document;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::EntryId;
-use crate::schema::NamespaceSchema;
+use crate::schema::{AttributeId, NamespaceSchema};
 use crate::segment_info::SegmentInfo;
+use crate::text;
 use crate::vector::{self, BuildParams, BuiltIndex};
 
 /// Seed of the vector index's rotation and training. Any number does; one number makes segments reproducible.
@@ -95,7 +96,11 @@ pub fn write_segment(
     let identities = body.add(&identity_bytes);
     let postings = body.add(&index.postings);
     let row_codes = body.add(&index.row_codes);
-    let text = text_files::build(schema, rows.iter().map(|(_, document)| document))?;
+    let text = if rows.is_empty() {
+        text::TextBundle { files: Vec::new(), hotcache: Vec::new() }
+    } else {
+        text::builder::build(schema, rows.iter().map(|(_, document)| document))?
+    };
     let text_files = text.files.iter().map(|(name, bytes)| body.add_file(name, bytes)).collect();
 
     let footer = Footer {
@@ -114,8 +119,8 @@ pub fn write_segment(
         row_codes,
         head: Blob(index.head.into()),
         text_files,
-        hotcache: Blob(text.hotcache),
-        field_tokens: text.field_tokens,
+        hotcache: Blob(text.hotcache.into()),
+        attribute_values: count_values(schema, &rows),
         vector_pages,
         parquet: parquet.as_ref().map(page_map::parquet_tail).transpose()?,
         parquet_crcs: Blob::from_u32s(&parquet.as_ref().map(|file| page_crcs(file)).unwrap_or_default()),
@@ -142,6 +147,17 @@ pub fn write_segment(
         max_seq,
     };
     Ok(WrittenSegment { parquet, index: index_bytes.into(), info })
+}
+
+/// How many rows have a value for each attribute of the schema.
+fn count_values(schema: &NamespaceSchema, rows: &[(EntryId, Document)]) -> Vec<(AttributeId, u64)> {
+    let mut counts: Vec<(AttributeId, u64)> = schema.attributes.iter().map(|a| (a.id, 0)).collect();
+    for (id, _) in rows.iter().flat_map(|(_, document)| &document.attributes) {
+        if let Ok(at) = counts.binary_search_by_key(id, |(id, _)| *id) {
+            counts[at].1 += 1;
+        }
+    }
+    counts
 }
 
 /// Rows in ordinal order, how many of them have a vector, and the vector index.
