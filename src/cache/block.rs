@@ -6,11 +6,13 @@
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use foyer::{
     BlockEngineConfig, Code, DeviceBuilder, FsDeviceBuilder, HybridCache, HybridCacheBuilder, HybridCachePolicy,
     HybridCacheProperties, Location, PsyncIoEngineConfig, RecoverMode,
@@ -19,7 +21,7 @@ use foyer::{
 use super::flight::{Claim, Flights};
 use super::stats::{CacheStats, add};
 use crate::config::{EngineSettings, MIN_CACHE_DISK_BYTES};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 
 /// Largest block that is cached: larger values are not blocks, and a damaged length on disk must not allocate.
 const MAX_BLOCK_BYTES: usize = 8 << 20;
@@ -33,6 +35,9 @@ const MIN_SHARD_BYTES: usize = 16 << 20;
 const DISK_FILES: u64 = 256;
 /// Smallest of those files.
 const MIN_DISK_FILE_BYTES: u64 = 1 << 20;
+/// Fetches from object storage under way at once, over all queries: enough to fill a fast network with ranges of some
+/// 100 KiB, few enough for the store's request limits and our sockets.
+pub const MAX_PARALLEL_FETCHES: usize = 64;
 /// Directory of this layout below the cache path; a change of the key or value encoding changes it.
 const LAYOUT: &str = "blocks-v1";
 /// How long to wait for an engine that is just ending to let go of the directory.
@@ -139,6 +144,7 @@ struct Counters {
 pub struct BlockCache {
     tiers: HybridCache<BlockKey, Block>,
     flights: Flights,
+    fetches: Semaphore,
     counters: Counters,
     memory_capacity: u64,
     disk_capacity: u64,
@@ -178,6 +184,7 @@ impl BlockCache {
         Self {
             tiers,
             flights: Flights::default(),
+            fetches: Semaphore::new(MAX_PARALLEL_FETCHES),
             counters: Counters::default(),
             memory_capacity: memory,
             disk_capacity: disk,
@@ -186,19 +193,20 @@ impl BlockCache {
     }
 
     /// The block, from memory, disk (if `use_disk`) or `fetch`, whose result is cached. Of concurrent callers for one
-    /// block one fetches and the others wait; if it fails or goes away, one of the others takes over.
+    /// block one fetches and the others wait; if it fails, one of the others takes over with its own `fetch`.
     ///
     /// `verify` is asked about bytes from disk, which count as missing if it says no. What `fetch` returns must be
-    /// verified already. Pass `use_disk = false` for stores that are local ([`crate::storage::ObjectStore::is_local`]).
+    /// verified already; it runs as a task of its own, so it finishes even if the caller goes away. Pass
+    /// `use_disk = false` for stores that are local ([`crate::storage::ObjectStore::is_local`]).
     ///
     /// # Errors
     /// Those of `fetch`.
-    pub async fn get_or_fetch<F: Future<Output = Result<Bytes>>>(
-        &self,
+    pub async fn get_or_fetch<F: Future<Output = Result<Bytes>> + Send + 'static>(
+        self: &Arc<Self>,
         key: BlockKey,
         use_disk: bool,
         verify: impl Fn(&Bytes) -> bool,
-        fetch: impl Fn() -> F,
+        fetch: impl FnOnce() -> F,
     ) -> Result<Bytes> {
         loop {
             if let Some((bytes, _)) = self.lookup(key, use_disk, &verify).await {
@@ -211,10 +219,15 @@ impl BlockCache {
                         flight.land(bytes.clone());
                         return Ok(bytes);
                     }
-                    let bytes = fetch().await?;
-                    self.insert(key, &bytes, use_disk);
-                    flight.land(bytes.clone());
-                    return Ok(bytes);
+                    let (cache, fetch) = (self.clone(), fetch());
+                    return run_fetch(async move {
+                        let _permit = cache.fetch_permit().await;
+                        let bytes = fetch.await?;
+                        cache.insert(key, &bytes, use_disk);
+                        flight.land(bytes.clone());
+                        Ok(bytes)
+                    })
+                    .await;
                 }
                 Claim::Other(wait) => {
                     if let Some(bytes) = wait.landed().await {
@@ -225,6 +238,11 @@ impl BlockCache {
         }
     }
 
+    /// A place among the fetches under way; none only if the cache is being torn down.
+    pub(super) async fn fetch_permit(&self) -> Option<SemaphorePermit<'_>> {
+        self.fetches.acquire().await.ok()
+    }
+
     /// The block and where it was, or none. Counts a hit or a miss.
     pub(super) async fn lookup(
         &self,
@@ -232,8 +250,7 @@ impl BlockCache {
         use_disk: bool,
         verify: impl Fn(&Bytes) -> bool,
     ) -> Option<(Bytes, Tier)> {
-        if let Some(bytes) = self.peek_memory(key, &verify) {
-            add(&self.counters.hits_memory, 1);
+        if let Some(bytes) = self.hit_memory(key, &verify) {
             return Some((bytes, Tier::Memory));
         }
         if use_disk && self.disk_capacity > 0 {
@@ -253,6 +270,13 @@ impl BlockCache {
         }
         add(&self.counters.misses, 1);
         None
+    }
+
+    /// The block if it is in memory; then it counts a hit.
+    pub(super) fn hit_memory(&self, key: BlockKey, verify: impl Fn(&Bytes) -> bool) -> Option<Bytes> {
+        let bytes = self.peek_memory(key, verify)?;
+        add(&self.counters.hits_memory, 1);
+        Some(bytes)
     }
 
     /// The block if it is in memory. Counts nothing.
@@ -324,6 +348,15 @@ impl BlockCache {
             tracing::warn!(%error, "the disk cache did not close cleanly");
         }
     }
+}
+
+/// Runs a fetch as a task of its own. A reader that is not polled (a stream that buffers reads, say) must not hold up the
+/// others that wait for its flight.
+pub(super) async fn run_fetch<T: Send + 'static>(fetch: impl Future<Output = Result<T>> + Send + 'static) -> Result<T> {
+    tokio::spawn(fetch).await.map_err(|e| match e.is_cancelled() {
+        true => Error::new(ErrorKind::Cancelled, "a fetch was cancelled because the engine stops"),
+        false => Error::internal(format!("a fetch did not finish: {e}")),
+    })?
 }
 
 fn memory(bytes: u64) -> foyer::HybridCacheBuilderPhaseMemory<BlockKey, Block, foyer::DefaultHasher> {

@@ -6,6 +6,6 @@ mod flight;
 mod paged;
 mod stats;
 
-pub use block::{BlockCache, BlockKey, CacheSettings, object_id};
-pub use paged::{MAX_PARALLEL_FETCHES, MERGE_GAP, PAGE_BYTES, PagedObject, page_crcs};
+pub use block::{BlockCache, BlockKey, CacheSettings, MAX_PARALLEL_FETCHES, object_id};
+pub use paged::{MERGE_GAP, PAGE_BYTES, PagedObject, page_crcs};
 pub use stats::{CacheStats, ReadSnapshot, ReadStats};
