@@ -319,8 +319,9 @@ async fn connect(config: &StorageConfig) -> Result<(Client, String)> {
     use aws_smithy_http_client::{Builder, tls};
     // ring, because the SDK's default provider needs cmake and a C++ compiler to build.
     let ring = tls::Provider::Rustls(tls::rustls_provider::CryptoMode::Ring);
+    let http = Builder::new().tls_provider(ring).build_https();
     let mut loader = aws_config::defaults(aws_config::BehaviorVersion::latest())
-        .http_client(Builder::new().tls_provider(ring).build_https())
+        .http_client(http.clone())
         .retry_config(RetryConfig::disabled())
         .timeout_config(TimeoutConfig::builder().connect_timeout(config.timeouts.connect()).build())
         .stalled_stream_protection(StalledStreamProtectionConfig::disabled());
@@ -335,7 +336,7 @@ async fn connect(config: &StorageConfig) -> Result<(Client, String)> {
         loader = loader.region(Region::new(region));
     }
     if let Some(path) = &config.s3_credentials_file {
-        loader = loader.credentials_provider(file_credentials(path)?);
+        loader = loader.credentials_provider(file_credentials(path, http)?);
     }
     let base = loader.load().await;
     let region = base.region().cloned().unwrap_or_else(|| Region::new(DEFAULT_REGION));
@@ -354,7 +355,11 @@ async fn connect(config: &StorageConfig) -> Result<(Client, String)> {
 /// The profile `default` of an AWS credentials file.
 // The file types moved to a crate that is not among our dependencies; their old names are kept for others.
 #[allow(deprecated)]
-fn file_credentials(path: &std::path::Path) -> Result<aws_config::profile::ProfileFileCredentialsProvider> {
+fn file_credentials(
+    path: &std::path::Path,
+    http: aws_sdk_s3::config::SharedHttpClient,
+) -> Result<aws_config::profile::ProfileFileCredentialsProvider> {
+    use aws_config::provider_config::ProviderConfig;
     use aws_config::profile::profile_file::{ProfileFileKind, ProfileFiles};
     // The provider would say this only at the first request, and less clearly.
     std::fs::File::open(path).map_err(|e| {
@@ -363,6 +368,8 @@ fn file_credentials(path: &std::path::Path) -> Result<aws_config::profile::Profi
     })?;
     let files = ProfileFiles::builder().with_file(ProfileFileKind::Credentials, path).build();
     Ok(aws_config::profile::ProfileFileCredentialsProvider::builder()
+        // A profile may name another source (a role, the instance); without a client the SDK would panic on it.
+        .configure(&ProviderConfig::default().with_http_client(http))
         .profile_files(files)
         .profile_name("default")
         .build())
