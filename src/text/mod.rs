@@ -16,6 +16,7 @@ pub mod schema;
 pub mod score;
 pub mod segment;
 pub mod stats;
+mod top;
 
 pub use analyzer::{Analyzer, Analyzers};
 pub use builder::{TextBuilder, TextBundle};
