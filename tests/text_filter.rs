@@ -50,7 +50,18 @@ fn int() -> impl Strategy<Value = i64> {
 }
 
 fn float() -> impl Strategy<Value = f64> {
-    let special = [0.0, -0.0, f64::MIN, f64::MAX, f64::MIN_POSITIVE, -f64::MIN_POSITIVE, 5e-324, -5e-324, 0.1, 0.1 + f64::EPSILON];
+    let special = [
+        0.0,
+        -0.0,
+        f64::MIN,
+        f64::MAX,
+        f64::MIN_POSITIVE,
+        -f64::MIN_POSITIVE,
+        5e-324,
+        -5e-324,
+        0.1,
+        0.1 + f64::EPSILON,
+    ];
     prop_oneof![
         2 => (-3_i8..4).prop_map(|v| f64::from(v) / 2.0),
         2 => proptest::sample::select(special.to_vec()),
@@ -94,8 +105,7 @@ fn leaf() -> impl Strategy<Value = Filter> {
         proptest::collection::vec(value, 0..5).prop_map(move |values| Filter::In { attribute, values })
     }
     fn order<S: Strategy<Value = Value>>(attribute: u16, value: S) -> impl Strategy<Value = Filter> {
-        (comparison(), value)
-            .prop_map(move |(comparison, value)| Filter::Compare { attribute, comparison, value })
+        (comparison(), value).prop_map(move |(comparison, value)| Filter::Compare { attribute, comparison, value })
     }
     prop_oneof![
         list(STRING, string().prop_map(Value::String)),
@@ -160,7 +170,8 @@ fn many(rows: usize) -> Vec<Document> {
             }
             attributes.push((BOOL, Value::Bool(i % 2 == 0)));
             if i % 7 != 0 {
-                attributes.push((ARRAY, Value::ArrayString((0..i % 4).map(|j| format!("tag{}", (i + j) % 9)).collect())));
+                attributes
+                    .push((ARRAY, Value::ArrayString((0..i % 4).map(|j| format!("tag{}", (i + j) % 9)).collect())));
             }
             Document { vector: None, attributes }
         })
@@ -207,7 +218,13 @@ fn every_operator_is_exact_over_many_rows_and_reads_what_it_planned() {
         let rows: Vec<u32> = segment.filter(filter).unwrap().iter().collect();
         assert_eq!(rows, expected(filter, &documents), "{filter:?}");
         assert_eq!(counts.reads(), dictionaries.len() + planned.len());
-        println!("{} rows, {} reads, {} bytes: {:.80}", rows.len(), counts.reads(), counts.bytes(), format!("{filter:?}"));
+        println!(
+            "{} rows, {} reads, {} bytes: {:.80}",
+            rows.len(),
+            counts.reads(),
+            counts.bytes(),
+            format!("{filter:?}")
+        );
     }
 }
 
@@ -229,7 +246,9 @@ fn an_attribute_that_is_younger_than_the_segment_is_null() {
     let documents = vec![Document { vector: None, attributes: vec![(STRING, Value::String("x".into()))] }; 3];
     let bundle = builder::build(&old, &documents).unwrap();
     let (segment, _) = open(&schema(), &bundle);
-    for (op, value, count) in [("eq", json!(1), 0), ("gt", json!(1), 0), ("ne", json!(1), 3), ("is_null", json!(true), 3)] {
+    for (op, value, count) in
+        [("eq", json!(1), 0), ("gt", json!(1), 0), ("ne", json!(1), 3), ("is_null", json!(true), 3)]
+    {
         assert_eq!(segment.filter(&condition("b_int", op, value)).unwrap().len(), count, "{op}");
     }
     assert_eq!(segment.filter(&condition("e_array", "contains", json!("x"))).unwrap().len(), 0);

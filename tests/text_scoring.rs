@@ -101,7 +101,8 @@ fn scores_and_ranks_do_not_depend_on_where_documents_are() {
 #[test]
 fn a_segment_scores_as_tantivy_does() {
     // The formula by hand: N = 3, df = 2, lengths 2, 1 and 3, average 2.
-    let schema = NamespaceSchema::parse(&json!({"attributes": {"body": {"type": "string", "full_text": true}}})).unwrap();
+    let schema =
+        NamespaceSchema::parse(&json!({"attributes": {"body": {"type": "string", "full_text": true}}})).unwrap();
     let documents: Vec<Document> = ["apple pear", "plum", "apple apple plum"]
         .map(|text| Document { vector: None, attributes: vec![(0, Value::String(text.to_string()))] })
         .to_vec();
@@ -153,7 +154,8 @@ fn pruning_and_filters_lose_no_row() {
 
 #[test]
 fn rows_with_equal_scores_come_in_ordinal_order() {
-    let schema = NamespaceSchema::parse(&json!({"attributes": {"body": {"type": "string", "full_text": true}}})).unwrap();
+    let schema =
+        NamespaceSchema::parse(&json!({"attributes": {"body": {"type": "string", "full_text": true}}})).unwrap();
     let document = Document { vector: None, attributes: vec![(0, Value::String("red green blue".to_string()))] };
     let spread = Spread::new(&schema, &vec![document; 5_000], &[4_000]);
     for text in ["red", "red green", "red green blue"] {
@@ -212,9 +214,8 @@ fn large_dictionaries_are_read_once_and_in_one_piece() {
     let schema = schema();
     let body = schema.require("body").unwrap().id;
     let text = |i: usize| (0..20).map(|j| format!("x{}y", (i * 20 + j) * 7919)).collect::<Vec<_>>().join(" ");
-    let documents: Vec<Document> = (0..6_000)
-        .map(|i| Document { vector: None, attributes: vec![(body, Value::String(text(i)))] })
-        .collect();
+    let documents: Vec<Document> =
+        (0..6_000).map(|i| Document { vector: None, attributes: vec![(body, Value::String(text(i)))] }).collect();
     let bundle = builder::build(&schema, &documents).unwrap();
     let (segment, counts) = open(&schema, &bundle);
     let query = parse(&schema, "x7919y x15838y", &[("body", 1.0)]);

@@ -6,7 +6,8 @@ use elacsym::error::Result;
 use elacsym::ipc::message::TextQuery;
 use elacsym::schema::NamespaceSchema;
 use elacsym::text::{
-    AnalyzedDocument, Analyzers, BufferScorer, CorpusStats, ParsedTextQuery, RangeRead, TextBundle, TextSegment, builder,
+    AnalyzedDocument, Analyzers, BufferScorer, CorpusStats, ParsedTextQuery, RangeRead, TextBundle, TextSegment,
+    builder,
 };
 use std::ops::Range;
 use std::sync::Arc;
