@@ -11,6 +11,7 @@
 #[cfg(all(feature = "engine", feature = "pg"))]
 compile_error!("features `engine` and `pgNN` never meet: build the library with --no-default-features --features pgNN");
 
+pub mod config;
 pub mod document;
 pub mod error;
 pub mod filter;
@@ -23,8 +24,6 @@ pub mod vector;
 
 #[cfg(feature = "engine")]
 pub mod cache;
-#[cfg(feature = "engine")]
-pub mod config;
 #[cfg(feature = "engine")]
 pub mod engine;
 #[cfg(feature = "engine")]

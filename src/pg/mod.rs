@@ -1,8 +1,19 @@
 //! The glue that PostgreSQL loads: the only place that names pgrx. No PostgreSQL process ever starts a thread.
 
-pgrx::pg_module_magic!(c"elacsym", c"0.1.0");
+pub mod client;
+pub mod error;
+pub mod gucs;
+pub mod hooks;
+pub mod preload;
+pub mod shmem;
+pub mod stat_engine;
+pub mod worker;
+
+pgrx::pg_module_magic!(name = c"elacsym", version = c"0.1.0");
 
 /// Library initialisation, run by the postmaster when preloaded and by any backend that loads it later.
 #[allow(non_snake_case)]
 #[pgrx::pg_guard]
-pub extern "C-unwind" fn _PG_init() {}
+pub extern "C-unwind" fn _PG_init() {
+    preload::init();
+}
