@@ -84,7 +84,7 @@ fn read_row(row: &Row<'_, COLUMNS>, namespace: NamespaceId) -> Result<BufferRow>
 }
 
 fn corrupt(namespace: NamespaceId, tid: pg_sys::ItemPointerData, what: &str) -> Error {
-    let (block, offset) = pgrx::item_pointer_get_both(tid);
+    let (block, offset) = pgrx::itemptr::item_pointer_get_both(tid);
     Error::new(
         ErrorKind::Corrupt,
         format!("row ({block},{offset}) of elacsym.wal of namespace {namespace} is corrupt: {what}"),

@@ -47,7 +47,7 @@ fn flush(name: &str) -> Result<i64> {
         unsafe { pg_sys::CommandCounterIncrement() };
         let Some((plan, snapshot)) = plan(&namespace)? else { return Ok(moved) };
         gucs::fault_point("flush.after_read");
-        let result = flushed(&plan.request(), Source { view: &plan.view, snapshot: Some(&snapshot) })?;
+        let result = flushed(&plan.request(), Source { view: &plan.view, snapshot: &snapshot })?;
         gucs::fault_point("flush.after_upload");
         moved += plan.publish(Some(plan.row.clone()), result)? as i64;
         gucs::fault_point("flush.after_publish_before_commit");

@@ -118,7 +118,7 @@ fn query(name: &str, arguments: Arguments<'_>) -> Result<Vec<ResultRow>> {
     let snapshot = Snapshot::statement()?;
     let view = visible(&namespace, &snapshot)?;
     let request = Request::Query(Box::new(QueryRequest { namespace: view.message(), ..request }));
-    rows_of(&request, Source { view: &view, snapshot: Some(&snapshot) })
+    rows_of(&request, Source { view: &view, snapshot: &snapshot })
 }
 
 /// What the statement's snapshot shows of the namespace.
@@ -362,7 +362,7 @@ fn fetch(
         include_vector,
         include_attributes,
     }));
-    let rows = rows_of(&request, Source { view: &view, snapshot: Some(&snapshot) })?;
+    let rows = rows_of(&request, Source { view: &view, snapshot: &snapshot })?;
     let mut by_key: std::collections::HashMap<i64, ResultRow> = rows.into_iter().map(|row| (row.key, row)).collect();
     Ok(keys.iter().filter_map(|key| by_key.remove(key)).collect())
 }

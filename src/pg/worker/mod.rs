@@ -8,6 +8,7 @@ pub mod log_pump;
 pub mod maintenance;
 mod signals;
 pub mod supervisor;
+pub mod transaction;
 
 use pgrx::pg_sys;
 use std::time::Duration;
