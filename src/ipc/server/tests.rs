@@ -54,7 +54,7 @@ impl Handler for Fake {
     }
 }
 
-struct Running_ {
+struct Started {
     path: PathBuf,
     handler: Arc<Fake>,
     stop: Option<oneshot::Sender<()>>,
@@ -62,7 +62,7 @@ struct Running_ {
     _directory: tempfile::TempDir,
 }
 
-fn start() -> Running_ {
+fn start() -> Started {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("run/engine.sock");
     let server = Server::bind(&path).unwrap();
@@ -71,7 +71,7 @@ fn start() -> Running_ {
     let task = tokio::spawn(server.serve(handler.clone(), async {
         let _ = stopped.await;
     }));
-    Running_ { path, handler, stop: Some(stop), task, _directory: directory }
+    Started { path, handler, stop: Some(stop), task, _directory: directory }
 }
 
 struct Client {
