@@ -60,6 +60,8 @@ struct Shared {
 static SHARED: AtomicPtr<Shared> = AtomicPtr::new(std::ptr::null_mut());
 /// The slot this process used last.
 static LAST_SLOT: AtomicUsize = AtomicUsize::new(0);
+/// \[worker\] The slot this process has claimed.
+static OWN_SLOT: AtomicUsize = AtomicUsize::new(usize::MAX);
 
 const NAME: &std::ffi::CStr = c"elacsym";
 
@@ -364,6 +366,7 @@ pub fn claim(database: pg_sys::Oid) -> bool {
         shared.find(database.to_u32())
     });
     let Some(index) = index else { return false };
+    OWN_SLOT.store(index, Ordering::Relaxed);
     // Registered before the connection is made, so it runs after the process has left the array of processes: once
     // `worker` is 0, nothing of it blocks DROP DATABASE.
     // SAFETY: the callback is guarded and takes no lock.
@@ -406,11 +409,7 @@ pub fn others_waiting() -> bool {
 }
 
 fn own_slot() -> Option<&'static Slot> {
-    let shared = shared()?;
-    // SAFETY: set when the process started.
-    let pid = unsafe { pg_sys::MyProcPid };
-    let last = LAST_SLOT.load(Ordering::Relaxed);
-    shared.slots.get(last).filter(|slot| slot.worker.load(Ordering::Acquire) == pid)
+    shared()?.slots.get(OWN_SLOT.load(Ordering::Relaxed))
 }
 
 // ---- the supervisor ----

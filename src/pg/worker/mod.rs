@@ -6,6 +6,7 @@ pub mod engine_process;
 pub mod launcher;
 pub mod log_pump;
 pub mod maintenance;
+mod registration;
 mod signals;
 pub mod supervisor;
 pub mod transaction;
@@ -13,30 +14,28 @@ pub mod transaction;
 use pgrx::pg_sys;
 use std::time::Duration;
 
-/// The name PostgreSQL loads the library by in a new worker process; `dynamic_library_path` applies.
-const LIBRARY: &std::ffi::CStr = c"elacsym";
-
 /// \[backend, worker\] Sleeps until the latch is set or `pause` is over, then acts on interrupts (cancel, termination) and
 /// on the postmaster's death.
 pub fn nap(pause: Duration) {
-    let events = pg_sys::WL_LATCH_SET | pg_sys::WL_TIMEOUT | pg_sys::WL_EXIT_ON_PM_DEATH;
-    let milliseconds = i64::try_from(pause.as_millis()).unwrap_or(i64::MAX);
-    // SAFETY: the latch of the running process.
-    let happened = unsafe {
-        pg_sys::WaitLatch(pg_sys::MyLatch, events.cast_signed(), milliseconds, pg_sys::PG_WAIT_EXTENSION)
-    };
-    if happened.cast_unsigned() & pg_sys::WL_LATCH_SET != 0 {
-        // SAFETY: our own latch.
-        unsafe { pg_sys::ResetLatch(pg_sys::MyLatch) };
-    }
+    wait(None, pause);
     pg_sys::check_for_interrupts!();
 }
 
-/// A text as one of PostgreSQL's fixed-size, zero-terminated fields; cut if it is too long.
-fn fixed<const N: usize>(text: &std::ffi::CStr) -> [std::ffi::c_char; N] {
-    let mut field = [0; N];
-    for (to, from) in field.iter_mut().take(N - 1).zip(text.to_bytes()) {
-        *to = *from as std::ffi::c_char;
+/// \[worker\] Waits for the latch, for bytes (or the end) on `readable`, or until `pause` is over; resets the latch. Ends
+/// the process when the postmaster is gone.
+fn wait(readable: Option<i32>, pause: Duration) {
+    let mut events = pg_sys::WL_LATCH_SET | pg_sys::WL_TIMEOUT | pg_sys::WL_EXIT_ON_PM_DEATH;
+    if readable.is_some() {
+        events |= pg_sys::WL_SOCKET_READABLE;
     }
-    field
+    let milliseconds = i64::try_from(pause.as_millis()).unwrap_or(i64::MAX);
+    let fd = readable.unwrap_or(pg_sys::PGINVALID_SOCKET);
+    // SAFETY: the latch of the running process; the descriptor, if any, is open.
+    let happened = unsafe {
+        pg_sys::WaitLatchOrSocket(pg_sys::MyLatch, events.cast_signed(), fd, milliseconds, pg_sys::PG_WAIT_EXTENSION)
+    };
+    if happened.cast_unsigned() & pg_sys::WL_LATCH_SET != 0 {
+        // SAFETY: our own latch; everything that sets it is looked at again after this.
+        unsafe { pg_sys::ResetLatch(pg_sys::MyLatch) };
+    }
 }
