@@ -1,6 +1,8 @@
 -- avg and sum, and the functions behind them.
 SET client_min_messages = warning;
 CREATE EXTENSION IF NOT EXISTS vector;
+CREATE SCHEMA vector_aggregate_test;
+SET search_path = vector_aggregate_test, public;
 CREATE FUNCTION pg_temp.error_of(statement text) RETURNS text LANGUAGE plpgsql AS $$
 DECLARE detail text;
 BEGIN
@@ -43,4 +45,4 @@ EXPLAIN (COSTS OFF) SELECT avg(v), sum(v) FROM parts;
 SELECT avg(v), sum(v) FROM parts;
 SET max_parallel_workers_per_gather = 0;
 SELECT avg(v), sum(v) FROM parts;
-DROP TABLE parts;
+DROP SCHEMA vector_aggregate_test CASCADE;

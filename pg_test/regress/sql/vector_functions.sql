@@ -1,6 +1,8 @@
 -- Distances, measures, arithmetic and comparisons. Values are chosen so that no result depends on the order of additions.
 SET client_min_messages = warning;
 CREATE EXTENSION IF NOT EXISTS vector;
+CREATE SCHEMA vector_functions_test;
+SET search_path = vector_functions_test, public;
 CREATE FUNCTION pg_temp.error_of(statement text) RETURNS text LANGUAGE plpgsql AS $$
 DECLARE detail text;
 BEGIN
@@ -54,3 +56,4 @@ FROM (VALUES ('[1,2,3]'::vector, '[1,2,3]'::vector), ('[1,2,3]', '[1,2,4]'), ('[
 -- STRICT
 SELECT l2_distance('[1]'::vector, NULL) IS NULL, (NULL::vector <=> '[1]') IS NULL, vector_dims(NULL::vector) IS NULL, subvector('[1]'::vector, NULL, 1) IS NULL, (NULL::vector = '[1]') IS NULL;
 SELECT '[1,2]'::vector OPERATOR(public.<->) '[1,3]', '[1,0]' <=> '[0,1]'::vector;
+DROP SCHEMA vector_functions_test CASCADE;

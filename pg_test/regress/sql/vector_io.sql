@@ -1,6 +1,8 @@
 -- Text and binary input and output, the type modifier, storage.
 SET client_min_messages = warning;
 CREATE EXTENSION IF NOT EXISTS vector;
+CREATE SCHEMA vector_io_test;
+SET search_path = vector_io_test, public;
 CREATE FUNCTION pg_temp.error_of(statement text) RETURNS text LANGUAGE plpgsql AS $$
 DECLARE detail text;
 BEGIN
@@ -75,4 +77,4 @@ SELECT pg_column_size(w) < 20000 AS is_compressed, vector_dims(w), inner_product
 INSERT INTO compressed SELECT w::vector(10000) FROM compressed;
 SELECT count(*), count(DISTINCT w) FROM compressed;
 SELECT typlen, typalign, typstorage, typtype, typbyval FROM pg_type WHERE oid = 'vector'::regtype;
-DROP TABLE vectors, compressed;
+DROP SCHEMA vector_io_test CASCADE;

@@ -132,7 +132,7 @@ fn build(
     let count = i32::try_from(datums.len()).map_err(|_| VectorError::TooManyDimensions)?;
     // SAFETY: `count` datums of a by-value type of that size and alignment.
     let array = unsafe {
-        pg_sys::construct_array(datums.as_mut_ptr(), count, element_type, element_bytes as _, true, align.cast_signed())
+        pg_sys::construct_array(datums.as_mut_ptr(), count, element_type, element_bytes, true, align.cast_signed())
     };
     Ok(pg_sys::Datum::from(array))
 }
