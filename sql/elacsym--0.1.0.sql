@@ -127,6 +127,13 @@ CREATE FUNCTION elacsym.flush(target text) RETURNS bigint
     AS 'MODULE_PATHNAME', 'elacsym_flush_wrapper';
 COMMENT ON FUNCTION elacsym.flush(text) IS 'moves what is buffered into a segment now; returns the number of entries';
 
+CREATE FUNCTION elacsym.stat_engine(
+        OUT pid integer, OUT version text, OUT uptime_seconds double precision, OUT starts bigint, OUT stats jsonb)
+    RETURNS SETOF record
+    LANGUAGE c VOLATILE PARALLEL SAFE ROWS 1
+    AS 'MODULE_PATHNAME', 'stat_engine_wrapper';
+COMMENT ON FUNCTION elacsym.stat_engine() IS 'what the engine says of itself';
+
 -- Views. They run with the rights of the extension's owner and show a role only what it may use.
 
 CREATE VIEW elacsym.namespaces WITH (security_barrier) AS
@@ -183,5 +190,8 @@ CREATE VIEW elacsym.segments WITH (security_barrier) AS
      WHERE pg_catalog.pg_has_role(n.owner, 'USAGE');
 COMMENT ON VIEW elacsym.segments IS 'the segments of the namespaces that the current role may use';
 
+CREATE VIEW elacsym.stat_engine AS SELECT * FROM elacsym.stat_engine();
+COMMENT ON VIEW elacsym.stat_engine IS 'what the engine says of itself';
+
 GRANT USAGE ON SCHEMA elacsym TO PUBLIC;
-GRANT SELECT ON elacsym.namespaces, elacsym.segments TO PUBLIC;
+GRANT SELECT ON elacsym.namespaces, elacsym.segments, elacsym.stat_engine TO PUBLIC;
