@@ -67,7 +67,7 @@ class Cluster:
         self.env = dict(env or {})
         self.directory.parent.mkdir(parents=True, exist_ok=True)
         for d in (self.directory, self.socket_dir):
-            d.mkdir(mode=0o755)
+            d.mkdir(mode=0o700 if d == self.socket_dir else 0o755)  # trust authentication: the socket is the door
             give_to_pg_user(d)
 
     # -- life ---------------------------------------------------------------------------------------------------------
