@@ -27,7 +27,7 @@ elacsym.storage_url = 'file://$DEMO/objects'
 CONF
 }
 start_server() {
-  (cd "$DEMO/data" && as_pg "$bin/pg_ctl" -D "$DEMO/data" -l "$DEMO/data/server.log" -w -t 60 start)
+  (cd "$DEMO/data" && as_pg env -u RUST_BACKTRACE "$bin/pg_ctl" -D "$DEMO/data" -l "$DEMO/data/server.log" -w -t 60 start)
 }
 psql() { env -u PGOPTIONS -u PGSERVICE "$bin/psql" -X -q -v ON_ERROR_STOP=1 -h "$DEMO/s" -p 5432 -U postgres "$@"; }
 # The data is there, complete, and searchable.
