@@ -17,6 +17,7 @@ find_pg_config
 major=$(pg_major "$PG_CONFIG")
 
 copy_tree() {
+<<<<<<< HEAD
   local root=$1 dir
   rm -rf "$root" "$root.new"
   for dir in "$("$PG_CONFIG" --bindir)" "$("$PG_CONFIG" --pkglibdir)" "$("$PG_CONFIG" --sharedir)"; do
@@ -31,6 +32,19 @@ copy_tree() {
   fi
   "$PG_CONFIG" --version >"$root.new/version"
   mv "$root.new" "$root"
+=======
+  local root=$1 dir ext
+  rm -rf "$root" "$root.new"
+  for dir in "$("$PG_CONFIG" --bindir)" "$("$PG_CONFIG" --pkglibdir)" "$("$PG_CONFIG" --sharedir)"; do
+    mkdir -p "$root.new$dir" && cp -a "$dir/." "$root.new$dir/" || return 1
+  done
+  chmod -R a+rX "$root.new" || return 1
+  # An elacsym or a stand-in that `make install` put there is not the one under test
+  rm -f "$root.new$("$PG_CONFIG" --pkglibdir)"/elacsym* "$root.new$("$PG_CONFIG" --sharedir)"/extension/elacsym*
+  ext=$root.new$("$PG_CONFIG" --sharedir)/extension
+  ! grep -qsi elacsym "$ext/vector.control" || rm -f "$ext/vector.control" "$ext"/vector--*
+  "$PG_CONFIG" --version >"$root.new/version" && mv "$root.new" "$root"
+>>>>>>> infra
 }
 
 export PG_CONFIG
