@@ -84,7 +84,8 @@ def quality(psql: list[str]) -> None:
 
 def where_the_bytes_are(psql: list[str], directory: Path) -> None:
     heading(f"Where the bytes are: {directory}")
-    segments = psql_json(psql, "SELECT * FROM elacsym.segments")
+    columns = ["segment", "rows", "vectors", "dead_rows", "bytes", "parquet_bytes", "index_bytes"]
+    segments = psql_json(psql, f"SELECT {', '.join(columns)} FROM elacsym.segments WHERE namespace = 'manual' ORDER BY segment")
     files = sorted((f for f in directory.rglob("*") if f.is_file()), key=str)
     for file in files:
         print(f"{human(file.stat().st_size):>10}  {file.relative_to(directory)}")
@@ -94,9 +95,10 @@ def where_the_bytes_are(psql: list[str], directory: Path) -> None:
     database = psql_json(psql, "SELECT pg_database_size(current_database()) AS size, pg_total_relation_size('elacsym.wal') AS wal")[0]
     print(f"{human(database['wal']):>10}  left in the write buffer, table elacsym.wal (the whole database: {human(database['size'])})")
     print(f"\nview elacsym.segments, {len(segments)} row{'s' if len(segments) != 1 else ''}:")
-    for segment in segments[:5]:
-        shown = {k: v for k, v in segment.items() if v is not None and not isinstance(v, (dict, list)) and len(str(v)) <= 60}
-        print("   " + "  ".join(f"{k}={v}" for k, v in shown.items()))
+    widths = [max(len(c), *(len(str(segment[c])) for segment in segments)) if segments else len(c) for c in columns]
+    print("   " + "  ".join(f"{c:>{w}}" for c, w in zip(columns, widths)))
+    for segment in segments:
+        print("   " + "  ".join(f"{segment[c]!s:>{w}}" for c, w in zip(columns, widths)))
 
 
 def main() -> None:
