@@ -70,11 +70,19 @@ pub enum Reply {
 #[derive(Debug)]
 enum Stage {
     /// Postings of these lists, in the order of ranges (place in the wave's order of visits for each).
-    Scan { wave: Vec<u32>, places: Vec<usize> },
+    Scan {
+        wave: Vec<u32>,
+        places: Vec<usize>,
+    },
     /// 8-bit codes of these candidates, ascending by ordinal, and the runs of consecutive ordinals among them.
-    Code { candidates: Vec<Candidate>, runs: Vec<Range<u32>> },
+    Code {
+        candidates: Vec<Candidate>,
+        runs: Vec<Range<u32>>,
+    },
     /// Exact vectors of the needed ordinals; afterwards those of what is left.
-    Rerank { left: std::vec::IntoIter<u32> },
+    Rerank {
+        left: std::vec::IntoIter<u32>,
+    },
     Done,
 }
 
