@@ -295,6 +295,7 @@ impl Supervisor {
             let readable = (!self.silent).then(|| engine.stderr_fd());
             wait(readable, SOON);
         }
+        self.pump.pump(engine.stderr());
         shmem::set_engine(None);
     }
 
