@@ -3,13 +3,17 @@
 //! PostgreSQL's supervisor worker starts it in the data directory. stdin is settings and lifeline in one: each line is a JSON
 //! object (`config::EngineSettings`), its end means stop. stderr is the log, one `LEVEL message` line for each event.
 
+#[path = "elacsym-engine/handler.rs"]
+mod handler;
 #[path = "elacsym-engine/log.rs"]
 mod log;
 
 use elacsym::config::EngineSettings;
 use elacsym::error::{Error, Result};
-use elacsym::ipc::message::{PROTOCOL_VERSION, Request};
-use elacsym::ipc::server::{Handler, Provider, Reply, Server};
+use elacsym::engine::Engine;
+use elacsym::env::Env;
+use elacsym::ipc::message::PROTOCOL_VERSION;
+use elacsym::ipc::server::Server;
 use std::io::BufRead;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -88,14 +92,14 @@ async fn serve(settings: EngineSettings) -> Result<()> {
     let mut lines = read_settings();
     // The socket comes last: whoever can connect is served.
     let socket = settings.socket_path.clone();
-    let engine = Arc::new(Engine::start(settings).await?);
+    let engine = Arc::new(Engine::new(settings, Env::system()).await?);
     let server = Server::bind(&socket)?;
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let stop_wanted = async {
         // An error means that the sender is gone, which is a stop too.
         let _ = stopped.await;
     };
-    let serving = tokio::spawn(server.serve(engine.clone(), stop_wanted));
+    let serving = tokio::spawn(server.serve(Arc::new(handler::Search(engine.clone())), stop_wanted));
     tracing::info!("elacsym-engine {} is ready", env!("CARGO_PKG_VERSION"));
     loop {
         tokio::select! {
@@ -150,39 +154,4 @@ fn read_settings() -> mpsc::Receiver<String> {
         tracing::error!("the lifeline cannot be watched: {error}");
     }
     receiver
-}
-
-/// What answers until the search engine is merged: pings and figures.
-struct Engine {
-    started: Instant,
-    settings: std::sync::Mutex<EngineSettings>,
-}
-
-impl Engine {
-    async fn start(settings: EngineSettings) -> Result<Self> {
-        Ok(Self { started: Instant::now(), settings: std::sync::Mutex::new(settings) })
-    }
-
-    async fn reload(&self, settings: EngineSettings) -> Result<()> {
-        *self.settings.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = settings;
-        Ok(())
-    }
-
-    async fn close(&self) {}
-}
-
-#[async_trait::async_trait]
-impl Handler for Engine {
-    async fn handle(&self, request: Request, _provider: &mut dyn Provider) -> Result<Reply> {
-        match request {
-            Request::Ping => Ok(Reply::Done),
-            Request::Stats => {
-                let settings = self.settings.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-                let uptime = self.started.elapsed().as_secs_f64();
-                let settings = settings.to_json()?;
-                Ok(Reply::Stats(format!("{{\"uptime_seconds\": {uptime:.3}, \"settings\": {settings}}}")))
-            }
-            _ => Err(Error::internal("the search engine is not part of this build")),
-        }
-    }
 }

@@ -1,1 +1,11 @@
-//! See docs/architecture.md.
+//! The block cache of the engine and reads through it: [`BlockCache`] (memory and disk tiers), [`PagedObject`] (verified
+//! random reads of one immutable object, INV-8) and [`ReadStats`] (what one query cost).
+
+mod block;
+mod flight;
+mod paged;
+mod stats;
+
+pub use block::{BlockCache, BlockKey, CacheSettings, MAX_PARALLEL_FETCHES, object_id};
+pub use paged::{MERGE_GAP, PAGE_BYTES, PagedObject, page_crcs};
+pub use stats::{CacheStats, ReadSnapshot, ReadStats};

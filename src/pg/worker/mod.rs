@@ -9,6 +9,7 @@ pub mod maintenance;
 mod registration;
 mod signals;
 pub mod supervisor;
+pub mod transaction;
 
 use pgrx::pg_sys;
 use std::time::Duration;

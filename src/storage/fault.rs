@@ -1,0 +1,225 @@
+//! A decorator for tests (here and in other modules' tests): injects latency, errors and wrong bytes, and counts
+//! requests and sequential rounds. It is compiled into the library so that integration tests reach it; nothing in the
+//! engine constructs it.
+
+use std::collections::VecDeque;
+use std::ops::Range;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+use super::{ObjectMeta, ObjectStore, PutOutcome};
+use crate::error::{Error, Result};
+
+/// The kinds of operation of an [`ObjectStore`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Operation {
+    /// [`ObjectStore::put`].
+    Put,
+    /// [`ObjectStore::put_if_absent`].
+    PutIfAbsent,
+    /// [`ObjectStore::get`].
+    Get,
+    /// [`ObjectStore::get_range`].
+    GetRange,
+    /// [`ObjectStore::head`].
+    Head,
+    /// [`ObjectStore::list`].
+    List,
+    /// [`ObjectStore::delete`].
+    Delete,
+}
+
+impl Operation {
+    /// Every kind, in the order of the discriminants.
+    pub const ALL: [Self; 7] =
+        [Self::Put, Self::PutIfAbsent, Self::Get, Self::GetRange, Self::Head, Self::List, Self::Delete];
+
+    /// The name in snapshots and views.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Put => "put",
+            Self::PutIfAbsent => "put_if_absent",
+            Self::Get => "get",
+            Self::GetRange => "get_range",
+            Self::Head => "head",
+            Self::List => "list",
+            Self::Delete => "delete",
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Fault {
+    /// None matches every operation.
+    operation: Option<Operation>,
+    error: Error,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    latency: Duration,
+    faults: VecDeque<Fault>,
+    flips: Vec<(String, u64)>,
+    requests: u64,
+    ranges: Vec<(String, Range<u64>)>,
+    /// The longest chain of requests of which each started after the one before had ended.
+    finished_round: u64,
+    rounds: u64,
+}
+
+/// Passes everything to an inner store, with faults on the way.
+#[derive(Debug)]
+pub struct FaultStore {
+    inner: Arc<dyn ObjectStore>,
+    remote: bool,
+    state: Mutex<State>,
+}
+
+impl FaultStore {
+    /// No faults yet.
+    pub fn new(inner: Arc<dyn ObjectStore>) -> Self {
+        Self { inner, remote: false, state: Mutex::new(State::default()) }
+    }
+
+    /// As [`Self::new`], and [`ObjectStore::is_local`] is false whatever the inner store is: brings the disk tier of the
+    /// cache into play over a local directory.
+    pub fn remote(inner: Arc<dyn ObjectStore>) -> Self {
+        Self { remote: true, ..Self::new(inner) }
+    }
+
+    /// Every request takes this much longer. Set one when counting rounds: requests that run at the same time must
+    /// overlap to be counted as one round.
+    pub fn set_latency(&self, latency: Duration) {
+        self.state().latency = latency;
+    }
+
+    /// The next `times` requests (of one kind, or of any) fail with `error` without reaching the inner store.
+    pub fn fail_next(&self, operation: Option<Operation>, times: usize, error: Error) {
+        let faults = std::iter::repeat_with(|| Fault { operation, error: error.clone() }).take(times);
+        self.state().faults.extend(faults);
+    }
+
+    /// Every read of `key` that covers byte `offset` returns that byte inverted, until [`Self::heal`].
+    pub fn flip(&self, key: &str, offset: u64) {
+        self.state().flips.push((key.to_owned(), offset));
+    }
+
+    /// Forgets all faults, flips and the latency.
+    pub fn heal(&self) {
+        let mut state = self.state();
+        state.faults.clear();
+        state.flips.clear();
+        state.latency = Duration::ZERO;
+    }
+
+    /// Requests since the start or [`Self::reset_counts`], failed ones included.
+    pub fn requests(&self) -> u64 {
+        self.state().requests
+    }
+
+    /// Sequential rounds: the longest chain of requests of which each started after the one before had ended.
+    pub fn rounds(&self) -> u64 {
+        self.state().rounds
+    }
+
+    /// Every ranged read, in order of arrival.
+    pub fn ranges(&self) -> Vec<(String, Range<u64>)> {
+        self.state().ranges.clone()
+    }
+
+    /// Sets requests, rounds and ranges back to nothing.
+    pub fn reset_counts(&self) {
+        let mut state = self.state();
+        state.requests = 0;
+        state.rounds = 0;
+        state.finished_round = 0;
+        state.ranges.clear();
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Counters stay meaningful whatever panicked while holding them.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn pass<T>(&self, operation: Operation, request: impl Future<Output = Result<T>>) -> Result<T> {
+        let (round, latency, fault) = {
+            let mut state = self.state();
+            state.requests += 1;
+            let round = state.finished_round + 1;
+            state.rounds = state.rounds.max(round);
+            let hit = state.faults.iter().position(|f| f.operation.is_none_or(|o| o == operation));
+            let fault = hit.and_then(|at| state.faults.remove(at));
+            (round, state.latency, fault)
+        };
+        if !latency.is_zero() {
+            tokio::time::sleep(latency).await;
+        }
+        let result = match fault {
+            Some(fault) => Err(fault.error),
+            None => request.await,
+        };
+        let mut state = self.state();
+        state.finished_round = state.finished_round.max(round);
+        result
+    }
+
+    fn spoil(&self, key: &str, start: u64, bytes: Bytes) -> Bytes {
+        let state = self.state();
+        let end = start + bytes.len() as u64;
+        let hits: Vec<u64> =
+            state.flips.iter().filter(|(k, at)| k == key && (start..end).contains(at)).map(|(_, at)| at - start).collect();
+        if hits.is_empty() {
+            return bytes;
+        }
+        let mut spoiled = bytes.to_vec();
+        for at in hits {
+            spoiled[at as usize] ^= 0xff;
+        }
+        Bytes::from(spoiled)
+    }
+}
+
+#[async_trait]
+impl ObjectStore for FaultStore {
+    fn root(&self) -> &str {
+        self.inner.root()
+    }
+
+    fn is_local(&self) -> bool {
+        !self.remote && self.inner.is_local()
+    }
+
+    async fn put(&self, key: &str, bytes: Bytes) -> Result<()> {
+        self.pass(Operation::Put, self.inner.put(key, bytes)).await
+    }
+
+    async fn put_if_absent(&self, key: &str, bytes: Bytes) -> Result<PutOutcome> {
+        self.pass(Operation::PutIfAbsent, self.inner.put_if_absent(key, bytes)).await
+    }
+
+    async fn get(&self, key: &str) -> Result<Bytes> {
+        let bytes = self.pass(Operation::Get, self.inner.get(key)).await?;
+        Ok(self.spoil(key, 0, bytes))
+    }
+
+    async fn get_range(&self, key: &str, range: Range<u64>) -> Result<Bytes> {
+        self.state().ranges.push((key.to_owned(), range.clone()));
+        let bytes = self.pass(Operation::GetRange, self.inner.get_range(key, range.clone())).await?;
+        Ok(self.spoil(key, range.start, bytes))
+    }
+
+    async fn head(&self, key: &str) -> Result<u64> {
+        self.pass(Operation::Head, self.inner.head(key)).await
+    }
+
+    async fn list(&self, prefix: &str, start_after: Option<&str>) -> Result<Vec<ObjectMeta>> {
+        self.pass(Operation::List, self.inner.list(prefix, start_after)).await
+    }
+
+    async fn delete(&self, keys: &[String]) -> Result<()> {
+        self.pass(Operation::Delete, self.inner.delete(keys)).await
+    }
+}
