@@ -60,8 +60,6 @@ def shared_cluster(tmp_path_factory):
         yield cluster.start()
 
 
-<<<<<<< HEAD
-=======
 @pytest.fixture(scope="session")
 def pg_environment(shared_cluster):
     """PGHOST, PGPORT and PGUSER name the shared cluster, for drivers that are given no address; whatever they named before is not touched."""
@@ -74,7 +72,6 @@ def pg_environment(shared_cluster):
         yield
 
 
->>>>>>> infra
 _numbers = itertools.count(1)
 
 

@@ -17,22 +17,6 @@ find_pg_config
 major=$(pg_major "$PG_CONFIG")
 
 copy_tree() {
-<<<<<<< HEAD
-  local root=$1 dir
-  rm -rf "$root" "$root.new"
-  for dir in "$("$PG_CONFIG" --bindir)" "$("$PG_CONFIG" --pkglibdir)" "$("$PG_CONFIG" --sharedir)"; do
-    mkdir -p "$root.new$dir"
-    cp -a "$dir/." "$root.new$dir/"
-  done
-  chmod -R a+rX "$root.new"
-  # Debian's extensions of other packages are not ours to test with
-  rm -f "$root.new$("$PG_CONFIG" --pkglibdir)"/elacsym* "$root.new$("$PG_CONFIG" --sharedir)"/extension/elacsym*
-  if grep -qsi elacsym "$root.new$("$PG_CONFIG" --sharedir)/extension/vector.control"; then
-    rm -f "$root.new$("$PG_CONFIG" --sharedir)"/extension/vector.control "$root.new$("$PG_CONFIG" --sharedir)"/extension/vector--*
-  fi
-  "$PG_CONFIG" --version >"$root.new/version"
-  mv "$root.new" "$root"
-=======
   local root=$1 dir ext
   rm -rf "$root" "$root.new"
   for dir in "$("$PG_CONFIG" --bindir)" "$("$PG_CONFIG" --pkglibdir)" "$("$PG_CONFIG" --sharedir)"; do
@@ -44,7 +28,6 @@ copy_tree() {
   ext=$root.new$("$PG_CONFIG" --sharedir)/extension
   ! grep -qsi elacsym "$ext/vector.control" || rm -f "$ext/vector.control" "$ext"/vector--*
   "$PG_CONFIG" --version >"$root.new/version" && mv "$root.new" "$root"
->>>>>>> infra
 }
 
 export PG_CONFIG

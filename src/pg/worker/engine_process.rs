@@ -59,8 +59,7 @@ impl EngineProcess {
         };
         set_nonblocking(lifeline.as_raw_fd())?;
         set_nonblocking(stderr.as_raw_fd())?;
-        let mut process =
-            Self { child, lifeline: Some(lifeline), stderr, unsent: Vec::new(), started: Instant::now() };
+        let mut process = Self { child, lifeline: Some(lifeline), stderr, unsent: Vec::new(), started: Instant::now() };
         process.send_settings(settings);
         Ok(process)
     }
