@@ -59,7 +59,18 @@ fn storage_urls_have_one_canonical_form() {
     ] {
         assert_eq!(StorageUrl::parse(url).unwrap().to_string(), canonical);
     }
-    for url in ["", "/a", "file://a", "file:///", "file:///a/../b", "s3://", "s3://b/../c", "s3://b c", "http://x/y", "s3:///p"] {
+    for url in [
+        "",
+        "/a",
+        "file://a",
+        "file:///",
+        "file:///a/../b",
+        "s3://",
+        "s3://b/../c",
+        "s3://b c",
+        "http://x/y",
+        "s3:///p",
+    ] {
         let error = StorageUrl::parse(url).unwrap_err();
         assert_eq!(error.kind, ErrorKind::Invalid, "{url}");
         assert!(error.hint.is_some());
