@@ -1,5 +1,7 @@
 //! Reads through the block cache: right bytes or a clear error (INV-8), warm after a restart, merged requests.
 
+#![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
+
 use std::path::Path;
 use std::sync::Arc;
 
@@ -105,6 +107,28 @@ async fn inv_8_flipped_bytes_in_the_cache_files_never_reach_a_reader() {
         assert!(store.requests() > 0, "the damage went unnoticed: was anything damaged?");
         cache.close().await;
     }
+}
+
+/// A file system that fills up under the cache costs requests, nothing else.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs a file system of some 10 MiB, named by ELACSYM_TEST_SMALL_DISK"]
+async fn a_full_disk_under_the_cache_costs_only_requests() {
+    let Ok(small) = std::env::var("ELACSYM_TEST_SMALL_DISK") else { return };
+    let directory = tempfile::tempdir().unwrap();
+    let store = remote(directory.path()).await;
+    let bytes = content(2_000 * PAGE_BYTES);
+    store.put("seg/search.idx", bytes.clone()).await.unwrap();
+    let cache = on_disk(Path::new(&small), 1 << 20).await;
+    let object = paged(&store, &cache, &bytes);
+    for _ in 0..3 {
+        assert_eq!(object.read(0..2_000 * PAGE).await.unwrap(), bytes);
+        tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+    }
+    cache.close().await;
+    drop((object, cache));
+    let cache = on_disk(Path::new(&small), 1 << 20).await;
+    assert_eq!(paged(&store, &cache, &bytes).read(0..2_000 * PAGE).await.unwrap(), bytes);
+    println!("{:?}", cache.stats());
 }
 
 /// Inverts every `step`-th byte of every non-empty block of the cache's files.

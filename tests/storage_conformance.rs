@@ -1,5 +1,7 @@
 //! Every store behaves the same: one suite, run for `file://` and for `s3://` against a real server.
 
+#![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
+
 mod support;
 
 use std::collections::BTreeMap;

@@ -1,5 +1,7 @@
 //! What only a local directory has to prove: nothing half-written after a kill, a full disk, modes, leftovers.
 
+#![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
+
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Stdio};

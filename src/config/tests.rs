@@ -22,7 +22,8 @@ fn settings_survive_the_way_through_json() {
 
 #[test]
 fn a_setting_out_of_its_limits_is_named() {
-    let cases: [(&str, fn(&mut EngineSettings)); 7] = [
+    type Spoil = fn(&mut EngineSettings);
+    let cases: [(&str, Spoil); 7] = [
         ("elacsym.cache_memory", |s| s.cache_memory = 0),
         ("elacsym.cache_disk", |s| s.cache_disk = 5),
         ("elacsym.cache_path", |s| s.cache_disk = MIN_CACHE_DISK_BYTES),
