@@ -1,1 +1,155 @@
-//! See docs/architecture.md.
+//! The engine: what the socket server calls for each request.
+//!
+//! [`Engine`] owns the stores, the block cache, the open segments, the decoded write buffer and the CPU pool, and answers
+//! queries, fetches and flushes over the *view* that comes with each request (segments and buffered entries that the reader's
+//! snapshot sees): it holds no state of any namespace that could be stale, so a restart loses nothing but caches.
+//!
+//! INV-3 is applied in [`view`]; INV-6 and INV-8: a failed or damaged read fails the request, nothing partial is returned;
+//! INV-7 holds because each arm of each part returns its `k` best and parts are merged afterwards. Dropping a returned future
+//! cancels its work.
+
+mod admin;
+mod arms;
+mod bounded;
+mod buffer;
+mod fetch;
+mod flush;
+mod permits;
+mod query;
+mod results;
+mod segments;
+mod stats;
+mod view;
+
+use std::sync::{Arc, PoisonError, RwLock};
+
+use async_trait::async_trait;
+use roaring::RoaringBitmap;
+
+use crate::cache::{BlockCache, CacheSettings};
+use crate::config::EngineSettings;
+use crate::env::Env;
+use crate::error::Result;
+use crate::ids::EntryId;
+use crate::ipc::message::ProvidedEntry;
+use crate::storage::StoreRegistry;
+use bounded::Bounded;
+use buffer::BufferCache;
+use permits::CpuPool;
+use segments::OpenSegments;
+use stats::RequestCounters;
+
+/// Share of `cache_memory` that decoded write-buffer entries may take (they are outside the block cache): the divisor. At
+/// the default cache size this holds the default flush threshold of some namespaces.
+const BUFFER_SHARE: u64 = 4;
+/// Share of `cache_memory` that open segments may take: the divisor. About 1 KiB of head for 1000 vectors.
+const OPEN_SEGMENTS_SHARE: u64 = 2;
+/// Share of `cache_memory` that delete vectors may take: the divisor.
+const DELETE_VECTORS_SHARE: u64 = 16;
+/// Share of `cache_memory` that resolved views may take: the divisor. They share their documents with the buffer cache.
+const VIEWS_SHARE: u64 = 8;
+/// Smallest of these budgets in bytes, whatever the share: below it every request would decode everything anew.
+const MIN_BUDGET: u64 = 8 << 20;
+
+/// Bytes that only the database has, asked for over the connection of the request.
+#[async_trait]
+pub trait Provider: Send {
+    /// Payloads of these buffered entries and delete vectors of these segments, in any order. Called at most once for each
+    /// request.
+    async fn need(
+        &mut self,
+        entries: Vec<EntryId>,
+        delete_vectors: Vec<String>,
+    ) -> Result<(Vec<ProvidedEntry>, Vec<(String, Vec<u8>)>)>;
+}
+
+/// The engine. One for the process; share it in an `Arc`.
+#[derive(Debug)]
+pub struct Engine {
+    env: Env,
+    settings: RwLock<EngineSettings>,
+    stores: StoreRegistry,
+    cache: Arc<BlockCache>,
+    cpu: RwLock<Arc<CpuPool>>,
+    segments: OpenSegments,
+    buffer: BufferCache,
+    /// By segment id and version.
+    delete_vectors: Bounded<(String, u64), Arc<RoaringBitmap>>,
+    views: Bounded<u64, view::Remembered>,
+    counters: RequestCounters,
+    started: std::time::Duration,
+}
+
+impl Engine {
+    /// An engine with these settings. Opens the cache; stores are opened when they are first used.
+    ///
+    /// # Errors
+    /// `Invalid` or `OutOfRange` for a setting, `Internal` if there is no memory cache.
+    pub async fn new(settings: EngineSettings, env: Env) -> Result<Self> {
+        settings.validate()?;
+        let cache = Arc::new(BlockCache::open(&CacheSettings::from(&settings)).await?);
+        Ok(Self {
+            stores: StoreRegistry::new(settings.storage.clone(), env.clone()),
+            cache,
+            cpu: RwLock::new(Arc::new(CpuPool::new(settings.engine_threads))),
+            segments: OpenSegments::new(budget(&settings, OPEN_SEGMENTS_SHARE)),
+            buffer: BufferCache::new(budget(&settings, BUFFER_SHARE)),
+            delete_vectors: Bounded::new(budget(&settings, DELETE_VECTORS_SHARE)),
+            views: Bounded::new(budget(&settings, VIEWS_SHARE)),
+            counters: RequestCounters::default(),
+            started: env.clock.monotonic(),
+            settings: RwLock::new(settings),
+            env,
+        })
+    }
+
+    /// Takes over new settings. Storage, threads and budgets change at once; the sizes and place of the block cache stay
+    /// what they were at the start. Requests under way go on with what they have.
+    ///
+    /// # Errors
+    /// `Invalid` or `OutOfRange`; nothing has changed then.
+    pub async fn reload(&self, settings: EngineSettings) -> Result<()> {
+        settings.validate()?;
+        let old = self.settings();
+        if old.storage != settings.storage {
+            self.stores.reconfigure(settings.storage.clone()).await;
+            // Open segments hold the store they were opened with, and so its credentials.
+            self.segments.clear();
+            self.views.clear();
+        }
+        if old.engine_threads != settings.engine_threads {
+            let pool = Arc::new(CpuPool::new(settings.engine_threads));
+            *self.cpu.write().unwrap_or_else(PoisonError::into_inner) = pool;
+        }
+        self.segments.resize(budget(&settings, OPEN_SEGMENTS_SHARE));
+        self.buffer.resize(budget(&settings, BUFFER_SHARE));
+        self.delete_vectors.resize(budget(&settings, DELETE_VECTORS_SHARE));
+        self.views.resize(budget(&settings, VIEWS_SHARE));
+        *self.settings.write().unwrap_or_else(PoisonError::into_inner) = settings;
+        Ok(())
+    }
+
+    /// Writes out what the disk cache holds in memory. Call it once, at the end.
+    pub async fn close(&self) {
+        self.cache.close().await;
+    }
+
+    /// The settings now.
+    pub fn settings(&self) -> EngineSettings {
+        self.settings.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn cpu(&self) -> Arc<CpuPool> {
+        self.cpu.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Microseconds since `start`, a reading of the monotonic clock.
+    fn micros_since(&self, start: std::time::Duration) -> u64 {
+        let took = self.env.clock.monotonic().saturating_sub(start);
+        u64::try_from(took.as_micros()).unwrap_or(u64::MAX)
+    }
+}
+
+fn budget(settings: &EngineSettings, share: u64) -> usize {
+    usize::try_from((settings.cache_memory / share).max(MIN_BUDGET)).unwrap_or(usize::MAX)
+}

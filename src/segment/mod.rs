@@ -1,1 +1,27 @@
-//! See docs/architecture.md.
+//! Segments: immutable objects holding entries of one namespace (format 1, byte tables in `docs/format.md`).
+//!
+//! A segment is a directory with `rows.parquet` (every value, standard Parquet, rows in ordinal order) and `search.idx`
+//! (key index, row identities, vector codes, tantivy files, and a tail that opens the whole segment with one read).
+//! [`write_segment`] makes both, [`Segment`] reads them.
+//!
+//! Invariants: objects are never modified (INV-4, kept by the callers that put them); every byte is verified by a checksum
+//! before use (INV-8): the tail by its own CRC, everything else page by page with the CRCs that the tail holds. Within a
+//! segment a key occurs once. Rows with a vector come first, so a vector's index is its row's ordinal.
+//!
+//! This module knows nothing of manifests, delete vectors or the write buffer.
+
+mod columns;
+mod format;
+mod key_index;
+mod page_map;
+mod reader;
+mod rows;
+mod source;
+mod writer;
+
+pub use format::{FORMAT_VERSION, INDEX_MAGIC, TRAILER_BYTES};
+pub use key_index::{KeyRecord, TOMBSTONE};
+pub use reader::{KeyHit, Segment};
+pub use rows::RowRead;
+pub use source::SegmentSource;
+pub use writer::{Place, WriteOptions, WrittenSegment, write_segment};

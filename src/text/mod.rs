@@ -1,1 +1,27 @@
-//! See docs/architecture.md.
+//! The text arm of one segment and of the write buffer: BM25 and attribute filters, on top of tantivy.
+//!
+//! * [`builder`] turns the documents of a segment (in ordinal order) into the files of one tantivy segment and a hotcache.
+//! * [`segment`] opens them again over ranged reads and answers searches and filters.
+//! * [`query`], [`stats`] and [`score`] are shared with the write buffer, so that a document scores the same wherever it is.
+//!
+//! Everything here is synchronous and CPU-bound, and starts no thread: callers run it on their CPU pool.
+
+pub mod analyzer;
+pub mod builder;
+pub mod directory;
+mod filter;
+pub mod hotcache;
+pub mod query;
+pub mod schema;
+pub mod score;
+pub mod segment;
+pub mod stats;
+mod top;
+
+pub use analyzer::{Analyzer, Analyzers};
+pub use builder::{TextBuilder, TextBundle};
+pub use directory::{PlannedRead, RangeRead};
+pub use query::{ParsedTextQuery, QueryField, QueryTerm};
+pub use score::{AnalyzedDocument, BufferScorer};
+pub use segment::TextSegment;
+pub use stats::CorpusStats;

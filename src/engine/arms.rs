@@ -1,0 +1,310 @@
+//! The two arms of a query over the parts of a view: every segment, and the buffered entries.
+
+use std::sync::Arc;
+
+use futures::future::try_join_all;
+use roaring::RoaringBitmap;
+
+use super::permits::CpuPool;
+use super::view::{LiveSegment, LiveView};
+use crate::cache::ReadStats;
+use crate::document::Document;
+use crate::error::{Error, Result};
+use crate::filter::Filter;
+use crate::rank::{Scored, TopK};
+use crate::schema::NamespaceSchema;
+use crate::segment::{Segment, SegmentSource};
+use crate::text::{BufferScorer, CorpusStats, ParsedTextQuery};
+use crate::vector::{self, Metric, Need, Reply, SearchStats, Searcher, VectorSource};
+
+/// Buffered entries between two looks at the cancellation flag: about a millisecond of exact distances.
+const CHUNK: usize = 512;
+
+/// What a query wants, checked.
+#[derive(Debug)]
+pub struct Spec {
+    /// The namespace's schema.
+    pub schema: Arc<NamespaceSchema>,
+    /// Query vector and metric.
+    pub vector: Option<(Vec<f32>, Metric)>,
+    /// Analysed text query; may hold no terms.
+    pub text: Option<ParsedTextQuery>,
+    /// Filter.
+    pub filter: Option<Filter>,
+    /// Candidates wanted of each arm.
+    pub depth: usize,
+    /// How hard the vector index tries.
+    pub effort: f32,
+}
+
+/// Where a candidate is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Hit {
+    /// Place of the segment in the view, and row.
+    Row(usize, u32),
+    /// Place in the view's buffered documents.
+    Buffered(usize),
+}
+
+/// Candidates of one arm, best first.
+pub type Candidates = Vec<Scored<Hit>>;
+
+/// What running arms needs.
+#[derive(Debug, Clone)]
+pub struct Run {
+    /// The query.
+    pub spec: Arc<Spec>,
+    /// What is alive.
+    pub view: Arc<LiveView>,
+    /// Where it computes.
+    pub cpu: Arc<CpuPool>,
+    /// Counts its reads.
+    pub reads: Arc<ReadStats>,
+}
+
+/// Rows of each segment that may be returned: alive and matching the filter; None: all.
+type Allowed = Vec<Option<Arc<RoaringBitmap>>>;
+
+/// The result of both arms; an arm that was not asked for is None.
+pub struct ArmResults {
+    /// Scores are negated distances.
+    pub vector: Option<Candidates>,
+    /// Scores are BM25.
+    pub text: Option<Candidates>,
+    /// Sum over the segments.
+    pub search: SearchStats,
+}
+
+impl Run {
+    /// Runs the arms the query asks for.
+    ///
+    /// # Errors
+    /// Of the segments; the first one ends all.
+    pub async fn arms(&self) -> Result<ArmResults> {
+        let allowed = self.allowed().await?;
+        let text_wanted = self.spec.text.as_ref().is_some_and(|text| !text.is_empty());
+        let vector = async { if self.spec.vector.is_some() { self.vector_rows(&allowed).await } else { Ok(Vec::new()) } };
+        let text = async { if text_wanted { self.text_rows(&allowed).await.map(Some) } else { Ok(None) } };
+        let (vector_rows, text_rows) = tokio::try_join!(vector, text)?;
+        let (stats, text_rows) = text_rows.map_or((None, Vec::new()), |(stats, rows)| (Some(stats), rows));
+        let (buffered_vector, buffered_text) = self.buffered(stats).await?;
+
+        let merge = |parts: Vec<Candidates>| {
+            let mut top = TopK::new(self.spec.depth);
+            parts.into_iter().for_each(|part| top.extend(part));
+            top.into_sorted()
+        };
+        let mut search = SearchStats::default();
+        let mut vector_parts = vec![buffered_vector];
+        for (candidates, stats) in vector_rows {
+            search.lists_probed += stats.lists_probed;
+            search.rows_scanned += stats.rows_scanned;
+            search.rows_coded += stats.rows_coded;
+            search.rows_reranked += stats.rows_reranked;
+            vector_parts.push(candidates);
+        }
+        let mut text_parts = text_rows;
+        text_parts.push(buffered_text);
+        Ok(ArmResults {
+            vector: self.spec.vector.is_some().then(|| merge(vector_parts)),
+            text: self.spec.text.is_some().then(|| merge(text_parts)),
+            search,
+        })
+    }
+
+    async fn allowed(&self) -> Result<Allowed> {
+        if self.spec.filter.is_none() {
+            return Ok(self.view.segments.iter().map(|s| s.alive.clone()).collect());
+        }
+        try_join_all(self.view.segments.iter().map(|segment| self.filtered(segment))).await
+    }
+
+    /// The rows of one segment that are alive and match the filter.
+    async fn filtered(&self, live: &LiveSegment) -> Result<Option<Arc<RoaringBitmap>>> {
+        let Some(text) = live.segment.text().cloned() else { return Ok(None) };
+        self.prefetch(&live.segment).await?;
+        let (spec, alive) = (self.spec.clone(), live.alive.clone());
+        self.cpu
+            .run(move |_| {
+                let Some(filter) = &spec.filter else { return Ok(alive) };
+                let mut rows = text.filter(filter)?;
+                if let Some(alive) = alive {
+                    rows &= alive.as_ref();
+                }
+                Ok(Some(Arc::new(rows)))
+            })
+            .await
+    }
+
+    /// Brings into the cache what filter and text search of one segment are going to read: two round trips at most, none if
+    /// the dictionaries are hot and the postings cached.
+    async fn prefetch(&self, segment: &Arc<Segment>) -> Result<()> {
+        let Some(text) = segment.text() else { return Ok(()) };
+        let (spec, planner) = (self.spec.clone(), text.clone());
+        let dictionaries =
+            self.cpu.run(move |_| planner.plan_dictionaries(spec.text.as_ref(), spec.filter.as_ref())).await?;
+        segment.prefetch_text(&dictionaries, &self.reads).await?;
+        let (spec, planner) = (self.spec.clone(), text.clone());
+        let postings = self.cpu.run(move |_| planner.plan_postings(spec.text.as_ref(), spec.filter.as_ref())).await?;
+        segment.prefetch_text(&postings, &self.reads).await
+    }
+
+    /// The vector arm of each segment.
+    async fn vector_rows(&self, allowed: &Allowed) -> Result<Vec<(Candidates, SearchStats)>> {
+        let parts = allowed.iter().enumerate().map(|(place, allowed)| self.vector_rows_of(place, allowed.clone()));
+        try_join_all(parts).await
+    }
+
+    async fn vector_rows_of(
+        &self,
+        place: usize,
+        allowed: Option<Arc<RoaringBitmap>>,
+    ) -> Result<(Candidates, SearchStats)> {
+        let segment = &self.view.segments[place].segment;
+        let Some(head) = segment.head().cloned() else { return Ok(Default::default()) };
+        let spec = self.spec.clone();
+        let mut searcher = self
+            .cpu
+            .run(move |_| {
+                let (query, _) = spec.vector.as_ref().ok_or_else(|| Error::internal("vector arm without a vector"))?;
+                let allowed = allowed.map(|rows| only_vectors(rows, head.rows()));
+                Searcher::new(head, query, spec.depth, spec.effort, allowed)
+            })
+            .await?;
+        let source = SegmentSource::new(segment.clone(), self.reads.clone());
+        loop {
+            let reply = match searcher.need() {
+                Need::Postings(ranges) => Reply::Bytes(source.postings(ranges).await?),
+                Need::RowCodes(ranges) => Reply::Bytes(source.row_codes(ranges).await?),
+                Need::Vectors(ordinals) => Reply::Vectors(source.vectors(ordinals).await?),
+                Need::Done => break,
+            };
+            searcher = self
+                .cpu
+                .run(move |_| {
+                    searcher.supply(reply)?;
+                    Ok(searcher)
+                })
+                .await?;
+        }
+        let (hits, stats) = searcher.finish();
+        // Nearer is better.
+        let scored = hits.into_iter().map(|(ordinal, distance)| (ordinal, -distance)).collect();
+        Ok((self.identified(place, scored).await?, stats))
+    }
+
+    /// The text arm of each segment, and the statistics of the whole corpus it used.
+    async fn text_rows(&self, allowed: &Allowed) -> Result<(CorpusStats, Vec<Candidates>)> {
+        let of_segments = try_join_all(self.view.segments.iter().map(|live| self.text_stats(&live.segment)));
+        let (of_segments, of_buffer) = tokio::try_join!(of_segments, self.buffered_stats())?;
+        let mut stats = of_buffer;
+        of_segments.iter().flatten().for_each(|part| stats.add(part));
+        let parts = allowed.iter().enumerate().map(|(place, allowed)| self.text_rows_of(place, allowed.clone(), &stats));
+        let rows = try_join_all(parts).await?;
+        Ok((stats, rows))
+    }
+
+    async fn text_stats(&self, segment: &Arc<Segment>) -> Result<Option<CorpusStats>> {
+        let Some(text) = segment.text().cloned() else { return Ok(None) };
+        if self.spec.filter.is_none() {
+            // With a filter this was done for both.
+            self.prefetch(segment).await?;
+        }
+        let spec = self.spec.clone();
+        self.cpu.run(move |_| spec.text.as_ref().map(|query| text.stats(query)).transpose()).await
+    }
+
+    async fn text_rows_of(
+        &self,
+        place: usize,
+        allowed: Option<Arc<RoaringBitmap>>,
+        stats: &CorpusStats,
+    ) -> Result<Candidates> {
+        let Some(text) = self.view.segments[place].segment.text().cloned() else { return Ok(Vec::new()) };
+        let (spec, stats) = (self.spec.clone(), stats.clone());
+        let hits = self
+            .cpu
+            .run(move |_| match &spec.text {
+                Some(query) => text.search(query, &stats, spec.depth, allowed.as_deref()),
+                None => Ok(Vec::new()),
+            })
+            .await?;
+        self.identified(place, hits).await
+    }
+
+    /// (ordinal, score) of one segment with their keys.
+    async fn identified(&self, place: usize, hits: Vec<(u32, f32)>) -> Result<Candidates> {
+        let ordinals: Vec<u32> = hits.iter().map(|(ordinal, _)| *ordinal).collect();
+        let ids = self.view.segments[place].segment.identities(&ordinals, &self.reads).await?;
+        let candidate = |((ordinal, score), id): ((u32, f32), crate::ids::EntryId)| Scored {
+            score,
+            key: id.key,
+            item: Hit::Row(place, ordinal),
+        };
+        Ok(hits.into_iter().zip(ids).map(candidate).collect())
+    }
+
+    async fn buffered_stats(&self) -> Result<CorpusStats> {
+        let (spec, view) = (self.spec.clone(), self.view.clone());
+        self.cpu
+            .run(move |cancel| {
+                let Some(query) = &spec.text else { return Ok(CorpusStats::default()) };
+                let mut stats = CorpusStats::new(query);
+                for chunk in view.buffered.chunks(CHUNK) {
+                    cancel.check()?;
+                    chunk.iter().for_each(|entry| entry.analyzed.add_to_stats(query, &mut stats));
+                }
+                Ok(stats)
+            })
+            .await
+    }
+
+    /// Both arms over the buffered entries, exact. `stats`: of the text arm, if it runs.
+    async fn buffered(&self, stats: Option<CorpusStats>) -> Result<(Candidates, Candidates)> {
+        if self.view.buffered.is_empty() {
+            return Ok(Default::default());
+        }
+        let (spec, view) = (self.spec.clone(), self.view.clone());
+        self.cpu
+            .run(move |cancel| {
+                let scorer = match (&spec.text, &stats) {
+                    (Some(query), Some(stats)) => Some(BufferScorer::new(query, stats)),
+                    _ => None,
+                };
+                let (mut nearest, mut best) = (TopK::new(spec.depth), TopK::new(spec.depth));
+                for (place, entry) in view.buffered.iter().enumerate() {
+                    if place % CHUNK == 0 {
+                        cancel.check()?;
+                    }
+                    if !matches(&spec.filter, &entry.document) {
+                        continue;
+                    }
+                    let (key, item) = (entry.id.key, Hit::Buffered(place));
+                    if let (Some((query, metric)), Some(vector)) = (&spec.vector, &entry.document.vector) {
+                        let score = -vector::distance::distance(*metric, query, vector);
+                        nearest.push(Scored { score, key, item });
+                    }
+                    if let Some(score) = scorer.as_ref().and_then(|scorer| scorer.score(&entry.analyzed)) {
+                        best.push(Scored { score, key, item });
+                    }
+                }
+                Ok((nearest.into_sorted(), best.into_sorted()))
+            })
+            .await
+    }
+}
+
+fn matches(filter: &Option<Filter>, document: &Document) -> bool {
+    filter.as_ref().is_none_or(|filter| filter.matches(document))
+}
+
+/// Drops rows without a vector: they come after the first `vectors` rows.
+fn only_vectors(rows: Arc<RoaringBitmap>, vectors: usize) -> Arc<RoaringBitmap> {
+    let vectors = u32::try_from(vectors).unwrap_or(u32::MAX);
+    if rows.max().is_none_or(|last| last < vectors) {
+        return rows;
+    }
+    let mut rows = rows.as_ref().clone();
+    rows.remove_range(vectors..);
+    Arc::new(rows)
+}

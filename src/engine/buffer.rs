@@ -1,0 +1,109 @@
+//! Decoded entries of the write buffer, shared by all queries.
+
+use std::sync::Arc;
+
+use super::bounded::Bounded;
+use super::permits::CpuPool;
+use crate::document::Document;
+use crate::error::{Error, Result};
+use crate::ids::{EntryId, NamespaceId};
+use crate::ipc::message::ProvidedEntry;
+use crate::schema::NamespaceSchema;
+use crate::text::{AnalyzedDocument, Analyzers};
+
+/// One buffered upsert, decoded and analysed.
+#[derive(Debug)]
+pub struct BufferedDocument {
+    /// Which entry.
+    pub id: EntryId,
+    /// Its values.
+    pub document: Document,
+    /// Its terms.
+    pub analyzed: AnalyzedDocument,
+    bytes: usize,
+}
+
+impl BufferedDocument {
+    /// About how much memory it holds, in bytes.
+    pub fn memory_bytes(&self) -> usize {
+        self.bytes
+    }
+}
+
+/// An entry as the cache knows it. The schema's hash is part of the name: terms depend on the analysers.
+type Name = (NamespaceId, u64, EntryId);
+
+/// Entries already decoded, within a budget.
+#[derive(Debug)]
+pub struct BufferCache {
+    entries: Bounded<Name, Arc<BufferedDocument>>,
+}
+
+impl BufferCache {
+    /// An empty cache of that many bytes.
+    pub fn new(budget: usize) -> Self {
+        Self { entries: Bounded::new(budget) }
+    }
+
+    /// Entries and bytes held now.
+    pub fn usage(&self) -> (usize, usize) {
+        self.entries.usage()
+    }
+
+    /// Changes the budget.
+    pub fn resize(&self, budget: usize) {
+        self.entries.resize(budget);
+    }
+
+    /// A decoded entry.
+    pub fn get(&self, namespace: NamespaceId, schema_hash: u64, id: EntryId) -> Option<Arc<BufferedDocument>> {
+        self.entries.get(&(namespace, schema_hash, id))
+    }
+
+    /// Decodes, analyses and remembers payloads.
+    ///
+    /// # Errors
+    /// `Corrupt` for a payload that cannot be read or does not fit the schema.
+    pub async fn decode(
+        &self,
+        cpu: &CpuPool,
+        namespace: NamespaceId,
+        schema: &Arc<NamespaceSchema>,
+        schema_hash: u64,
+        provided: Vec<ProvidedEntry>,
+    ) -> Result<Vec<Arc<BufferedDocument>>> {
+        if provided.is_empty() {
+            return Ok(Vec::new());
+        }
+        let schema = schema.clone();
+        let decoded = cpu
+            .run(move |cancel| {
+                let mut analyzers = Analyzers::new(&schema);
+                let mut decoded = Vec::with_capacity(provided.len());
+                for entry in provided {
+                    cancel.check()?;
+                    decoded.push(Arc::new(decode(&schema, &mut analyzers, &entry)?));
+                }
+                Ok(decoded)
+            })
+            .await?;
+        for entry in &decoded {
+            self.entries.insert((namespace, schema_hash, entry.id), entry.clone(), entry.bytes);
+        }
+        Ok(decoded)
+    }
+}
+
+fn decode(schema: &NamespaceSchema, analyzers: &mut Analyzers, entry: &ProvidedEntry) -> Result<BufferedDocument> {
+    let what = format!("write buffer entry {} at {}/{}", entry.id.key, entry.id.order.seq, entry.id.order.xid);
+    let document = Document::decode(&entry.payload, &what)?;
+    if let Some(vector) = &document.vector {
+        Document::check_vector(schema, vector).map_err(|error| Error::corrupt(&what, 0, error))?;
+    }
+    if document.attributes.windows(2).any(|pair| pair[0].0 >= pair[1].0) {
+        return Err(Error::corrupt(&what, 0, "its attributes are not in order"));
+    }
+    let analyzed = AnalyzedDocument::new(analyzers, &document);
+    let bytes = size_of::<BufferedDocument>() + entry.payload.len() * 2 + analyzed.memory_bytes();
+    Ok(BufferedDocument { id: entry.id, document, analyzed, bytes })
+}

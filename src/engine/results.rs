@@ -1,0 +1,119 @@
+//! Values of the final rows: only what is returned is read.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use futures::future::try_join_all;
+
+use super::Engine;
+use super::arms::{Hit, Run};
+use crate::document::Document;
+use crate::error::{Error, Result};
+use crate::ipc::message::ResultRow;
+use crate::schema::AttributeId;
+use crate::segment::{RowRead, Segment};
+
+/// Which values the caller wants.
+#[derive(Debug, Clone)]
+pub struct Wanted {
+    /// Vectors.
+    pub vector: bool,
+    /// Attributes.
+    pub attributes: Vec<AttributeId>,
+}
+
+impl Engine {
+    /// Fills in the values of rows, in their order.
+    ///
+    /// # Errors
+    /// Of the segments.
+    pub(super) async fn values(
+        &self,
+        run: &Run,
+        rows: Vec<(Hit, ResultRow)>,
+        wanted: &Wanted,
+    ) -> Result<Vec<ResultRow>> {
+        if !wanted.vector && wanted.attributes.is_empty() {
+            return Ok(rows.into_iter().map(|(_, row)| row).collect());
+        }
+        let mut ordinals: BTreeMap<usize, Vec<u32>> = BTreeMap::new();
+        for (hit, _) in &rows {
+            if let Hit::Row(place, ordinal) = hit {
+                ordinals.entry(*place).or_default().push(*ordinal);
+            }
+        }
+        let parts = ordinals.into_iter().map(|(place, ordinals)| async move {
+            let documents = self.documents(run, &run.view.segments[place].segment, ordinals, wanted).await?;
+            Ok::<_, Error>((place, documents))
+        });
+        let documents: HashMap<usize, BTreeMap<u32, Document>> = try_join_all(parts).await?.into_iter().collect();
+        let mut out = Vec::with_capacity(rows.len());
+        for (hit, mut row) in rows {
+            let document = match hit {
+                Hit::Buffered(place) => &run.view.buffered[place].document,
+                Hit::Row(place, ordinal) => documents
+                    .get(&place)
+                    .and_then(|documents| documents.get(&ordinal))
+                    .ok_or_else(|| Error::internal(format!("the values of document {} were not read", row.key)))?,
+            };
+            if wanted.vector {
+                row.vector = document.vector.clone();
+            }
+            if !wanted.attributes.is_empty() {
+                let json = document.attributes_json(&run.spec.schema, Some(&wanted.attributes));
+                row.attributes = Some(json.to_string());
+            }
+            out.push(row);
+        }
+        Ok(out)
+    }
+
+    /// The wanted values of some rows of one segment: vectors and attributes in parallel, one round trip each.
+    async fn documents(
+        &self,
+        run: &Run,
+        segment: &Arc<Segment>,
+        mut ordinals: Vec<u32>,
+        wanted: &Wanted,
+    ) -> Result<BTreeMap<u32, Document>> {
+        ordinals.sort_unstable();
+        ordinals.dedup();
+        let with_vector: Vec<u32> = if wanted.vector {
+            ordinals.iter().copied().filter(|ordinal| u64::from(*ordinal) < segment.info().vectors).collect()
+        } else {
+            Vec::new()
+        };
+        let (attributes, vectors) = tokio::try_join!(
+            attributes(run, segment, &ordinals, &wanted.attributes),
+            segment.vectors(&with_vector, &run.reads)
+        )?;
+        let mut documents = attributes;
+        if !with_vector.is_empty() {
+            let dim = vectors.len() / with_vector.len();
+            for (ordinal, vector) in with_vector.iter().zip(vectors.chunks_exact(dim)) {
+                documents.entry(*ordinal).or_default().vector = Some(vector.to_vec());
+            }
+        }
+        Ok(documents)
+    }
+}
+
+async fn attributes(
+    run: &Run,
+    segment: &Arc<Segment>,
+    ordinals: &[u32],
+    columns: &[AttributeId],
+) -> Result<BTreeMap<u32, Document>> {
+    let mut read = RowRead::new(segment, ordinals, columns)?;
+    while !read.need().is_empty() {
+        let bytes = segment.read_rows(read.need(), &run.reads).await?;
+        read = run
+            .cpu
+            .run(move |_| {
+                read.supply(bytes)?;
+                Ok(read)
+            })
+            .await?;
+    }
+    read.finish()
+}

@@ -1,0 +1,108 @@
+//! The page map: where in `rows.parquet` each vector's bytes are, so that one vector is one small range read.
+//!
+//! A data page (version 1, PLAIN, uncompressed) is a header, the levels, then the values without gaps up to the end of the
+//! page. Neither header nor levels have a fixed length, but the end of a page is known from the offset index, so values are
+//! located backwards from there. What this finds is compared byte by byte with what was written before it is believed.
+
+use std::ops::Range;
+
+use bytes::Bytes;
+use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData, ParquetMetaDataReader};
+
+use super::format::{Blob, ParquetTail, VectorPage};
+use crate::error::{Error, Result};
+
+/// Parses the metadata at the end of a Parquet file: `tail` is its last bytes, from the page indexes on.
+///
+/// # Errors
+/// `Corrupt`, naming the object.
+pub fn parse_metadata(tail: &Bytes, file_len: u64, object: &str) -> Result<ParquetMetaData> {
+    let corrupt =
+        |error: parquet::errors::ParquetError| Error::corrupt(object, file_len - tail.len() as u64, error);
+    let mut reader = ParquetMetaDataReader::new()
+        .with_column_index_policy(PageIndexPolicy::Skip)
+        .with_offset_index_policy(PageIndexPolicy::Required);
+    reader.try_parse_sized(tail, file_len).map_err(corrupt)?;
+    reader.finish().map_err(corrupt)
+}
+
+/// The end of a Parquet file that [`parse_metadata`] needs.
+///
+/// # Errors
+/// `Internal`: the file was written a moment ago.
+pub fn parquet_tail(file: &Bytes) -> Result<ParquetTail> {
+    let len = file.len() as u64;
+    let metadata = parse_metadata(file, len, "rows.parquet").map_err(|e| Error::internal(e.message))?;
+    let chunks = metadata.row_groups().iter().flat_map(|group| group.columns());
+    let footer_len = file.len().checked_sub(8).map(|at| {
+        u64::from(u32::from_le_bytes([file[at], file[at + 1], file[at + 2], file[at + 3]]))
+    });
+    let mut offset = footer_len
+        .and_then(|footer| len.checked_sub(footer + 8))
+        .ok_or_else(|| Error::internal("the Parquet file has no footer"))?;
+    for chunk in chunks {
+        for range in [chunk.offset_index_range(), chunk.column_index_range()].into_iter().flatten() {
+            offset = offset.min(range.start);
+        }
+    }
+    Ok(ParquetTail { len, offset, bytes: Blob(file.slice(offset as usize..)) })
+}
+
+/// Locates the vectors of a file in which the first `vectors` rows have a vector and the others have none, and checks the
+/// result against the vectors themselves (`vector(ordinal)`).
+///
+/// # Errors
+/// `Internal` if the file is not laid out as expected.
+pub fn vector_pages<'a>(
+    file: &Bytes,
+    leaf: usize,
+    dim: usize,
+    vectors: usize,
+    vector: impl Fn(usize) -> &'a [f32],
+) -> Result<Vec<VectorPage>> {
+    let unexpected = |what: &str| Error::internal(format!("cannot locate vectors in the Parquet file: {what}"));
+    let metadata = parse_metadata(file, file.len() as u64, "rows.parquet").map_err(|e| unexpected(&e.message))?;
+    let mut pages = Vec::new();
+    let mut group_start = 0_usize;
+    for (index, group) in metadata.row_groups().iter().enumerate() {
+        let group_rows = usize::try_from(group.num_rows()).map_err(|_| unexpected("negative number of rows"))?;
+        let page_index = metadata.page_index_for_row_group(index);
+        let locations = page_index.page_locations(leaf).ok_or_else(|| unexpected("no offset index"))?;
+        for (i, location) in locations.iter().enumerate() {
+            let first = group_start + location.first_row_index as usize;
+            let end = group_start + locations.get(i + 1).map_or(group_rows, |next| next.first_row_index as usize);
+            let count = end.min(vectors).saturating_sub(first);
+            if count == 0 {
+                continue;
+            }
+            let page_end = location.offset as usize + location.compressed_page_size as usize;
+            let start = page_end.checked_sub(count * dim * 4).ok_or_else(|| unexpected("a page is too short"))?;
+            for ordinal in first..first + count {
+                let at = start + (ordinal - first) * dim * 4;
+                let bytes = file.get(at..at + dim * 4).ok_or_else(|| unexpected("a page ends after the file"))?;
+                let same = bytes.chunks_exact(4).zip(vector(ordinal)).all(|(b, v)| *b == v.to_le_bytes());
+                if !same {
+                    return Err(unexpected(&format!("row {ordinal} is not where it should be")));
+                }
+            }
+            pages.push(VectorPage { first: first as u32, count: count as u32, offset: start as u64 });
+        }
+        group_start += group_rows;
+    }
+    Ok(pages)
+}
+
+/// The byte range of one vector in `rows.parquet`; None if no page has it.
+pub fn vector_range(pages: &[VectorPage], dim: usize, ordinal: u32) -> Option<Range<u64>> {
+    let page = pages[..pages.partition_point(|page| page.first <= ordinal)].last()?;
+    let index = ordinal - page.first;
+    if index >= page.count {
+        return None;
+    }
+    let bytes = dim as u64 * 4;
+    let start = page.offset.checked_add(u64::from(index) * bytes)?;
+    Some(start..start.checked_add(bytes)?)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,371 @@
+//! An open segment: the tail decoded, everything else read page by page through the block cache.
+
+use std::collections::HashMap;
+use std::ops::Range;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions};
+
+use super::columns::ColumnMap;
+use super::format::{Footer, Span, VectorPage, decode_tail};
+use super::key_index::{self, IDENTITY_BYTES, TOMBSTONE};
+use super::page_map;
+use super::source::TextFileReader;
+use crate::cache::{BlockCache, PagedObject, ReadStats};
+use crate::error::{Error, ErrorKind, Result};
+use crate::ids::{EntryId, EntryOrder, Key};
+use crate::schema::NamespaceSchema;
+use crate::segment_info::SegmentInfo;
+use crate::storage::ObjectStore;
+use crate::text::{PlannedRead, RangeRead, TextSegment};
+use crate::vector::Head;
+
+/// Most look-up results one open segment remembers. They are facts that never change, so this only bounds memory: about
+/// 40 bytes each.
+const MAX_REMEMBERED_KEYS: usize = 200_000;
+
+/// What a segment says of a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KeyHit {
+    /// Order of its entry.
+    pub order: EntryOrder,
+    /// Its row (live or dead); None: the entry is a tombstone.
+    pub ordinal: Option<u32>,
+}
+
+/// One segment, open for reading. Immutable; share it in an `Arc`. Reads count into the [`ReadStats`] given to each call.
+#[derive(Debug)]
+pub struct Segment {
+    info: SegmentInfo,
+    /// The schema it was written with; its attributes are those of `rows.parquet`.
+    pub(super) schema: NamespaceSchema,
+    pub(super) columns: ColumnMap,
+    head: Option<Arc<Head>>,
+    text: Option<Arc<TextSegment>>,
+    index: PagedObject,
+    parquet: Option<PagedObject>,
+    pub(super) parquet_metadata: Option<ArrowReaderMetadata>,
+    pages: Vec<VectorPage>,
+    fences: Vec<Key>,
+    key_index: Span,
+    identities: Span,
+    postings: Span,
+    row_codes: Span,
+    text_files: Vec<Span>,
+    footer_bytes: usize,
+    remembered: Mutex<HashMap<Key, Option<KeyHit>>>,
+}
+
+impl Segment {
+    /// Reads the tail of a segment's `search.idx`: one request.
+    ///
+    /// # Errors
+    /// `Corrupt` if the object is missing or too short, else the store's.
+    pub async fn read_tail(info: &SegmentInfo, store: &dyn ObjectStore, stats: &ReadStats) -> Result<Bytes> {
+        let key = info.index_key();
+        let start = info.index_bytes.checked_sub(info.tail_bytes).ok_or_else(|| {
+            Error::corrupt(&format!("{}/{key}", info.root), 0, "the catalog has a tail longer than the object")
+        })?;
+        let tail = store.get_range(&key, start..info.index_bytes).await.map_err(|e| missing_is_corrupt(e, &info.root, &key))?;
+        stats.count_request(tail.len() as u64);
+        Ok(tail)
+    }
+
+    /// Opens a segment from its tail; computes, does not read. `schema` is the namespace's, which may be newer than the
+    /// segment's own. Call it within a tokio runtime.
+    ///
+    /// # Errors
+    /// `Corrupt`, naming object and offset.
+    pub fn open(
+        info: &SegmentInfo,
+        schema: &NamespaceSchema,
+        tail: &[u8],
+        store: Arc<dyn ObjectStore>,
+        cache: Arc<BlockCache>,
+        runtime: &tokio::runtime::Handle,
+    ) -> Result<Self> {
+        let object = format!("{}/{}", info.root, info.index_key());
+        let footer = decode_tail(tail, &object, info.index_bytes)?;
+        let body_len = info.index_bytes.saturating_sub(tail.len() as u64);
+        let corrupt = |what: &str| Error::corrupt(&object, body_len, what);
+        check_against_catalog(&footer, info).map_err(|what| corrupt(&what))?;
+        let stored = NamespaceSchema::from_stored(&footer.schema).map_err(|e| corrupt(&e.message))?;
+        let body_crcs = footer.body_crcs.to_u32s().ok_or_else(|| corrupt("the page checksums are cut"))?;
+        let parquet_crcs = footer.parquet_crcs.to_u32s().ok_or_else(|| corrupt("the page checksums are cut"))?;
+        let fences = footer.fences.to_i64s().ok_or_else(|| corrupt("the fences are cut"))?;
+        let index = PagedObject::new(store.clone(), info.index_key(), body_len, body_crcs.into(), cache.clone())?;
+        let head = open_head(&footer, &stored, &object, body_len)?;
+        let text = if footer.rows > 0 {
+            let files = footer.text_files.iter().map(|file| {
+                let reader = TextFileReader::new(index.clone(), file.span, runtime.clone());
+                (file.name.clone(), file.span.len, Arc::new(reader) as Arc<dyn RangeRead>)
+            });
+            let text = TextSegment::open(schema, &object, files.collect(), &footer.hotcache.0)?;
+            if u64::from(text.rows()) != footer.rows {
+                return Err(corrupt("the text index has another number of rows"));
+            }
+            Some(Arc::new(text))
+        } else {
+            None
+        };
+        let (mut parquet, mut parquet_metadata) = (None, None);
+        if let Some(tail) = &footer.parquet {
+            let rows_object = format!("{}/{}", info.root, info.parquet_key());
+            let metadata = page_map::parse_metadata(&tail.bytes.0, tail.len, &rows_object)?;
+            let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
+            let metadata = ArrowReaderMetadata::try_new(Arc::new(metadata), options)
+                .map_err(|e| Error::corrupt(&rows_object, tail.offset, e))?;
+            let rows = metadata.metadata().file_metadata().num_rows();
+            let width = metadata.schema().fields().len();
+            if rows != footer.rows as i64 || width != ColumnMap::new(&stored).len() {
+                return Err(Error::corrupt(&rows_object, tail.offset, "the row file does not fit its index"));
+            }
+            parquet = Some(PagedObject::new(store, info.parquet_key(), tail.len, parquet_crcs.into(), cache)?);
+            parquet_metadata = Some(metadata);
+        }
+        Ok(Self {
+            info: info.clone(),
+            columns: ColumnMap::new(&stored),
+            schema: stored,
+            head,
+            text,
+            index,
+            parquet,
+            parquet_metadata,
+            pages: footer.vector_pages,
+            fences,
+            key_index: footer.key_index,
+            identities: footer.identities,
+            postings: footer.postings,
+            row_codes: footer.row_codes,
+            text_files: footer.text_files.iter().map(|file| file.span).collect(),
+            footer_bytes: tail.len(),
+            remembered: Mutex::default(),
+        })
+    }
+
+    /// The catalog's description.
+    pub fn info(&self) -> &SegmentInfo {
+        &self.info
+    }
+
+    /// Head of the vector index; None without vectors.
+    pub fn head(&self) -> Option<&Arc<Head>> {
+        self.head.as_ref()
+    }
+
+    /// The text index; None without rows.
+    pub fn text(&self) -> Option<&Arc<TextSegment>> {
+        self.text.as_ref()
+    }
+
+    /// Rows, dead ones included.
+    pub fn rows(&self) -> u32 {
+        // Checked when the footer was decoded.
+        u32::try_from(self.info.rows).unwrap_or(u32::MAX)
+    }
+
+    /// About how much memory it holds, in bytes.
+    pub fn memory_bytes(&self) -> usize {
+        let head = self.head.as_ref().map_or(0, |head| head.memory_bytes());
+        let text = self.text.as_ref().map_or(0, |text| text.memory_bytes());
+        // The footer bounds what was decoded from it; Parquet metadata takes about four times its encoded form.
+        head + text + self.footer_bytes * 2
+    }
+
+    /// What this segment says of each key, dead rows and tombstones included. Results are remembered.
+    ///
+    /// # Errors
+    /// `Corrupt`, or the store's.
+    pub async fn lookup(&self, keys: &[Key], stats: &Arc<ReadStats>) -> Result<Vec<Option<KeyHit>>> {
+        let mut hits: Vec<Option<KeyHit>> = vec![None; keys.len()];
+        // (block, place in `keys`) of what is neither out of range nor remembered.
+        let mut open: Vec<(usize, usize)> = Vec::new();
+        {
+            let remembered = self.remembered.lock().unwrap_or_else(PoisonError::into_inner);
+            for (place, key) in keys.iter().enumerate() {
+                if *key < self.info.min_key || *key > self.info.max_key {
+                    continue;
+                }
+                match remembered.get(key) {
+                    Some(hit) => hits[place] = *hit,
+                    None => open.extend(key_index::block_of(&self.fences, *key).map(|block| (block, place))),
+                }
+            }
+        }
+        if open.is_empty() {
+            return Ok(hits);
+        }
+        open.sort_unstable();
+        let mut blocks: Vec<usize> = open.iter().map(|(block, _)| *block).collect();
+        blocks.dedup();
+        let ranges: Vec<Range<u64>> =
+            blocks.iter().map(|block| key_index::block_range(*block, self.key_index.len)).collect();
+        let bytes = self.read_section(self.key_index, &ranges, stats).await?;
+        let mut at = 0;
+        let mut remembered = self.remembered.lock().unwrap_or_else(PoisonError::into_inner);
+        if remembered.len() + open.len() > MAX_REMEMBERED_KEYS {
+            remembered.clear();
+        }
+        for (block, place) in open {
+            while blocks[at] != block {
+                at += 1;
+            }
+            let hit = match key_index::find(&bytes[at], keys[place]) {
+                None => None,
+                Some(record) if record.ordinal == TOMBSTONE => Some(KeyHit { order: record.id.order, ordinal: None }),
+                Some(record) if record.ordinal < self.rows() => {
+                    Some(KeyHit { order: record.id.order, ordinal: Some(record.ordinal) })
+                }
+                Some(record) => {
+                    let offset = self.key_index.offset + ranges[at].start;
+                    let what = format!("ordinal {} of key {} is out of range", record.ordinal, keys[place]);
+                    return Err(Error::corrupt(&self.object_name(), offset, what));
+                }
+            };
+            hits[place] = hit;
+            remembered.insert(keys[place], hit);
+        }
+        Ok(hits)
+    }
+
+    /// Which entries these rows are, in their order.
+    ///
+    /// # Errors
+    /// `Corrupt`, or the store's; `Internal` for an ordinal that is no row.
+    pub async fn identities(&self, ordinals: &[u32], stats: &Arc<ReadStats>) -> Result<Vec<EntryId>> {
+        let ranges: Vec<Range<u64>> = ordinals
+            .iter()
+            .map(|ordinal| u64::from(*ordinal) * IDENTITY_BYTES..(u64::from(*ordinal) + 1) * IDENTITY_BYTES)
+            .collect();
+        let bytes = self.read_section(self.identities, &ranges, stats).await?;
+        Ok(bytes.iter().map(|bytes| key_index::decode_identity(bytes)).collect())
+    }
+
+    /// Ranges of the postings section.
+    pub(super) async fn postings(&self, ranges: &[Range<u64>], stats: &Arc<ReadStats>) -> Result<Vec<Bytes>> {
+        self.read_section(self.postings, ranges, stats).await
+    }
+
+    /// Ranges of the row-code section.
+    pub(super) async fn row_codes(&self, ranges: &[Range<u64>], stats: &Arc<ReadStats>) -> Result<Vec<Bytes>> {
+        self.read_section(self.row_codes, ranges, stats).await
+    }
+
+    /// Vectors of these rows, row-major.
+    ///
+    /// # Errors
+    /// `Corrupt`, or the store's; `Internal` for a row without a vector.
+    pub async fn vectors(&self, ordinals: &[u32], stats: &Arc<ReadStats>) -> Result<Vec<f32>> {
+        let dim = self.schema.vector.map_or(0, |v| v.dim);
+        let ranges = ordinals
+            .iter()
+            .map(|ordinal| {
+                page_map::vector_range(&self.pages, dim, *ordinal)
+                    .ok_or_else(|| Error::internal(format!("row {ordinal} of segment {} has no vector", self.info.id)))
+            })
+            .collect::<Result<Vec<_>>>()?;
+        let bytes = self.read_rows(&ranges, stats).await?;
+        let mut values = Vec::with_capacity(ordinals.len() * dim);
+        for vector in &bytes {
+            values.extend(vector.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])));
+        }
+        Ok(values)
+    }
+
+    /// Ranges of `rows.parquet`.
+    ///
+    /// # Errors
+    /// `Corrupt`, or the store's.
+    pub async fn read_rows(&self, ranges: &[Range<u64>], stats: &Arc<ReadStats>) -> Result<Vec<Bytes>> {
+        if ranges.is_empty() {
+            return Ok(Vec::new());
+        }
+        let object = self.parquet.as_ref().ok_or_else(|| {
+            Error::internal(format!("segment {} has no rows to read", self.info.id))
+        })?;
+        let read = object.with_stats(stats.clone()).read_many(ranges).await;
+        read.map_err(|e| missing_is_corrupt(e, &self.info.root, object.key()))
+    }
+
+    /// Brings what a text operation is going to read into the cache, in one round trip.
+    ///
+    /// # Errors
+    /// `Corrupt`, or the store's.
+    pub async fn prefetch_text(&self, reads: &[PlannedRead], stats: &Arc<ReadStats>) -> Result<()> {
+        let mut ranges = Vec::with_capacity(reads.len());
+        for read in reads {
+            let range = self.text_files.get(read.file).and_then(|span| span.absolute(&read.range));
+            ranges.push(range.ok_or_else(|| Error::internal("the text index planned a read outside its files"))?);
+        }
+        self.read_index(&ranges, stats).await.map(drop)
+    }
+
+    async fn read_section(
+        &self,
+        section: Span,
+        ranges: &[Range<u64>],
+        stats: &Arc<ReadStats>,
+    ) -> Result<Vec<Bytes>> {
+        let outside = |range: &Range<u64>| {
+            Error::internal(format!("range {range:?} is outside its section of segment {}", self.info.id))
+        };
+        let absolute = ranges
+            .iter()
+            .map(|range| section.absolute(range).ok_or_else(|| outside(range)))
+            .collect::<Result<Vec<_>>>()?;
+        self.read_index(&absolute, stats).await
+    }
+
+    async fn read_index(&self, ranges: &[Range<u64>], stats: &Arc<ReadStats>) -> Result<Vec<Bytes>> {
+        if ranges.is_empty() {
+            return Ok(Vec::new());
+        }
+        let read = self.index.with_stats(stats.clone()).read_many(ranges).await;
+        read.map_err(|e| missing_is_corrupt(e, &self.info.root, self.index.key()))
+    }
+
+    fn object_name(&self) -> String {
+        format!("{}/{}", self.info.root, self.info.index_key())
+    }
+}
+
+/// A published segment's objects exist until nothing refers to them (INV-4): a missing one is damage, and must never look
+/// like an empty result (INV-6).
+pub(super) fn missing_is_corrupt(error: Error, root: &str, key: &str) -> Error {
+    if error.kind == ErrorKind::NotFound {
+        return Error::corrupt(&format!("{root}/{key}"), 0, "it does not exist, although the catalog refers to it")
+            .with_detail(error.message);
+    }
+    error
+}
+
+fn open_head(footer: &Footer, stored: &NamespaceSchema, object: &str, at: u64) -> Result<Option<Arc<Head>>> {
+    if footer.vectors == 0 {
+        return Ok(None);
+    }
+    let corrupt = |what: &str| Error::corrupt(object, at, what);
+    let head = Head::decode(&footer.head.0, object)?;
+    let vector = stored.vector.ok_or_else(|| corrupt("there are vectors, but not in the schema"))?;
+    if head.rows() as u64 != footer.vectors || head.dim() != vector.dim || head.metric() != vector.metric {
+        return Err(corrupt("the vector index does not fit the schema or the number of vectors"));
+    }
+    if head.postings_len() != footer.postings.len || head.row_codes_len() != footer.row_codes.len {
+        return Err(corrupt("the vector index does not fit its sections"));
+    }
+    Ok(Some(Arc::new(head)))
+}
+
+fn check_against_catalog(footer: &Footer, info: &SegmentInfo) -> std::result::Result<(), String> {
+    let of_footer = (footer.rows, footer.vectors, footer.tombstones, footer.min_key, footer.max_key);
+    let of_catalog = (info.rows, info.vectors, info.tombstones, info.min_key, info.max_key);
+    let parquet_len = footer.parquet.as_ref().map_or(0, |parquet| parquet.len);
+    if of_footer != of_catalog || parquet_len != info.parquet_bytes {
+        return Err("the segment is not the one the catalog describes".to_string());
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

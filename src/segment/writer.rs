@@ -1,0 +1,234 @@
+//! Entries in, object bytes out. The same input gives the same bytes: the order is derived from keys, the seed is fixed.
+
+use bytes::Bytes;
+
+use super::columns::{ColumnMap, write_parquet};
+use super::format::{Blob, FORMAT_VERSION, Footer, SECTION_ALIGNMENT, Span, encode_tail};
+use super::key_index::{self, KeyRecord, TOMBSTONE};
+use super::page_map;
+use crate::cache::page_crcs;
+use crate::document::Document;
+use crate::error::{Error, ErrorKind, Result};
+use crate::ids::EntryId;
+use crate::schema::{AttributeId, NamespaceSchema};
+use crate::segment_info::SegmentInfo;
+use crate::text;
+use crate::vector::{self, BuildParams, BuiltIndex};
+
+/// Seed of the vector index's rotation and training. Any number does; one number makes segments reproducible.
+const SEED: u64 = 0x656c_6163_7379_6d31;
+
+/// Where a new segment will live.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// ULID of the segment.
+    pub id: String,
+    /// Storage root.
+    pub root: String,
+    /// Directory of the segment below the root, its id included.
+    pub path: String,
+}
+
+/// How a segment is built; does not change its bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WriteOptions {
+    /// Threads for the vector index.
+    pub threads: usize,
+}
+
+/// A segment that exists in memory only so far.
+#[derive(Debug, Clone)]
+pub struct WrittenSegment {
+    /// `rows.parquet`; None if the segment has only tombstones.
+    pub parquet: Option<Bytes>,
+    /// `search.idx`.
+    pub index: Bytes,
+    /// Its description for the catalog.
+    pub info: SegmentInfo,
+}
+
+/// Builds one segment of `entries` (upserts) and `tombstones` (deletes). Each key may occur once in all of them, and there
+/// must be at least one.
+///
+/// # Errors
+/// `Internal` for a key that occurs twice or a failed writer, `OutOfRange` for more rows than ordinals, `TypeMismatch` for a
+/// vector that does not fit the schema.
+pub fn write_segment(
+    schema: &NamespaceSchema,
+    mut entries: Vec<(EntryId, Document)>,
+    tombstones: Vec<EntryId>,
+    options: &WriteOptions,
+    place: Place,
+) -> Result<WrittenSegment> {
+    if entries.len() >= u32::MAX as usize {
+        return Err(Error::new(ErrorKind::OutOfRange, format!("a segment cannot hold {} rows", entries.len())));
+    }
+    entries.sort_by_key(|(id, _)| *id);
+    let (rows, vectors, index) = order_rows(schema, entries, options)?;
+    let borrowed: Vec<(EntryId, &Document)> = rows.iter().map(|(id, document)| (*id, document)).collect();
+
+    let mut records: Vec<KeyRecord> =
+        rows.iter().enumerate().map(|(ordinal, (id, _))| KeyRecord { id: *id, ordinal: ordinal as u32 }).collect();
+    records.extend(tombstones.iter().map(|id| KeyRecord { id: *id, ordinal: TOMBSTONE }));
+    records.sort_by_key(|record| record.id);
+    key_index::check_unique(&records)?;
+    let (Some(first), Some(last)) = (records.first(), records.last()) else {
+        return Err(Error::internal("a segment without entries"));
+    };
+    let (min_key, max_key) = (first.id.key, last.id.key);
+    let seqs = || records.iter().map(|record| record.id.order.seq);
+    let (min_seq, max_seq) = (seqs().min().unwrap_or_default(), seqs().max().unwrap_or_default());
+
+    let parquet = if rows.is_empty() { None } else { Some(write_parquet(schema, &borrowed)?) };
+    let vector_pages = match (&parquet, schema.vector, ColumnMap::new(schema).vector) {
+        (Some(file), Some(vector), Some(leaf)) => page_map::vector_pages(file, leaf, vector.dim, vectors, |ordinal| {
+            rows[ordinal].1.vector.as_deref().unwrap_or_default()
+        })?,
+        _ => Vec::new(),
+    };
+
+    let mut body = Body::default();
+    let (key_bytes, fences) = key_index::encode(&records);
+    // First, so that its blocks are pages.
+    let key_section = body.add(&key_bytes);
+    let mut identity_bytes = Vec::with_capacity(rows.len() * key_index::IDENTITY_BYTES as usize);
+    rows.iter().for_each(|(id, _)| key_index::encode_identity(*id, &mut identity_bytes));
+    let identities = body.add(&identity_bytes);
+    let postings = body.add(&index.postings);
+    let row_codes = body.add(&index.row_codes);
+    let text = if rows.is_empty() {
+        text::TextBundle { files: Vec::new(), hotcache: Vec::new() }
+    } else {
+        text::builder::build(schema, rows.iter().map(|(_, document)| document))?
+    };
+    let text_files = text.files.iter().map(|(name, bytes)| body.add_file(name, bytes)).collect();
+
+    let footer = Footer {
+        rows: rows.len() as u64,
+        vectors: vectors as u64,
+        tombstones: tombstones.len() as u64,
+        min_key,
+        max_key,
+        min_seq,
+        max_seq,
+        schema: schema.to_stored(),
+        key_index: key_section,
+        fences: Blob::from_i64s(&fences),
+        identities,
+        postings,
+        row_codes,
+        head: Blob(index.head.into()),
+        text_files,
+        hotcache: Blob(text.hotcache.into()),
+        attribute_values: count_values(schema, &rows),
+        vector_pages,
+        parquet: parquet.as_ref().map(page_map::parquet_tail).transpose()?,
+        parquet_crcs: Blob::from_u32s(&parquet.as_ref().map(|file| page_crcs(file)).unwrap_or_default()),
+        body_crcs: Blob::from_u32s(&page_crcs(&body.bytes)),
+    };
+    let tail = encode_tail(&footer, body.bytes.len() as u64);
+    let tail_bytes = tail.len() as u64;
+    let mut index_bytes = body.bytes;
+    index_bytes.extend_from_slice(&tail);
+    let info = SegmentInfo {
+        id: place.id,
+        root: place.root,
+        path: place.path,
+        format: FORMAT_VERSION,
+        rows: footer.rows,
+        vectors: footer.vectors,
+        tombstones: footer.tombstones,
+        parquet_bytes: parquet.as_ref().map_or(0, |file| file.len() as u64),
+        index_bytes: index_bytes.len() as u64,
+        tail_bytes,
+        min_key,
+        max_key,
+        min_seq,
+        max_seq,
+    };
+    Ok(WrittenSegment { parquet, index: index_bytes.into(), info })
+}
+
+/// How many rows have a value for each attribute of the schema.
+fn count_values(schema: &NamespaceSchema, rows: &[(EntryId, Document)]) -> Vec<(AttributeId, u64)> {
+    let mut counts: Vec<(AttributeId, u64)> = schema.attributes.iter().map(|a| (a.id, 0)).collect();
+    for (id, _) in rows.iter().flat_map(|(_, document)| &document.attributes) {
+        if let Ok(at) = counts.binary_search_by_key(id, |(id, _)| *id) {
+            counts[at].1 += 1;
+        }
+    }
+    counts
+}
+
+/// Rows in ordinal order, how many of them have a vector, and the vector index.
+fn order_rows(
+    schema: &NamespaceSchema,
+    entries: Vec<(EntryId, Document)>,
+    options: &WriteOptions,
+) -> Result<(Vec<(EntryId, Document)>, usize, BuiltIndex)> {
+    let empty = BuiltIndex { order: Vec::new(), head: Vec::new(), postings: Vec::new(), row_codes: Vec::new() };
+    let (with, without): (Vec<_>, Vec<_>) =
+        entries.into_iter().partition(|(_, document)| document.vector.is_some());
+    let Some(vector) = schema.vector else {
+        return match with.first() {
+            None => Ok((without, 0, empty)),
+            Some((id, _)) => Err(Error::new(
+                ErrorKind::TypeMismatch,
+                format!("document {} has a vector, its namespace has none", id.key),
+            )),
+        };
+    };
+    if with.is_empty() {
+        return Ok((without, 0, empty));
+    }
+    let mut flat = Vec::with_capacity(with.len() * vector.dim);
+    for (id, document) in &with {
+        let values = document.vector.as_deref().unwrap_or_default();
+        if values.len() != vector.dim {
+            return Err(Error::new(
+                ErrorKind::TypeMismatch,
+                format!("vector of document {} has {} dimensions, not {}", id.key, values.len(), vector.dim),
+            ));
+        }
+        flat.extend_from_slice(values);
+    }
+    let params =
+        BuildParams { metric: vector.metric, dim: vector.dim, seed: SEED, threads: options.threads, lists: None };
+    let index = vector::build(&params, &flat)?;
+    drop(flat);
+    let vectors = with.len();
+    let mut with: Vec<Option<(EntryId, Document)>> = with.into_iter().map(Some).collect();
+    let mut rows = Vec::with_capacity(vectors + without.len());
+    for input in &index.order {
+        let row = with.get_mut(*input as usize).and_then(Option::take);
+        rows.push(row.ok_or_else(|| Error::internal("the vector index ordered a row twice"))?);
+    }
+    if rows.len() != vectors {
+        return Err(Error::internal("the vector index lost a row"));
+    }
+    rows.extend(without);
+    Ok((rows, vectors, index))
+}
+
+/// The body of `search.idx` while it grows.
+#[derive(Default)]
+struct Body {
+    bytes: Vec<u8>,
+}
+
+impl Body {
+    /// Appends a section at the next aligned offset.
+    fn add(&mut self, section: &[u8]) -> Span {
+        let aligned = self.bytes.len().next_multiple_of(SECTION_ALIGNMENT as usize);
+        self.bytes.resize(aligned, 0);
+        self.bytes.extend_from_slice(section);
+        Span { offset: aligned as u64, len: section.len() as u64 }
+    }
+
+    fn add_file(&mut self, name: &str, bytes: &[u8]) -> super::format::TextFile {
+        super::format::TextFile { name: name.to_string(), span: self.add(bytes) }
+    }
+}
+
+#[cfg(test)]
+mod tests;

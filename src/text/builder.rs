@@ -1,0 +1,243 @@
+//! Builds the text part of a segment: one tantivy segment whose document ids are the segment's ordinals.
+
+use super::directory::{self, BundleDirectory, RangeRead};
+use super::hotcache;
+use super::schema::{AttributeFields, PRESENT_FIELD, attribute_fields, tantivy_schema, tokenizers};
+use crate::document::{Document, Value};
+use crate::error::{Error, ErrorKind, Result};
+use crate::schema::{Attribute, AttributeType, NamespaceSchema};
+use std::sync::Arc;
+use tantivy::directory::RamDirectory;
+use tantivy::index::{IndexSettings, SegmentReader};
+use tantivy::schema::{Field, FieldType};
+use tantivy::{Directory, Index, IndexReader, ReloadPolicy, Searcher, SingleSegmentIndexWriter, TantivyDocument};
+
+/// Decides the first size of tantivy's term table only (it grows): 2^16 entries, so that flushing a few rows stays cheap.
+const WRITER_BUDGET_BYTES: usize = 4 << 20;
+/// Longest term tantivy keeps (u16 minus its field prefix); it drops longer ones without a word.
+const MAX_TERM_BYTES: usize = 65_530;
+/// Most rows of a segment: tantivy's document ids end there.
+const MAX_ROWS: u32 = (1 << 31) - 2;
+/// Stands for the random id that tantivy gives a segment, so that equal input gives equal bytes.
+const SEGMENT_UUID: &str = "00000000-0000-0000-0000-000000000000";
+
+/// The files of one tantivy segment, to be stored in `search.idx`, and what opening them reads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TextBundle {
+    /// Name (`meta.json`, `term`, `idx`, `pos`, `fieldnorm`, `fast`, `store`) and bytes, sorted by name. The same schema and
+    /// documents give the same bytes.
+    pub files: Vec<(String, Vec<u8>)>,
+    /// The bytes of the files that opening a segment reads; goes into the tail of `search.idx`.
+    pub hotcache: Vec<u8>,
+}
+
+/// Collects documents in ordinal order.
+pub struct TextBuilder {
+    schema: NamespaceSchema,
+    present: Field,
+    /// In the order of the schema's attributes.
+    fields: Vec<AttributeFields>,
+    ram: RamDirectory,
+    writer: SingleSegmentIndexWriter,
+    rows: u32,
+}
+
+impl TextBuilder {
+    /// A builder for that schema. Starts no thread; everything is in memory until [`Self::finish`].
+    pub fn new(schema: &NamespaceSchema) -> Result<Self> {
+        let tantivy_schema = tantivy_schema(schema);
+        let present = tantivy_schema.get_field(PRESENT_FIELD).map_err(build_error)?;
+        let fields = schema.attributes.iter().map(|a| attribute_fields(&tantivy_schema, a.id)).collect();
+        let ram = RamDirectory::create();
+        // Nothing is stored, so the document store is a run of empty documents; by default a thread would compress it.
+        let settings = IndexSettings { docstore_compress_dedicated_thread: false, ..IndexSettings::default() };
+        let writer = Index::builder()
+            .schema(tantivy_schema)
+            .settings(settings)
+            .tokenizers(tokenizers(schema))
+            .single_segment_index_writer(ram.clone(), WRITER_BUDGET_BYTES)
+            .map_err(build_error)?;
+        Ok(Self { schema: schema.clone(), present, fields, ram, writer, rows: 0 })
+    }
+
+    /// Adds the document of the next ordinal (0, 1, …). Attributes that the schema does not know are ignored.
+    ///
+    /// Errors: a value of another type than its attribute, a filterable string too long for a term, too many rows.
+    pub fn add(&mut self, document: &Document) -> Result<()> {
+        if self.rows == MAX_ROWS {
+            return Err(Error::new(ErrorKind::OutOfRange, format!("a segment cannot hold more than {MAX_ROWS} rows")));
+        }
+        let mut row = TantivyDocument::default();
+        for (id, value) in &document.attributes {
+            let Ok(place) = self.schema.attributes.binary_search_by_key(id, |a| a.id) else { continue };
+            let attribute = &self.schema.attributes[place];
+            if value.kind() != attribute.kind {
+                return Err(Error::new(
+                    ErrorKind::TypeMismatch,
+                    format!(
+                        "attribute \"{}\" of type {} has a value of type {}",
+                        attribute.name,
+                        attribute.kind.name(),
+                        value.kind().name()
+                    ),
+                ));
+            }
+            let fields = self.fields[place];
+            if let (Some(field), Value::String(text)) = (fields.text, value) {
+                row.add_text(field, text);
+            }
+            if let Some(field) = fields.filter {
+                row.add_u64(self.present, u64::from(*id));
+                add_filter_value(&mut row, field, attribute, value)?;
+            }
+        }
+        self.writer.add_document(row).map_err(build_error)?;
+        self.rows += 1;
+        Ok(())
+    }
+
+    /// About how much memory the builder holds, in bytes.
+    pub fn memory_bytes(&self) -> usize {
+        self.writer.mem_usage() + self.ram.total_mem_usage()
+    }
+
+    /// Writes the files and the hotcache.
+    pub fn finish(self) -> Result<TextBundle> {
+        let index = self.writer.finalize().map_err(build_error)?;
+        let metas = index.searchable_segment_metas().map_err(build_error)?;
+        let [meta] = metas.as_slice() else {
+            return Err(Error::internal(format!("text index has {} tantivy segments instead of one", metas.len())));
+        };
+        if meta.max_doc() != self.rows {
+            return Err(Error::internal(format!("text index has {} rows instead of {}", meta.max_doc(), self.rows)));
+        }
+        let uuid = meta.id().uuid_string();
+        let mut files = Vec::new();
+        for path in index.directory().list_managed_files() {
+            let name = path.to_str().unwrap_or_default();
+            let bytes = if name == "meta.json" {
+                let bytes = self.ram.atomic_read(&path).map_err(|error| build_error(error.into()))?;
+                fixed_meta(bytes, &uuid)?
+            } else if let Some(extension) = name.strip_prefix(&uuid).and_then(|rest| rest.strip_prefix('.')) {
+                let slice = self.ram.open_read(&path).map_err(|error| build_error(error.into()))?;
+                let bytes = slice.read_bytes().map_err(|error| build_error(error.into()))?.to_vec();
+                files.push((extension.to_string(), bytes));
+                continue;
+            } else {
+                return Err(Error::internal(format!("text index has an unexpected file \"{name}\"")));
+            };
+            files.push((name.to_string(), bytes));
+        }
+        files.sort();
+        bundle(files)
+    }
+}
+
+/// Builds a bundle of documents in ordinal order.
+pub fn build<'a>(schema: &NamespaceSchema, documents: impl IntoIterator<Item = &'a Document>) -> Result<TextBundle> {
+    let mut builder = TextBuilder::new(schema)?;
+    for document in documents {
+        builder.add(document)?;
+    }
+    builder.finish()
+}
+
+fn add_filter_value(row: &mut TantivyDocument, field: Field, attribute: &Attribute, value: &Value) -> Result<()> {
+    let mut add_term = |text: &str| {
+        if text.len() > MAX_TERM_BYTES {
+            return Err(Error::new(
+                ErrorKind::OutOfRange,
+                format!(
+                    "value of {} bytes of attribute \"{}\" is longer than {MAX_TERM_BYTES}",
+                    text.len(),
+                    attribute.name
+                ),
+            ));
+        }
+        row.add_text(field, text);
+        Ok(())
+    };
+    match value {
+        Value::String(text) => add_term(text)?,
+        Value::ArrayString(texts) => texts.iter().try_for_each(|text| add_term(text))?,
+        Value::Int(value) => row.add_i64(field, *value),
+        Value::Float(value) => row.add_f64(field, one_zero(*value)),
+        Value::Bool(value) => row.add_bool(field, *value),
+    }
+    debug_assert!(attribute.kind != AttributeType::Bool || matches!(value, Value::Bool(_)));
+    Ok(())
+}
+
+/// Columns order -0.0 before 0.0, comparisons say they are equal: columns and bounds know only 0.0.
+pub(super) fn one_zero(value: f64) -> f64 {
+    if value == 0.0 { 0.0 } else { value }
+}
+
+/// `meta.json` with [`SEGMENT_UUID`] for the random id.
+fn fixed_meta(bytes: Vec<u8>, uuid: &str) -> Result<Vec<u8>> {
+    let text = String::from_utf8(bytes).map_err(|_| Error::internal("meta.json of the text index is not UTF-8"))?;
+    let [a, b, c, d, e] = [&uuid[..8], &uuid[8..12], &uuid[12..16], &uuid[16..20], &uuid[20..]];
+    let hyphenated = format!("{a}-{b}-{c}-{d}-{e}");
+    if text.matches(&hyphenated).count() != 1 {
+        return Err(Error::internal("meta.json of the text index does not name its segment once"));
+    }
+    Ok(text.replace(&hyphenated, SEGMENT_UUID).into_bytes())
+}
+
+/// Opens the files once and records what that reads.
+fn bundle(files: Vec<(String, Vec<u8>)>) -> Result<TextBundle> {
+    let shared: Vec<(String, Arc<Vec<u8>>)> = files.into_iter().map(|(name, bytes)| (name, Arc::new(bytes))).collect();
+    let sources = shared
+        .iter()
+        .map(|(name, bytes)| (name.clone(), bytes.len() as u64, bytes.clone() as Arc<dyn RangeRead>))
+        .collect();
+    let directory = BundleDirectory::new("new segment", sources, &[])?;
+    let (searcher, needed) = directory::record(|| open_searcher(directory.clone()));
+    let searcher = searcher.map_err(build_error)?;
+    let (read, useful) = directory::record(|| read_heads(searcher.segment_reader(0)));
+    read.map_err(build_error)?;
+    drop((searcher, directory));
+    let files = shared
+        .into_iter()
+        .map(|(name, bytes)| (name, Arc::try_unwrap(bytes).unwrap_or_else(|bytes| bytes.to_vec())))
+        .collect::<Vec<_>>();
+    let hotcache = hotcache::encode(&files, needed, useful);
+    Ok(TextBundle { files, hotcache })
+}
+
+/// Opens a bundle as tantivy does. No thread is started: nothing is watched, nothing is warmed.
+pub(super) fn open_searcher(directory: BundleDirectory) -> tantivy::Result<Searcher> {
+    let index = Index::open(directory)?;
+    let reader: IndexReader =
+        index.reader_builder().reload_policy(ReloadPolicy::Manual).doc_store_cache_num_blocks(0).try_into()?;
+    Ok(reader.searcher())
+}
+
+/// Reads what the first use of each field reads: dictionaries, field lengths, columns.
+fn read_heads(reader: &SegmentReader) -> tantivy::Result<()> {
+    for (field, entry) in reader.schema().fields() {
+        if entry.is_indexed() {
+            reader.inverted_index(field)?;
+        }
+        if entry.has_fieldnorms() {
+            reader.fieldnorms_readers().get_field(field)?;
+        }
+        match entry.field_type() {
+            FieldType::I64(options) if options.is_fast() => {
+                reader.fast_fields().column_opt::<i64>(entry.name())?;
+            }
+            FieldType::F64(options) if options.is_fast() => {
+                reader.fast_fields().column_opt::<f64>(entry.name())?;
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn build_error(error: tantivy::TantivyError) -> Error {
+    Error::internal(format!("building a text index: {error}"))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,351 @@
+//! One segment's text part, open for searching.
+
+use super::builder::open_searcher;
+use super::directory::{self, BundleDirectory, PlannedRead, RangeRead, from_io, from_tantivy};
+use super::filter::Evaluator;
+use super::hotcache;
+use super::query::ParsedTextQuery;
+use super::schema::{PRESENT_FIELD, attribute_fields};
+use super::score::term_weights;
+use super::stats::CorpusStats;
+use super::top::{SearchStatistics, TopRows, pruning_weight};
+use crate::error::{Error, Result};
+use crate::filter::Filter;
+use crate::schema::NamespaceSchema;
+use roaring::RoaringBitmap;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use tantivy::directory::CompositeFile;
+use tantivy::index::{InvertedIndexReader, SegmentComponent, SegmentReader};
+use tantivy::postings::{Postings, TermInfo};
+use tantivy::query::Bm25Weight;
+use tantivy::schema::{Field, IndexRecordOption, Term};
+use tantivy::{DocSet, Searcher};
+
+/// Looking up one row in one posting list costs about as much as scoring this many rows in passing: below that ratio the
+/// allowed rows are scored one by one instead of searching with the filter as a sieve.
+const SEEK_COST_ROWS: u64 = 16;
+
+/// One segment's text part, open for searching. Cheap to share; every method may be called from many threads.
+///
+/// All methods run on the calling thread, start no thread and block it in [`RangeRead::read`] only.
+#[derive(Debug)]
+pub struct TextSegment {
+    pub(super) object: String,
+    pub(super) schema: NamespaceSchema,
+    pub(super) present: Field,
+    searcher: Searcher,
+    directory: BundleDirectory,
+    rows: u32,
+    hot_bytes: usize,
+}
+
+/// The terms of a query that this segment has.
+struct FoundField {
+    /// Place in the query.
+    place: usize,
+    field: Field,
+    inverted: Arc<InvertedIndexReader>,
+    /// Place in the query's field, and where its postings are.
+    terms: Vec<(usize, TermInfo)>,
+}
+
+impl TextSegment {
+    /// Opens a bundle. `object_name` names it in errors; `files` are the names, lengths and readers of the bundle's files in
+    /// any order. With the hotcache made for these files, opening reads none of them.
+    ///
+    /// `schema` may be newer than the bundle: attributes the bundle does not know are null in all its documents.
+    ///
+    /// Errors: `Corrupt` if the hotcache or a file is not what was written, and the reader's errors.
+    pub fn open(
+        schema: &NamespaceSchema,
+        object_name: &str,
+        files: Vec<(String, u64, Arc<dyn RangeRead>)>,
+        hotcache: &[u8],
+    ) -> Result<Self> {
+        let hot = hotcache::decode(hotcache, object_name)?;
+        let directory = BundleDirectory::new(object_name, files, &hot)?;
+        let searcher = open_searcher(directory.clone()).map_err(|error| from_tantivy(object_name, error))?;
+        let [reader] = searcher.segment_readers() else {
+            let count = searcher.segment_readers().len();
+            return Err(Error::corrupt(object_name, 0, format!("bundle has {count} tantivy segments instead of one")));
+        };
+        let rows = reader.max_doc();
+        let present = searcher.schema().get_field(PRESENT_FIELD).map_err(|error| from_tantivy(object_name, error))?;
+        let object = object_name.to_string();
+        Ok(Self { object, schema: schema.clone(), present, searcher, directory, rows, hot_bytes: hotcache.len() })
+    }
+
+    /// Number of rows, dead ones included: ordinals are 0 up to this.
+    pub fn rows(&self) -> u32 {
+        self.rows
+    }
+
+    /// About how much memory it holds, in bytes (grows when large dictionaries are first used).
+    pub fn memory_bytes(&self) -> usize {
+        size_of::<Self>() + self.hot_bytes + self.directory.cold_bytes("term")
+    }
+
+    /// Optional, to save round trips: the dictionaries that the operation needs and that are neither hot nor loaded yet.
+    /// Have these ranges fetched into the cache in parallel before [`Self::plan_postings`].
+    pub fn plan_dictionaries(
+        &self,
+        query: Option<&ParsedTextQuery>,
+        filter: Option<&Filter>,
+    ) -> Result<Vec<PlannedRead>> {
+        Ok(self.cold_dictionaries(&self.needed_dictionaries(query, filter)))
+    }
+
+    /// Optional, to save round trips: all ranges that [`Self::search`] and [`Self::filter`] are going to read (dictionaries
+    /// apart, which this loads). Have them fetched into the cache in parallel; the operations find them there.
+    pub fn plan_postings(&self, query: Option<&ParsedTextQuery>, filter: Option<&Filter>) -> Result<Vec<PlannedRead>> {
+        self.load_dictionaries(query, filter)?;
+        let found = query.map(|query| self.find(query)).transpose()?;
+        let mut failed = Ok(());
+        let planned = directory::plan(|| {
+            found.iter().for_each(|found| self.touch(found));
+            if let Some(filter) = filter {
+                failed = Evaluator { segment: self }.evaluate(filter).map(drop);
+            }
+        });
+        failed.map(|()| planned)
+    }
+
+    /// This segment's part of the statistics for that query. Reads nothing if the dictionaries are hot.
+    pub fn stats(&self, query: &ParsedTextQuery) -> Result<CorpusStats> {
+        self.load_dictionaries(Some(query), None)?;
+        let mut stats = CorpusStats::new(query);
+        stats.docs = u64::from(self.rows);
+        for found in self.find(query)? {
+            stats.fields[found.place].tokens = found.inverted.total_num_tokens();
+            for (place, info) in &found.terms {
+                stats.fields[found.place].doc_freqs[*place] = u64::from(info.doc_freq);
+            }
+        }
+        Ok(stats)
+    }
+
+    /// The best `k` rows by BM25 with the statistics of the whole corpus: (ordinal, score), best first, equal scores by
+    /// ascending ordinal. `allowed` restricts the rows (filter matches, dead rows left out); the result always has
+    /// min(k, allowed rows that match) rows (INV-7).
+    ///
+    /// Errors: `stats` do not count this segment, and the reader's errors.
+    pub fn search(
+        &self,
+        query: &ParsedTextQuery,
+        stats: &CorpusStats,
+        k: usize,
+        allowed: Option<&RoaringBitmap>,
+    ) -> Result<Vec<(u32, f32)>> {
+        if k == 0 || allowed.is_some_and(RoaringBitmap::is_empty) {
+            return Ok(Vec::new());
+        }
+        self.with_postings(query, stats, |found| {
+            let lists = found.iter().flat_map(|field| &field.terms);
+            let (terms, postings) = lists.fold((0, 0), |(n, sum), (_, info)| (n + 1, sum + u64::from(info.doc_freq)));
+            let candidates = match allowed {
+                Some(allowed) if allowed.len().saturating_mul(terms * SEEK_COST_ROWS) < postings => {
+                    allowed.iter().take_while(|ordinal| *ordinal < self.rows).collect()
+                }
+                _ => self.best_candidates(query, stats, found, k, allowed)?,
+            };
+            let mut rows = self.score(query, stats, found, &candidates)?;
+            rows.sort_unstable_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
+            rows.truncate(k);
+            Ok(rows)
+        })
+    }
+
+    /// The scores of these rows, by ascending ordinal; rows that hold none of the terms are left out. The same numbers as
+    /// [`Self::search`] gives.
+    pub fn score_ordinals(
+        &self,
+        query: &ParsedTextQuery,
+        stats: &CorpusStats,
+        ordinals: &RoaringBitmap,
+    ) -> Result<Vec<(u32, f32)>> {
+        let ordinals: Vec<u32> = ordinals.iter().take_while(|ordinal| *ordinal < self.rows).collect();
+        self.with_postings(query, stats, |found| self.score(query, stats, found, &ordinals))
+    }
+
+    /// The ordinals of all rows (dead ones included) that the filter matches: the same rows as `Filter::matches` says.
+    pub fn filter(&self, filter: &Filter) -> Result<RoaringBitmap> {
+        let planned = self.plan_postings(None, Some(filter))?;
+        self.directory.with_reads(planned, || Evaluator { segment: self }.evaluate(filter))
+    }
+
+    pub(super) fn reader(&self) -> &SegmentReader {
+        self.searcher.segment_reader(0)
+    }
+
+    fn failed(&self, error: tantivy::TantivyError) -> Error {
+        from_tantivy(&self.object, error)
+    }
+
+    /// Finds the terms, reads their postings and runs `run` with them at hand; nothing found is no rows.
+    fn with_postings(
+        &self,
+        query: &ParsedTextQuery,
+        stats: &CorpusStats,
+        run: impl FnOnce(&[FoundField]) -> Result<Vec<(u32, f32)>>,
+    ) -> Result<Vec<(u32, f32)>> {
+        if stats.docs < u64::from(self.rows) || stats.fields.len() != query.fields.len() {
+            return Err(Error::internal(format!("statistics do not count the segment \"{}\"", self.object)));
+        }
+        self.load_dictionaries(Some(query), None)?;
+        let mut found = self.find(query)?;
+        found.retain(|field| !field.terms.is_empty());
+        if found.is_empty() {
+            return Ok(Vec::new());
+        }
+        let planned = directory::plan(|| self.touch(&found));
+        self.directory.with_reads(planned, || run(&found))
+    }
+
+    fn needed_dictionaries(&self, query: Option<&ParsedTextQuery>, filter: Option<&Filter>) -> BTreeSet<Field> {
+        let mut fields = BTreeSet::new();
+        if let Some(query) = query {
+            let schema = self.reader().schema();
+            fields.extend(query.fields.iter().filter_map(|field| attribute_fields(schema, field.attribute).text));
+        }
+        if let Some(filter) = filter {
+            Evaluator { segment: self }.dictionaries(filter, &mut fields);
+        }
+        fields
+    }
+
+    fn load_dictionaries(&self, query: Option<&ParsedTextQuery>, filter: Option<&Filter>) -> Result<()> {
+        let fields = self.needed_dictionaries(query, filter);
+        let cold = self.cold_dictionaries(&fields);
+        self.directory.with_reads(cold, || {
+            fields.iter().try_for_each(|field| {
+                self.reader().inverted_index(*field).map(drop).map_err(|error| self.failed(error))
+            })
+        })
+    }
+
+    /// What reading the dictionaries takes; hot ones are opened on the way and stay open.
+    fn cold_dictionaries(&self, fields: &BTreeSet<Field>) -> Vec<PlannedRead> {
+        directory::plan(|| {
+            for field in fields {
+                let cold = !directory::plan(|| drop(self.reader().inverted_index(*field))).is_empty();
+                if cold {
+                    // In one piece, not piece by piece as tantivy opens it.
+                    self.touch_part(SegmentComponent::Terms, *field, usize::MAX);
+                    self.touch_part(SegmentComponent::Postings, *field, size_of::<u64>());
+                }
+            }
+        })
+    }
+
+    /// Asks for the first bytes of a field's part of a file, while planning.
+    fn touch_part(&self, component: SegmentComponent, field: Field, bytes: usize) {
+        let file = self.reader().open_read(component).ok();
+        let file = file.and_then(|file| CompositeFile::open(&file).ok());
+        if let Some(part) = file.and_then(|file| file.open_read(field)) {
+            let bytes = bytes.min(tantivy::HasLen::len(&part));
+            drop(part.read_bytes_slice(0..bytes));
+        }
+    }
+
+    /// The fields of the query that the segment has, with those of their terms that it has. Dictionaries are loaded.
+    fn find(&self, query: &ParsedTextQuery) -> Result<Vec<FoundField>> {
+        let mut found = Vec::with_capacity(query.fields.len());
+        for (place, wanted) in query.fields.iter().enumerate() {
+            let Some(field) = attribute_fields(self.reader().schema(), wanted.attribute).text else { continue };
+            let inverted = self.reader().inverted_index(field).map_err(|error| self.failed(error))?;
+            let mut terms = Vec::with_capacity(wanted.terms.len());
+            for (place, term) in wanted.terms.iter().enumerate() {
+                let info = inverted.get_term_info(&Term::from_field_text(field, &term.text));
+                if let Some(info) = info.map_err(|error| from_io(&self.object, &error))? {
+                    terms.push((place, info));
+                }
+            }
+            found.push(FoundField { place, field, inverted, terms });
+        }
+        Ok(found)
+    }
+
+    /// Asks for everything that scoring these terms reads, while planning.
+    fn touch(&self, found: &[FoundField]) {
+        for field in found.iter().filter(|field| !field.terms.is_empty()) {
+            drop(self.reader().fieldnorms_readers().get_field(field.field));
+            for (_, info) in &field.terms {
+                drop(field.inverted.read_block_postings_from_terminfo(info, IndexRecordOption::WithFreqs));
+            }
+        }
+    }
+
+    /// At least the best `k` allowed rows, ascending, found with block-max WAND. Scores are rounded in another order there,
+    /// and its block maxima were made with this segment's own average length, so [`TopRows`] keeps and the threshold passes
+    /// everything that could still be among the best by the exact score.
+    fn best_candidates(
+        &self,
+        query: &ParsedTextQuery,
+        stats: &CorpusStats,
+        found: &[FoundField],
+        k: usize,
+        allowed: Option<&RoaringBitmap>,
+    ) -> Result<Vec<u32>> {
+        let mut statistics = SearchStatistics::new(stats.docs);
+        let mut clauses = Vec::new();
+        let mut skew = 1.0_f32;
+        for field in found {
+            let counts = &stats.fields[field.place];
+            statistics.add_field(field.field, counts.tokens);
+            let here = field.inverted.total_num_tokens() as f32 / self.rows as f32;
+            let everywhere = counts.tokens as f32 / stats.docs as f32;
+            skew = skew.max(here / everywhere).max(everywhere / here);
+            for (place, _) in &field.terms {
+                let wanted = &query.fields[field.place].terms[*place];
+                let term = Term::from_field_text(field.field, &wanted.text);
+                statistics.add_term(term.clone(), counts.doc_freqs[*place]);
+                clauses.push((term, wanted.boost));
+            }
+        }
+        let weight = pruning_weight(&self.searcher, &statistics, &clauses).map_err(|error| self.failed(error))?;
+        let mut top = TopRows::new(k, &clauses, skew);
+        weight
+            .for_each_pruning(f32::MIN, self.reader(), &mut |ordinal, score| {
+                if allowed.is_none_or(|allowed| allowed.contains(ordinal)) {
+                    top.push(ordinal, score);
+                }
+                top.threshold()
+            })
+            .map_err(|error| self.failed(error))?;
+        Ok(top.into_ordinals())
+    }
+
+    /// Scores of ascending rows, added up in the order of the query as [`super::BufferScorer`] does.
+    fn score(
+        &self,
+        query: &ParsedTextQuery,
+        stats: &CorpusStats,
+        found: &[FoundField],
+        ordinals: &[u32],
+    ) -> Result<Vec<(u32, f32)>> {
+        let weights: Vec<Vec<Bm25Weight>> = term_weights(query, stats);
+        let mut scores: Vec<Option<f32>> = vec![None; ordinals.len()];
+        for field in found {
+            let norms = self.reader().get_fieldnorms_reader(field.field).map_err(|error| self.failed(error))?;
+            for (place, info) in &field.terms {
+                let weight = &weights[field.place][*place];
+                let postings = field.inverted.read_postings_from_terminfo(info, IndexRecordOption::WithFreqs);
+                let mut postings = postings.map_err(|error| from_io(&self.object, &error))?;
+                for (ordinal, score) in ordinals.iter().zip(&mut scores) {
+                    if postings.doc() < *ordinal {
+                        postings.seek(*ordinal);
+                    }
+                    if postings.doc() == *ordinal {
+                        let term_score = weight.score(norms.fieldnorm_id(*ordinal), postings.term_freq());
+                        *score = Some(score.unwrap_or(0.0) + term_score);
+                    }
+                }
+            }
+        }
+        Ok(ordinals.iter().zip(scores).filter_map(|(ordinal, score)| Some((*ordinal, score?))).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests;

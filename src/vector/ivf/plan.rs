@@ -1,0 +1,114 @@
+//! How much a search looks at: every number that trades work for recall, with the measurement behind it
+//! (`docs/decisions/0001-own-rabitq-kernels.md`).
+
+use crate::vector::Metric;
+
+/// Segments up to this many rows are scanned whole: 16k one-bit codes cost about as much as one round trip's latency
+/// jitter, and recall is then that of the bounds alone.
+pub(super) const SMALL_ROWS: usize = 16_384;
+/// Up to this many allowed rows the exact vectors of all of them are read: one round trip, exact.
+pub(super) const EXACT_ROWS: usize = 300;
+/// Exact vectors are read in portions of about this many bytes: bounds a search's memory.
+pub(super) const EXACT_PORTION_BYTES: usize = 16 << 20;
+/// One wave of probes reads at most about this many bytes of postings.
+pub(super) const WAVE_BYTES: u64 = 32 << 20;
+
+/// Lists of the first wave beyond the patience, so that one wave is usually enough.
+const WAVE_SLACK: f32 = 8.0;
+/// Lists without an improvement before a search stops; real embeddings reach recall@10 0.98 with 24 to 32.
+const PATIENCE: f32 = 24.0;
+/// The same when a filter is in force, counting only lists with allowed rows.
+const PATIENCE_FILTERED: f32 = 32.0;
+/// The same when a filter allows less than [`SELECTIVE`] of the rows.
+const PATIENCE_SELECTIVE: f32 = 64.0;
+/// See [`PATIENCE_SELECTIVE`].
+const SELECTIVE: f64 = 0.02;
+/// Lists probed at least.
+const LISTS_MIN: f32 = 8.0;
+/// Lists probed at most, unless this is less than [`LISTS_MAX_PART`] of all.
+const LISTS_MAX: f32 = 64.0;
+/// See [`LISTS_MAX`].
+const LISTS_MAX_PART: f32 = 0.25;
+/// Allowed rows to be seen before a filtered search may stop.
+const FILTERED_ROWS_MIN: f32 = 2_000.0;
+/// Inner-product neighbours are spread over more lists: twice the probes for the recall of cosine.
+const DOT_FACTOR: f32 = 2.0;
+/// Standard errors of the first bound: misses 0.1 to 0.2 points of recall (1.9: none, for twice the rows).
+const SIGMAS: f32 = 1.6;
+/// Standard errors of the second bound; it costs next to nothing.
+const SIGMAS_CODED: f32 = 2.5;
+/// Standard errors of the first bound in small segments, where quality goes first.
+const SIGMAS_SMALL: f32 = 2.6;
+/// Standard errors of the second bound in small segments.
+const SIGMAS_CODED_SMALL: f32 = 3.5;
+/// Rows that go on to the second stage at most: this many and [`CODED_PER_RESULT`] per result.
+const CODED_ROWS: f32 = 400.0;
+/// See [`CODED_ROWS`].
+const CODED_PER_RESULT: f32 = 20.0;
+/// Rows whose exact vector is read at most: this many and [`RERANKED_PER_RESULT`] per result.
+const RERANKED_ROWS: f32 = 64.0;
+/// See [`RERANKED_ROWS`].
+const RERANKED_PER_RESULT: f32 = 3.0;
+
+/// The limits of one search.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Policy {
+    /// Consecutive lists without an improvement that end the scan; `usize::MAX` = all lists are scanned.
+    pub(super) patience: usize,
+    /// Lists of the first wave.
+    pub(super) first_wave: usize,
+    /// Lists scanned at least.
+    pub(super) lists_min: usize,
+    /// Lists scanned at most, once `rows_min` rows have been seen.
+    pub(super) lists_max: usize,
+    /// Allowed rows seen at least.
+    pub(super) rows_min: usize,
+    /// Standard errors of the bound on one-bit codes.
+    pub(super) sigmas: f32,
+    /// Standard errors of the bound on 8-bit codes.
+    pub(super) sigmas_coded: f32,
+    /// Rows of the second stage at most (never below k).
+    pub(super) coded_max: usize,
+    /// Rows compared exactly at most (never below k).
+    pub(super) reranked_max: usize,
+}
+
+impl Policy {
+    /// The limits for `k` results of `allowed` of `rows` rows in `lists` lists, at a finite, positive `effort`.
+    pub(super) fn new(metric: Metric, rows: usize, lists: usize, allowed: usize, k: usize, effort: f32) -> Self {
+        let times = |value: f32| (value * effort).min(1e9) as usize;
+        let small = rows <= SMALL_ROWS;
+        // Errors add up with the square of effort's cost: a bound twice as wide lets many more rows through.
+        let widen = effort.sqrt().clamp(0.7, 2.0);
+        let (sigmas, sigmas_coded) = if small { (SIGMAS_SMALL, SIGMAS_CODED_SMALL) } else { (SIGMAS, SIGMAS_CODED) };
+        let filtered = allowed < rows;
+        let probes = if metric == Metric::Dot { DOT_FACTOR } else { 1.0 };
+        let patience = if !filtered {
+            PATIENCE
+        } else if (allowed as f64) < SELECTIVE * rows as f64 {
+            PATIENCE_SELECTIVE
+        } else {
+            PATIENCE_FILTERED
+        };
+        let k_wide = k as f32;
+        let rows_min = if filtered { times(FILTERED_ROWS_MIN).max(times(4.0 * k_wide)) } else { times(4.0 * k_wide) };
+        Self {
+            patience: if small { usize::MAX } else { times(patience * probes).max(1) },
+            first_wave: if small { usize::MAX } else { times((patience + WAVE_SLACK) * probes).max(1) },
+            lists_min: times(LISTS_MIN * probes).max(1),
+            lists_max: times(LISTS_MAX.max(LISTS_MAX_PART * lists as f32) * probes).max(1),
+            rows_min: rows_min.max(k).min(allowed),
+            sigmas: sigmas * widen,
+            sigmas_coded: sigmas_coded * widen,
+            coded_max: times(CODED_ROWS + CODED_PER_RESULT * k_wide).max(k),
+            reranked_max: times(RERANKED_ROWS + RERANKED_PER_RESULT * k_wide).max(k),
+        }
+    }
+}
+
+/// Up to how many allowed rows the second stage starts at once, on the 8-bit codes of all of them, instead of probing
+/// lists until enough allowed rows have been seen. Measured warm the two cost the same at `sqrt(80 n)` rows; the rows are
+/// scattered, so that against object storage it is less.
+pub(super) fn code_all_rows(rows: usize) -> usize {
+    (8 * rows).isqrt()
+}
