@@ -1,8 +1,33 @@
 //! The glue that PostgreSQL loads: the only place that names pgrx. No PostgreSQL process ever starts a thread.
 
-pgrx::pg_module_magic!(c"elacsym", c"0.1.0");
+pub mod acl;
+pub mod buffer_table;
+pub mod catalog;
+pub mod client;
+pub mod engine_call;
+pub mod error;
+pub mod flush;
+pub mod functions;
+pub mod gucs;
+pub mod heap_table;
+pub mod hooks;
+pub mod locks;
+pub mod manifest;
+pub mod namespace;
+pub mod preload;
+pub mod shmem;
+pub mod snapshot;
+pub mod stat_engine;
+pub mod vector_type;
+pub mod view;
+pub mod worker;
+pub mod xact;
+
+pgrx::pg_module_magic!(name = c"elacsym", version = c"0.1.0");
 
 /// Library initialisation, run by the postmaster when preloaded and by any backend that loads it later.
 #[allow(non_snake_case)]
 #[pgrx::pg_guard]
-pub extern "C-unwind" fn _PG_init() {}
+pub extern "C-unwind" fn _PG_init() {
+    preload::init();
+}

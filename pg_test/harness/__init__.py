@@ -1,0 +1,22 @@
+"""Throw-away PostgreSQL clusters, S3 servers and load for the tests. See pg_test/README.md."""
+
+from .cluster import Cluster, ClusterError
+from .env import ELACSYM_INSTALLED, PG_CONFIG, REPO, SHARED_DATA, STATE, free_port, pg_major
+from .load import BackgroundLoad
+from .moto import Moto
+from .wait import wait_until
+
+__all__ = [
+    "BackgroundLoad",
+    "Cluster",
+    "ClusterError",
+    "ELACSYM_INSTALLED",
+    "Moto",
+    "PG_CONFIG",
+    "REPO",
+    "SHARED_DATA",
+    "STATE",
+    "free_port",
+    "pg_major",
+    "wait_until",
+]

@@ -1,0 +1,85 @@
+#!/usr/bin/env bash
+# The whole test suite: Rust tests, PostgreSQL 15 with the stand-in `vector`, 16 and 18 with the real pgvector, type-checks of 14 and 17.
+# Runs every stage, then says which failed. ELACSYM_LONG=1: the long tests too. ELACSYM_STAGES="rust pg15": only these.
+. "$(dirname "$0")/lib.sh"
+need_state
+command -v cargo >/dev/null || export PATH="$HOME/.cargo/bin:$PATH"
+cd "$REPO"
+say "state directory: $STATE"
+"$REPO/scripts/setup.sh" test
+find_pg_config
+stages=${ELACSYM_STAGES:-rust pg15 pg16 pg18 typecheck}
+shared=${ELACSYM_SHARED_DATA:-$(cd .. && pwd)/shared/data}
+if [ -d "$shared" ]; then export ELACSYM_SHARED_DATA=$shared; fi
+mkdir -p "$STATE/results"
+passed=0 failed=0 skipped=0 summary=() broken=()
+
+# record NAME FILE EXIT_CODE: adds the counts of a report; a stage that failed without a failed test counts as one.
+record() {
+  local p f s
+  read -r p f s < <(python3 scripts/count.py "$2")
+  if [ "$3" -ne 0 ] && [ "$f" -eq 0 ]; then f=1; fi
+  passed=$((passed + p)) failed=$((failed + f)) skipped=$((skipped + s))
+  summary+=("$(printf '%-34s %5d passed %4d failed %4d skipped' "$1" "$p" "$f" "$s")")
+  if [ "$f" -gt 0 ]; then
+    broken+=("$1")
+    python3 scripts/count.py --failures "$2"
+  fi
+  say "$1: $p passed, $f failed, $s skipped"
+}
+
+rust_stage() {
+  local rc=0
+  export ELACSYM_MOTO="$VENV/bin/moto_server"
+  step "compiling the engine and the Rust tests" env CARGO_TARGET_DIR="$ENGINE_TARGET" cargo test --profile "$PROFILE" --locked --no-run || rc=$?
+  if [ $rc -eq 0 ]; then
+    step "Rust tests" env CARGO_TARGET_DIR="$ENGINE_TARGET" cargo test --profile "$PROFILE" --locked --no-fail-fast || rc=$?
+    record "Rust (engine and core)" "$LOGS/Rust-tests.log" $rc
+  else
+    record "Rust (engine and core)" /dev/null $rc
+  fi
+}
+
+pg_stage() { # MAJOR [pytest arguments]
+  local major=$1 rc=0 report
+  shift
+  report=$STATE/results/pg$major.xml
+  rm -f "$report"
+  if ELACSYM_PG_CONFIG=$(scripts/private_pg.sh "$major"); then
+    export ELACSYM_PG_CONFIG
+    PYTHONDONTWRITEBYTECODE=1 STEP_TAIL=120 step "SQL and cluster tests on PostgreSQL $major" \
+      "$VENV/bin/python" -m pytest pg_test -c pg_test/pytest.ini --junitxml="$report" -v "$@" || rc=$?
+    # 5: pytest found no test for this selection
+    [ $rc -ne 5 ] || rc=0
+  else
+    rc=1
+  fi
+  record "$("${ELACSYM_PG_CONFIG:-false}" --version 2>/dev/null | cut -d' ' -f1,2 | grep . || echo "PostgreSQL $major")" "$report" $rc
+}
+
+typecheck_stage() {
+  local major rc
+  for major in 14 17; do
+    rc=0
+    step "type-check for PostgreSQL $major" scripts/typecheck.sh "$major" || rc=$?
+    printf 'test result: x. %d passed; %d failed; 0 ignored;\n' $((rc == 0)) $((rc != 0)) >"$STATE/results/typecheck.log"
+    record "PostgreSQL $major (types only)" "$STATE/results/typecheck.log" $rc
+  done
+}
+
+for stage in $stages; do
+  case $stage in
+    rust) rust_stage ;;
+    pg15) pg_stage 15 ;;
+    pg16 | pg18) pg_stage "${stage#pg}" -m every_pg ;;
+    typecheck) typecheck_stage ;;
+    *) die "no stage \"$stage\"" ;;
+  esac
+done
+
+echo
+printf '%s\n' "${summary[@]}"
+[ ${#broken[@]} -eq 0 ] || printf 'failed stage: %s\n' "${broken[@]}"
+echo "total time $(elapsed)"
+echo "$passed passed, $failed failed, $skipped skipped"
+[ "$failed" -eq 0 ]

@@ -1,0 +1,188 @@
+//! The write buffer, `elacsym.wal`: entries that are not in a segment yet.
+//!
+//! A row is found by an index on (namespace, xid), from the namespace's watermark on, so that what is flushed and not
+//! yet vacuumed costs nothing. Scans read the fixed columns only; payloads are fetched by tid when somebody needs them,
+//! and every payload's CRC is checked then.
+
+use crate::document::entry_crc;
+use crate::error::{Error, ErrorKind, Result};
+use crate::ids::{EntryId, EntryOrder, Key as DocumentKey, NamespaceId, Op};
+use crate::ipc::message::BufferedEntry;
+use crate::pg::heap_table::{Column, Deleted, Fetcher, HeapTable, IndexName, Key, Name, Row, Scan};
+use crate::pg::snapshot::{Snapshot, top_transaction_id};
+use crate::pg::{gucs, xact};
+use pgrx::pg_sys;
+use std::cell::Cell;
+
+const BY_XID: IndexName = IndexName(c"wal_namespace_xid_idx");
+const COLUMNS: usize = 7;
+/// Column number (from 1) of the payload.
+const PAYLOAD_COLUMN: i32 = 7;
+
+thread_local! {
+    static LAST_SEQ: Cell<u64> = const { Cell::new(0) };
+}
+
+/// The next `seq` of this session: the WAL insert position, made strictly increasing.
+fn next_seq() -> u64 {
+    // SAFETY: no arguments; not in recovery, because writers are refused there.
+    let lsn = unsafe { pg_sys::GetXLogInsertRecPtr() };
+    let seq = lsn.max(LAST_SEQ.get() + 1);
+    LAST_SEQ.set(seq);
+    seq
+}
+
+/// Writes entries of one namespace. The caller holds the namespace's lock, row exclusive, to the end of the transaction.
+pub struct Writer {
+    table: HeapTable,
+    namespace: NamespaceId,
+    xid: u64,
+}
+
+impl Writer {
+    /// Opens the buffer for writing; the transaction gets an id.
+    pub fn open(namespace: NamespaceId) -> Result<Self> {
+        xact::mark_written();
+        Ok(Self { table: HeapTable::write(Name::Wal)?, namespace, xid: top_transaction_id() })
+    }
+
+    /// Adds one entry.
+    pub fn append(&self, key: DocumentKey, op: Op, payload: &[u8]) -> Result<()> {
+        let id = EntryId { key, order: EntryOrder { seq: next_seq(), xid: self.xid } };
+        let crc = entry_crc(self.namespace, id, op, payload);
+        self.table.insert([
+            Column::Uuid(&self.namespace),
+            Column::Xid8(id.order.xid),
+            Column::I64(id.order.seq as i64),
+            Column::I64(key),
+            Column::I32(crc.cast_signed()),
+            Column::Char(op as u8),
+            Column::Bytes(payload),
+        ])?;
+        gucs::fault_point("upsert.after_insert");
+        Ok(())
+    }
+}
+
+/// A visible row of the buffer, without its payload.
+#[derive(Debug, Clone, Copy)]
+pub struct BufferRow {
+    /// Where the row is; it never moves.
+    pub tid: pg_sys::ItemPointerData,
+    /// Identity and operation.
+    pub entry: BufferedEntry,
+    crc: u32,
+}
+
+fn read_row(row: &Row<'_, COLUMNS>, namespace: NamespaceId) -> Result<BufferRow> {
+    let op = Op::from_u8(row.char(5)).ok_or_else(|| corrupt(namespace, row.tid, "unknown operation"))?;
+    Ok(BufferRow {
+        tid: row.tid,
+        entry: BufferedEntry { id: EntryId { key: row.i64(3), order: EntryOrder { seq: row.u64(2), xid: row.u64(1) } }, op },
+        crc: row.i32(4).cast_unsigned(),
+    })
+}
+
+fn corrupt(namespace: NamespaceId, tid: pg_sys::ItemPointerData, what: &str) -> Error {
+    let (block, offset) = pgrx::itemptr::item_pointer_get_both(tid);
+    Error::new(
+        ErrorKind::Corrupt,
+        format!("row ({block},{offset}) of elacsym.wal of namespace {namespace} is corrupt: {what}"),
+    )
+    .with_hint("The table's storage was damaged. Restore it from a backup or a replica.")
+}
+
+/// What a scan of the buffer may take.
+#[derive(Debug, Clone, Copy)]
+pub struct Budget {
+    /// Most rows.
+    pub rows: usize,
+    /// Most bytes of payload.
+    pub bytes: u64,
+}
+
+/// What a scan of the buffer found.
+#[derive(Debug, Default)]
+pub struct Buffered {
+    /// The rows, in the order of their transactions.
+    pub rows: Vec<BufferRow>,
+    /// Bytes of their payloads; counted only under a budget.
+    pub bytes: u64,
+    /// The transaction of the first row that did not fit, if one did not.
+    pub rest: Option<u64>,
+}
+
+/// The rows that `snapshot` sees, from the transaction `watermark` on, as far as the budget goes.
+pub fn read(
+    namespace: NamespaceId,
+    watermark: u64,
+    snapshot: &Snapshot,
+    budget: Option<Budget>,
+) -> Result<Buffered> {
+    let table = HeapTable::read(Name::Wal)?;
+    let keys = [Key::Uuid(1, &namespace), Key::Xid8AtLeast(2, watermark)];
+    let mut scan: Scan<'_, COLUMNS> = table.scan(Some(BY_XID), &keys, snapshot)?;
+    let mut found = Buffered::default();
+    while let Some(row) = scan.next() {
+        if let Some(budget) = budget {
+            let bytes = row.raw_size(6);
+            let full = found.rows.len() >= budget.rows || found.bytes + bytes > budget.bytes;
+            if full && !found.rows.is_empty() {
+                found.rest = Some(row.u64(1));
+                break;
+            }
+            found.bytes += bytes;
+        }
+        found.rows.push(read_row(&row, namespace)?);
+        if found.rows.len().is_multiple_of(INTERRUPT_EVERY) {
+            pgrx::check_for_interrupts!();
+        }
+    }
+    Ok(found)
+}
+
+/// Rows between two looks at interrupts.
+const INTERRUPT_EVERY: usize = 1024;
+
+/// Reads payloads by tid.
+pub struct Payloads<'t> {
+    fetcher: Fetcher<'t>,
+    namespace: NamespaceId,
+}
+
+impl<'t> Payloads<'t> {
+    /// Reads from `table` (opened for reading) what `snapshot` sees.
+    pub fn new(table: &'t HeapTable, namespace: NamespaceId, snapshot: &'t Snapshot) -> Self {
+        Self { fetcher: table.fetcher(snapshot), namespace }
+    }
+
+    /// The payload of a row, its CRC checked.
+    ///
+    /// # Errors
+    /// `Fenced` if the row is gone; `Corrupt` if the CRC differs.
+    pub fn get(&mut self, row: &BufferRow) -> Result<Vec<u8>> {
+        let payload =
+            self.fetcher.bytes(row.tid, PAYLOAD_COLUMN).ok_or_else(crate::pg::heap_table::changed_meanwhile)?;
+        if entry_crc(self.namespace, row.entry.id, row.entry.op, &payload) != row.crc {
+            return Err(corrupt(self.namespace, row.tid, "checksum mismatch"));
+        }
+        Ok(payload)
+    }
+}
+
+/// Deletes exactly these rows.
+///
+/// # Errors
+/// `Fenced` if one of them is gone.
+pub fn delete<'r>(rows: impl IntoIterator<Item = &'r BufferRow>) -> Result<()> {
+    let table = HeapTable::write(Name::Wal)?;
+    for (i, row) in rows.into_iter().enumerate() {
+        if table.delete(row.tid)? == Deleted::Gone {
+            return Err(crate::pg::heap_table::changed_meanwhile());
+        }
+        if i.is_multiple_of(INTERRUPT_EVERY) {
+            pgrx::check_for_interrupts!();
+        }
+    }
+    Ok(())
+}

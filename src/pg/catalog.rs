@@ -1,0 +1,320 @@
+//! Rows of `elacsym.namespace`, `elacsym.segment` and `elacsym.garbage`.
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::ids::NamespaceId;
+use crate::pg::heap_table::{Column, Deleted, HeapTable, IndexName, Key, Name, Row, Scan};
+use crate::pg::snapshot::{Snapshot, top_transaction_id};
+use crate::schema::NamespaceSchema;
+use crate::segment_info::{DeleteVector, SegmentInfo};
+use pgrx::pg_sys;
+
+/// Version of the catalog's content that this library writes.
+pub const CATALOG_FORMAT: i32 = 1;
+/// `kind` of a namespace that SQL functions created; index incarnations will be `i`.
+pub const KIND_NAMESPACE: u8 = b'n';
+
+const NAMESPACE_BY_ID: IndexName = IndexName(c"namespace_pkey");
+const NAMESPACE_BY_NAME: IndexName = IndexName(c"namespace_name_key");
+const SEGMENT_BY_ID: IndexName = IndexName(c"segment_pkey");
+
+/// A row of `elacsym.namespace`.
+#[derive(Debug, Clone)]
+pub struct NamespaceRow {
+    /// Where the row is.
+    pub tid: pg_sys::ItemPointerData,
+    /// Identity.
+    pub id: NamespaceId,
+    /// Name; unique.
+    pub name: String,
+    /// [`KIND_NAMESPACE`].
+    pub kind: u8,
+    /// Role that owns it.
+    pub owner: pg_sys::Oid,
+    /// The index, for an incarnation of one.
+    pub relation: pg_sys::Oid,
+    /// Stored form of the schema.
+    pub schema: String,
+    /// Options, a JSON object.
+    pub options: String,
+    /// [`CATALOG_FORMAT`] when it was created.
+    pub format: i32,
+    /// Number of changes of its segments.
+    pub generation: u64,
+    /// Generation of the newest manifest in object storage.
+    pub manifest_generation: u64,
+    /// Every entry of a transaction before this one is in a segment, or was rolled back.
+    pub watermark: u64,
+    /// Microseconds since 2000-01-01.
+    pub created_at: i64,
+}
+
+type NamespaceScan<'t> = Scan<'t, 12>;
+
+impl NamespaceRow {
+    fn read(row: &Row<'_, 12>) -> Result<Self> {
+        Ok(Self {
+            tid: row.tid,
+            id: row.uuid(0),
+            name: row.text(1)?,
+            kind: row.char(2),
+            owner: row.oid(3),
+            relation: row.oid(4),
+            schema: row.jsonb(5)?,
+            options: row.jsonb(6)?,
+            format: row.i32(7),
+            generation: row.u64(8),
+            manifest_generation: row.u64(9),
+            watermark: row.u64(10),
+            created_at: row.i64(11),
+        })
+    }
+
+    fn columns(&self) -> [Column<'_>; 12] {
+        [
+            Column::Uuid(&self.id),
+            Column::Text(&self.name),
+            Column::Char(self.kind),
+            Column::Oid(self.owner),
+            Column::Oid(self.relation),
+            Column::Jsonb(&self.schema),
+            Column::Jsonb(&self.options),
+            Column::I32(self.format),
+            Column::I64(self.generation as i64),
+            Column::I64(self.manifest_generation as i64),
+            Column::Xid8(self.watermark),
+            Column::Timestamp(self.created_at),
+        ]
+    }
+
+    /// The schema, parsed.
+    pub fn parse_schema(&self) -> Result<NamespaceSchema> {
+        if self.format > CATALOG_FORMAT {
+            return Err(Error::new(
+                ErrorKind::Unavailable,
+                format!("namespace \"{}\" has catalog format {}, newer than this library", self.name, self.format),
+            )
+            .with_hint("Install the version of elacsym that wrote it, or a newer one."));
+        }
+        NamespaceSchema::from_stored(&self.schema)
+    }
+}
+
+/// The namespace of that name, if `snapshot` sees one.
+pub fn namespace_by_name(name: &str, snapshot: &Snapshot) -> Result<Option<NamespaceRow>> {
+    let table = HeapTable::read(Name::Namespace)?;
+    let mut scan: NamespaceScan<'_> = table.scan(Some(NAMESPACE_BY_NAME), &[Key::Text(2, name)], snapshot)?;
+    scan.next().map(|row| NamespaceRow::read(&row)).transpose()
+}
+
+/// The namespace of that id, if `snapshot` sees it.
+pub fn namespace_by_id(id: NamespaceId, snapshot: &Snapshot) -> Result<Option<NamespaceRow>> {
+    let table = HeapTable::read(Name::Namespace)?;
+    let mut scan: NamespaceScan<'_> = table.scan(Some(NAMESPACE_BY_ID), &[Key::Uuid(1, &id)], snapshot)?;
+    scan.next().map(|row| NamespaceRow::read(&row)).transpose()
+}
+
+/// All namespaces that `snapshot` sees.
+pub fn namespaces(snapshot: &Snapshot) -> Result<Vec<NamespaceRow>> {
+    let table = HeapTable::read(Name::Namespace)?;
+    let mut scan: NamespaceScan<'_> = table.scan(None, &[], snapshot)?;
+    let mut rows = Vec::new();
+    while let Some(row) = scan.next() {
+        rows.push(NamespaceRow::read(&row)?);
+    }
+    Ok(rows)
+}
+
+/// Adds a namespace.
+pub fn insert_namespace(row: &NamespaceRow) -> Result<()> {
+    HeapTable::write(Name::Namespace)?.insert(row.columns())
+}
+
+/// Writes a changed row in the place of the one at `row.tid`.
+///
+/// # Errors
+/// `Fenced` when the row has changed since it was read.
+pub fn replace_namespace(row: &NamespaceRow) -> Result<()> {
+    HeapTable::write(Name::Namespace)?.replace(row.tid, row.columns())
+}
+
+/// Removes a namespace.
+pub fn delete_namespace(row: &NamespaceRow) -> Result<Deleted> {
+    HeapTable::write(Name::Namespace)?.delete(row.tid)
+}
+
+/// A row of `elacsym.segment`, without its delete vector.
+#[derive(Debug, Clone)]
+pub struct SegmentRow {
+    /// Where the row is.
+    pub tid: pg_sys::ItemPointerData,
+    /// The segment.
+    pub info: SegmentInfo,
+    /// Generation that published it.
+    pub generation: u64,
+    /// Generation that last changed its delete vector; 0 means it has none.
+    pub delete_version: u64,
+    /// Statistics of its build, a JSON object.
+    pub stats: String,
+}
+
+const SEGMENT_COLUMNS: usize = 10;
+/// Column number (from 1) of the delete vector.
+const DELETE_VECTOR_COLUMN: i32 = 9;
+
+impl SegmentRow {
+    fn read(row: &Row<'_, SEGMENT_COLUMNS>) -> Result<Self> {
+        let id = row.text(1)?;
+        let info = serde_json::from_str(&row.jsonb(3)?).map_err(|error| {
+            Error::new(ErrorKind::Corrupt, format!("description of segment {id} is not readable: {error}"))
+        })?;
+        Ok(Self {
+            tid: row.tid,
+            info,
+            generation: row.u64(2),
+            delete_version: row.u64(7),
+            stats: row.jsonb(9)?,
+        })
+    }
+}
+
+fn write_segment(
+    namespace: NamespaceId,
+    segment: &SegmentRow,
+    delete_vector: Option<&[u8]>,
+    replace: bool,
+) -> Result<()> {
+    let info = serde_json::to_string(&segment.info).expect("invariant: a segment's description has string keys only");
+    let deleted = match delete_vector {
+        Some(bytes) => DeleteVector::decode(bytes, &segment.info.id)?.0.len(),
+        None => 0,
+    };
+    let columns = [
+        Column::Uuid(&namespace),
+        Column::Text(&segment.info.id),
+        Column::I64(segment.generation as i64),
+        Column::Jsonb(&info),
+        Column::I64(segment.info.rows as i64),
+        Column::I64(segment.info.bytes() as i64),
+        Column::I64(deleted as i64),
+        Column::I64(segment.delete_version as i64),
+        delete_vector.map_or(Column::Null, Column::Bytes),
+        Column::Jsonb(&segment.stats),
+    ];
+    let table = HeapTable::write(Name::Segment)?;
+    if replace { table.replace(segment.tid, columns) } else { table.insert(columns) }
+}
+
+/// The segments of a namespace that `snapshot` sees, oldest first.
+pub fn segments(namespace: NamespaceId, snapshot: &Snapshot) -> Result<Vec<SegmentRow>> {
+    let table = HeapTable::read(Name::Segment)?;
+    let mut scan: Scan<'_, SEGMENT_COLUMNS> =
+        table.scan(Some(SEGMENT_BY_ID), &[Key::Uuid(1, &namespace)], snapshot)?;
+    let mut rows = Vec::new();
+    while let Some(row) = scan.next() {
+        rows.push(SegmentRow::read(&row)?);
+    }
+    Ok(rows)
+}
+
+/// Adds a new segment, which has no delete vector.
+pub fn insert_segment(namespace: NamespaceId, info: SegmentInfo, generation: u64, stats: String) -> Result<()> {
+    let segment =
+        SegmentRow { tid: pg_sys::ItemPointerData::default(), info, generation, delete_version: 0, stats };
+    write_segment(namespace, &segment, None, false)
+}
+
+/// Gives a segment a new delete vector as of `generation`.
+///
+/// # Errors
+/// `Fenced` when the row has changed since it was read; `Corrupt` when the bytes are no delete vector.
+pub fn set_delete_vector(
+    namespace: NamespaceId,
+    segment: &SegmentRow,
+    generation: u64,
+    delete_vector: &[u8],
+) -> Result<()> {
+    let changed = SegmentRow { delete_version: generation, ..segment.clone() };
+    write_segment(namespace, &changed, Some(delete_vector), true)
+}
+
+/// Removes a segment's row; its objects are the caller's to release.
+pub fn delete_segment(segment: &SegmentRow) -> Result<Deleted> {
+    HeapTable::write(Name::Segment)?.delete(segment.tid)
+}
+
+/// The encoded delete vector of a segment that `snapshot` sees; empty if it has none.
+///
+/// # Errors
+/// `Fenced` if the row is gone.
+pub fn delete_vector(segment: &SegmentRow, snapshot: &Snapshot) -> Result<Vec<u8>> {
+    let table = HeapTable::read(Name::Segment)?;
+    let bytes = table.fetcher(snapshot).bytes(segment.tid, DELETE_VECTOR_COLUMN);
+    let bytes = bytes.ok_or_else(crate::pg::heap_table::changed_meanwhile)?;
+    // Decoding checks the CRC: a bad one is found here, where the segment can be named.
+    DeleteVector::decode(&bytes, &segment.info.id)?;
+    Ok(bytes)
+}
+
+/// A row of `elacsym.garbage`.
+#[derive(Debug, Clone)]
+pub struct GarbageRow {
+    /// Where the row is.
+    pub tid: pg_sys::ItemPointerData,
+    /// Storage root of the object.
+    pub root: String,
+    /// Its key below the root.
+    pub key: String,
+    /// The transaction that released it.
+    pub xid: u64,
+    /// When, in microseconds since 2000-01-01.
+    pub released_at: i64,
+}
+
+/// Notes that nothing will refer to these objects once this transaction commits.
+pub fn release_objects<'a>(root: &str, keys: impl IntoIterator<Item = &'a str>) -> Result<()> {
+    let table = HeapTable::write(Name::Garbage)?;
+    let xid = top_transaction_id();
+    let now = now();
+    for key in keys {
+        table.insert([Column::Text(root), Column::Text(key), Column::Xid8(xid), Column::Timestamp(now)])?;
+    }
+    Ok(())
+}
+
+/// Up to `limit` objects whose releasing transaction is over for everybody and that were released before `until`.
+pub fn garbage(snapshot: &Snapshot, until: i64, limit: usize) -> Result<Vec<GarbageRow>> {
+    let xmin = snapshot.xmin();
+    let table = HeapTable::read(Name::Garbage)?;
+    let mut scan: Scan<'_, 4> = table.scan(None, &[], snapshot)?;
+    let mut rows = Vec::new();
+    while let Some(row) = scan.next() {
+        if row.u64(2) < xmin && row.i64(3) <= until {
+            rows.push(GarbageRow {
+                tid: row.tid,
+                root: row.text(0)?,
+                key: row.text(1)?,
+                xid: row.u64(2),
+                released_at: row.i64(3),
+            });
+            if rows.len() == limit {
+                break;
+            }
+        }
+    }
+    Ok(rows)
+}
+
+/// Forgets objects that are deleted.
+pub fn delete_garbage(rows: &[GarbageRow]) -> Result<()> {
+    let table = HeapTable::write(Name::Garbage)?;
+    for row in rows {
+        table.delete(row.tid)?;
+    }
+    Ok(())
+}
+
+/// Microseconds since 2000-01-01, by PostgreSQL's clock.
+pub fn now() -> i64 {
+    // SAFETY: no arguments.
+    unsafe { pg_sys::GetCurrentTimestamp() }
+}

@@ -1,0 +1,65 @@
+//! Requests about a namespace: the call, and the answers to what the engine asks back.
+
+use crate::error::{Error, Result};
+use crate::ids::EntryId;
+use crate::ipc::message::{FlushResult, Request, ResultRow};
+use crate::pg::client::{self, Needs, Provided, Reply};
+use crate::pg::snapshot::Snapshot;
+use crate::pg::view::View;
+
+/// Answers from the view's tables under the snapshot it was read with.
+pub struct Source<'a> {
+    /// What the request is about.
+    pub view: &'a View,
+    /// The snapshot of the view, held until the call ends.
+    pub snapshot: &'a Snapshot,
+}
+
+impl Source<'_> {
+    /// Payloads and delete vectors.
+    ///
+    /// # Errors
+    /// As [`View::payloads`] and [`View::delete_vectors`].
+    pub fn read(&self, entries: &[EntryId], delete_vectors: &[String]) -> Result<Provided> {
+        let mut provided = Vec::with_capacity(entries.len());
+        self.view.payloads(entries, self.snapshot, |entry| {
+            provided.push(entry);
+            Ok(())
+        })?;
+        Ok(Provided { entries: provided, delete_vectors: self.view.delete_vectors(delete_vectors, self.snapshot)? })
+    }
+}
+
+impl Needs for Source<'_> {
+    fn provide(&mut self, entries: &[EntryId], delete_vectors: &[String]) -> Result<Provided> {
+        self.read(entries, delete_vectors)
+    }
+}
+
+fn unexpected(reply: &Reply, wanted: &str) -> Error {
+    Error::internal(format!("the engine answered \"{}\" instead of {wanted}", reply.name()))
+}
+
+/// Asks for rows (query, fetch).
+pub fn rows_of(request: &Request, mut source: impl Needs) -> Result<Vec<ResultRow>> {
+    match client::call(request, &mut source)? {
+        Reply::Rows(rows, _) => Ok(rows),
+        other => Err(unexpected(&other, "rows")),
+    }
+}
+
+/// Asks for a segment.
+pub fn flushed(request: &Request, mut source: impl Needs) -> Result<FlushResult> {
+    match client::call(request, &mut source)? {
+        Reply::Flushed(result) => Ok(*result),
+        other => Err(unexpected(&other, "a segment")),
+    }
+}
+
+/// Asks for something to be done about objects.
+pub fn done(request: &Request) -> Result<()> {
+    match client::call(request, &mut client::NoNeeds)? {
+        Reply::Done => Ok(()),
+        other => Err(unexpected(&other, "done")),
+    }
+}

@@ -1,0 +1,105 @@
+//! Moving entries from the write buffer into a segment: plan under a snapshot, build in the engine, publish in one
+//! transaction (INV-1). The maintenance worker and `elacsym.flush()` both go this way; they differ only in whose
+//! transactions the steps run.
+//!
+//! Whoever plans holds the namespace's flush lock until after it has published: the set of segments must not change in
+//! between, because the engine computed which of their rows the new segment supersedes.
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::ipc::message::{FlushRequest, FlushResult, Request};
+use crate::pg::buffer_table::{self, Budget};
+use crate::pg::catalog::{self, NamespaceRow};
+use crate::pg::snapshot::Snapshot;
+use crate::pg::view::View;
+use crate::pg::{gucs, namespace, xact};
+
+/// What goes into one segment at most. The rest waits for the next one: the engine holds all of it in memory.
+pub const BUDGET: Budget = Budget { rows: 100_000, bytes: 64 << 20 };
+
+/// What one flush is going to do.
+#[derive(Debug)]
+pub struct Plan {
+    /// The namespace's row, as the plan's snapshot has it.
+    pub row: NamespaceRow,
+    /// The state the engine works on; all of its buffered entries are flushed.
+    pub view: View,
+    /// Every transaction before this one is over, and none of its entries is left in the buffer after this flush.
+    watermark: u64,
+    root: String,
+    path: String,
+}
+
+impl Plan {
+    /// Reads what there is to flush; `None` if that is nothing. The caller holds the flush lock since before it took
+    /// the snapshot.
+    pub fn read(row: NamespaceRow, snapshot: &Snapshot) -> Result<Option<Self>> {
+        let view = View::read(row.id, row.schema.clone(), row.watermark, snapshot, Some(BUDGET))?;
+        if view.buffered.is_empty() {
+            return Ok(None);
+        }
+        let xmin = snapshot.xmin();
+        let watermark = view.rest.map_or(xmin, |rest| rest.min(xmin)).max(row.watermark);
+        let path = namespace::object_path(row.id);
+        Ok(Some(Self { row, view, watermark, root: gucs::storage_root()?, path }))
+    }
+
+    /// The request to the engine.
+    pub fn request(&self) -> Request {
+        Request::Flush(Box::new(FlushRequest {
+            namespace: self.view.message(),
+            root: self.root.clone(),
+            path: self.path.clone(),
+        }))
+    }
+
+    /// Whether entries were left out because of the budget.
+    pub fn has_rest(&self) -> bool {
+        self.view.rest.is_some()
+    }
+
+    /// Publishes what the engine made, in the running transaction: the buffer's rows go, the segment comes, older
+    /// segments get their new delete vectors, the namespace its next generation. `current` is the namespace's row as of
+    /// now. Returns the number of entries moved.
+    ///
+    /// # Errors
+    /// `Fenced` when anything the plan rests on has changed; the transaction must be rolled back then.
+    pub fn publish(&self, current: Option<NamespaceRow>, result: FlushResult) -> Result<u64> {
+        let Some(mut row) = current else {
+            return Err(Error::new(ErrorKind::Fenced, format!("namespace \"{}\" was dropped", self.row.name)));
+        };
+        if row.id != self.row.id || row.generation != self.row.generation {
+            return Err(crate::pg::heap_table::changed_meanwhile());
+        }
+        let generation = row.generation + 1;
+        buffer_table::delete(&self.view.buffered)?;
+        if let Some(info) = result.segment {
+            self.check_place(&info.root, &info.path)?;
+            catalog::insert_segment(row.id, info, generation, result.stats)?;
+        }
+        for (id, delete_vector) in &result.delete_vectors {
+            let segment = self.view.segments.iter().find(|s| s.info.id == *id).ok_or_else(|| {
+                Error::internal(format!("the engine returned a delete vector of unknown segment {id}"))
+            })?;
+            catalog::set_delete_vector(row.id, segment, generation, delete_vector)?;
+        }
+        row.generation = generation;
+        row.watermark = row.watermark.max(self.watermark);
+        catalog::replace_namespace(&row)?;
+        xact::mark_written();
+        Ok(self.view.buffered.len() as u64)
+    }
+
+    /// INV-9: nothing outside this namespace's own directory is ever recorded, hence none deleted.
+    fn check_place(&self, root: &str, path: &str) -> Result<()> {
+        let inside = path.strip_prefix(self.path.as_str()).is_some_and(|rest| rest.starts_with('/'));
+        if root == self.root && inside {
+            return Ok(());
+        }
+        Err(Error::internal(format!("the engine wrote a segment to \"{root}\", \"{path}\", which is not its place")))
+    }
+
+    /// Keys of the objects that a flush which is not published leaves behind, with their root.
+    pub fn leftovers(result: &FlushResult) -> Option<(String, Vec<String>)> {
+        result.segment.as_ref().map(|info| (info.root.clone(), info.object_keys()))
+    }
+}

@@ -1,0 +1,13 @@
+//! The SQL functions of architecture 6.C and 6.D. Their declarations are in `sql/elacsym--0.1.0.sql`.
+//!
+//! Each function checks its arguments, does its work as `Result`, and raises an error only when nothing of its own is
+//! left on the stack that would have to be released.
+
+mod arguments;
+mod flush;
+mod jsonb;
+mod namespaces;
+mod search;
+mod write;
+
+pub use jsonb::Jsonb;

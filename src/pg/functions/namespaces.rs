@@ -1,0 +1,30 @@
+//! `create_namespace`, `drop_namespace`.
+
+use super::Jsonb;
+use super::arguments::required;
+use crate::pg::error::OrRaise;
+use crate::pg::{acl, namespace, preload};
+use crate::schema::NamespaceSchema;
+use pgrx::pg_extern;
+
+/// \[backend\] `elacsym.create_namespace(name text, schema jsonb)`
+#[pg_extern(sql = "")]
+fn elacsym_create_namespace(name: Option<&str>, schema: Option<Jsonb>) {
+    preload::require();
+    acl::check_may_write(c"elacsym.create_namespace()");
+    let name = required(name, "name");
+    let schema = required(schema, "schema");
+    schema
+        .parse("schema")
+        .and_then(|json| NamespaceSchema::parse(&json))
+        .and_then(|schema| namespace::create(name, &schema))
+        .or_raise();
+}
+
+/// \[backend\] `elacsym.drop_namespace(name text)`
+#[pg_extern(sql = "")]
+fn elacsym_drop_namespace(name: Option<&str>) {
+    preload::require();
+    acl::check_may_write(c"elacsym.drop_namespace()");
+    namespace::drop(required(name, "name")).or_raise();
+}

@@ -1,0 +1,121 @@
+//! `upsert` in its two forms, `delete`.
+
+use super::Jsonb;
+use super::arguments::{ids, required};
+use crate::document::Document;
+use crate::error::{Error, Result};
+use crate::ids::{Key, Op};
+use crate::pg::buffer_table::Writer;
+use crate::pg::error::OrRaise;
+use crate::pg::locks::Mode;
+use crate::pg::vector_type::PgVector;
+use crate::pg::{acl, namespace, preload};
+use crate::schema::json_type;
+use pgrx::pg_extern;
+use serde_json::Value as Json;
+use std::collections::HashMap;
+
+/// \[backend\] `elacsym.upsert(namespace text, documents jsonb) RETURNS bigint`
+#[pg_extern(sql = "")]
+fn elacsym_upsert_documents(namespace: Option<&str>, documents: Option<Jsonb>) -> i64 {
+    preload::require();
+    acl::check_may_write(c"elacsym.upsert()");
+    let namespace = required(namespace, "namespace");
+    let documents = required(documents, "documents");
+    upsert_documents(namespace, &documents).or_raise()
+}
+
+fn upsert_documents(name: &str, documents: &Jsonb) -> Result<i64> {
+    let namespace = namespace::resolve(name, Mode::RowExclusive)?;
+    let documents = match documents.parse("documents")? {
+        Json::Array(documents) => documents,
+        document @ Json::Object(_) => vec![document],
+        other => {
+            return Err(Error::invalid(format!(
+                "\"documents\" must be an array of documents or one document, not {}",
+                json_type(&other)
+            ))
+            .with_hint("Example: [{\"id\": 1, \"vector\": [0.1, 0.2], \"attributes\": {\"title\": \"…\"}}]"));
+        }
+    };
+    // All are checked before the first is written, and the last one of an id counts.
+    let mut encoded: Vec<(Key, Vec<u8>)> = Vec::with_capacity(documents.len());
+    let mut places: HashMap<Key, usize> = HashMap::with_capacity(documents.len());
+    for json in documents {
+        let (key, document) = Document::parse(&namespace.schema, &json)?;
+        let payload = document.encode();
+        match places.get(&key) {
+            Some(place) => encoded[*place].1 = payload,
+            None => {
+                places.insert(key, encoded.len());
+                encoded.push((key, payload));
+            }
+        }
+    }
+    if encoded.is_empty() {
+        return Ok(0);
+    }
+    let writer = Writer::open(namespace.id)?;
+    for (key, payload) in &encoded {
+        writer.append(*key, Op::Upsert, payload)?;
+    }
+    Ok(encoded.len() as i64)
+}
+
+/// \[backend\] `elacsym.upsert(namespace text, id bigint, vector vector, attributes jsonb) RETURNS bigint`
+#[pg_extern(sql = "")]
+fn elacsym_upsert_row(
+    namespace: Option<&str>,
+    id: Option<i64>,
+    vector: Option<PgVector>,
+    attributes: Option<Jsonb>,
+) -> i64 {
+    preload::require();
+    acl::check_may_write(c"elacsym.upsert()");
+    let namespace = required(namespace, "namespace");
+    let id = required(id, "id");
+    upsert_row(namespace, id, vector, attributes).or_raise()
+}
+
+fn upsert_row(name: &str, key: Key, vector: Option<PgVector>, attributes: Option<Jsonb>) -> Result<i64> {
+    let namespace = namespace::resolve(name, Mode::RowExclusive)?;
+    let in_document = |error: Error| {
+        let detail = format!("document id {key}");
+        if error.detail.is_some() { error } else { error.with_detail(detail) }
+    };
+    let attributes = match attributes {
+        None => Vec::new(),
+        Some(json) => {
+            let json = json.parse("attributes").map_err(in_document)?;
+            Document::parse_attributes(&namespace.schema, &json).map_err(in_document)?
+        }
+    };
+    let document = Document { vector: vector.map(PgVector::into_elements), attributes };
+    document.check(&namespace.schema).map_err(in_document)?;
+    Writer::open(namespace.id)?.append(key, Op::Upsert, &document.encode())?;
+    Ok(1)
+}
+
+/// \[backend\] `elacsym.delete(namespace text, ids bigint[]) RETURNS bigint`
+#[pg_extern(sql = "")]
+fn elacsym_delete(namespace: Option<&str>, ids: Option<Vec<Option<i64>>>) -> i64 {
+    preload::require();
+    acl::check_may_write(c"elacsym.delete()");
+    let namespace = required(namespace, "namespace");
+    delete(namespace, ids).or_raise()
+}
+
+/// Records a deletion of each id. Whether there was such a document only a search would tell, and a delete must work
+/// while object storage does not (INV-6).
+fn delete(name: &str, keys: Option<Vec<Option<i64>>>) -> Result<i64> {
+    let keys = ids(keys)?;
+    let namespace = namespace::resolve(name, Mode::RowExclusive)?;
+    if keys.is_empty() {
+        return Ok(0);
+    }
+    let writer = Writer::open(namespace.id)?;
+    for key in &keys {
+        writer.append(*key, Op::Delete, &[])?;
+    }
+    Ok(keys.len() as i64)
+}

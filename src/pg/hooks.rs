@@ -1,0 +1,173 @@
+//! Every hook of the library.
+//!
+//! `ProcessUtility`: commands that need a database for themselves first send our maintenance worker away, which would
+//! otherwise make them fail after PostgreSQL's five seconds of waiting; and COMMIT PREPARED, which runs no commit callback of
+//! ours, requests maintenance.
+
+use super::shmem;
+use pgrx::pg_sys;
+use std::ffi::{CStr, c_char};
+
+static mut PREVIOUS: pg_sys::ProcessUtility_hook_type = None;
+
+/// \[postmaster\] Installs the hooks; called once, from `_PG_init`, when preloaded.
+pub fn install() {
+    // SAFETY: the postmaster is single-threaded and still starting.
+    unsafe {
+        PREVIOUS = pg_sys::ProcessUtility_hook;
+        pg_sys::ProcessUtility_hook = Some(process_utility);
+    }
+}
+
+#[pgrx::pg_guard]
+#[allow(clippy::too_many_arguments)] // PostgreSQL's signature
+unsafe extern "C-unwind" fn process_utility(
+    statement: *mut pg_sys::PlannedStmt,
+    query: *const c_char,
+    read_only_tree: bool,
+    context: pg_sys::ProcessUtilityContext::Type,
+    parameters: pg_sys::ParamListInfo,
+    environment: *mut pg_sys::QueryEnvironment,
+    destination: *mut pg_sys::DestReceiver,
+    completion: *mut pg_sys::QueryCompletion,
+) {
+    // SAFETY: PostgreSQL hands over a valid statement.
+    let node = unsafe { (*statement).utilityStmt };
+    // SAFETY: a valid parse tree of a utility command.
+    let plan = unsafe { classify(node) };
+    // Looked up now: afterwards the name may be gone.
+    let database = match &plan {
+        Some(Plan::Hold { database, .. }) => find(database.as_ptr()),
+        _ => pg_sys::InvalidOid,
+    };
+    let hold = shmem::hold_maintenance(database);
+    // SAFETY: our own arguments, unchanged; errors pass through as unwinding, which drops `hold`.
+    unsafe {
+        match PREVIOUS {
+            Some(previous) => pg_sys::ffi::pg_guard_ffi_boundary(|| {
+                previous(statement, query, read_only_tree, context, parameters, environment, destination, completion)
+            }),
+            None => pg_sys::standard_ProcessUtility(
+                statement,
+                query,
+                read_only_tree,
+                context,
+                parameters,
+                environment,
+                destination,
+                completion,
+            ),
+        }
+    }
+    drop(hold);
+    match plan {
+        Some(Plan::Hold { dropped: true, .. }) => shmem::forget(database),
+        // SAFETY: set when the session connected.
+        Some(Plan::Nudge) => shmem::nudge_maintenance(unsafe { pg_sys::MyDatabaseId }),
+        _ => {}
+    }
+}
+
+/// What a command means to us.
+enum Plan<'a> {
+    /// It needs this database for itself.
+    Hold { database: &'a CStr, dropped: bool },
+    /// Rows may become visible without a commit callback.
+    Nudge,
+}
+
+/// # Safety
+/// `node` must be a valid utility statement that outlives the result.
+unsafe fn classify<'a>(node: *mut pg_sys::Node) -> Option<Plan<'a>> {
+    // SAFETY: every node starts with its tag.
+    match unsafe { (*node).type_ } {
+        pg_sys::NodeTag::T_DropdbStmt => {
+            // SAFETY: the tag says so.
+            let statement = unsafe { &*node.cast::<pg_sys::DropdbStmt>() };
+            // SAFETY: a string of the parse tree.
+            unsafe { name(statement.dbname) }.map(|database| Plan::Hold { database, dropped: true })
+        }
+        pg_sys::NodeTag::T_CreatedbStmt => {
+            // SAFETY: the tag says so.
+            let statement = unsafe { &*node.cast::<pg_sys::CreatedbStmt>() };
+            // SAFETY: the option list of the statement.
+            let option = unsafe { find_option(statement.options, c"template") };
+            let database = match option {
+                None => c"template1",
+                // SAFETY: an option of the list.
+                Some(option) => unsafe { option_text(option) }?,
+            };
+            Some(Plan::Hold { database, dropped: false })
+        }
+        pg_sys::NodeTag::T_AlterDatabaseStmt => {
+            // SAFETY: the tag says so.
+            let statement = unsafe { &*node.cast::<pg_sys::AlterDatabaseStmt>() };
+            // SAFETY: the option list of the statement.
+            unsafe { find_option(statement.options, c"tablespace") }?;
+            // SAFETY: a string of the parse tree.
+            unsafe { name(statement.dbname) }.map(|database| Plan::Hold { database, dropped: false })
+        }
+        pg_sys::NodeTag::T_RenameStmt => {
+            // SAFETY: the tag says so.
+            let statement = unsafe { &*node.cast::<pg_sys::RenameStmt>() };
+            if statement.renameType != pg_sys::ObjectType::OBJECT_DATABASE {
+                return None;
+            }
+            // SAFETY: a string of the parse tree.
+            unsafe { name(statement.subname) }.map(|database| Plan::Hold { database, dropped: false })
+        }
+        pg_sys::NodeTag::T_TransactionStmt => {
+            // SAFETY: the tag says so.
+            let statement = unsafe { &*node.cast::<pg_sys::TransactionStmt>() };
+            (statement.kind == pg_sys::TransactionStmtKind::TRANS_STMT_COMMIT_PREPARED).then_some(Plan::Nudge)
+        }
+        _ => None,
+    }
+}
+
+/// # Safety
+/// `text` must be null or a C string that outlives the result.
+unsafe fn name<'a>(text: *const c_char) -> Option<&'a CStr> {
+    // SAFETY: the caller's contract.
+    (!text.is_null()).then(|| unsafe { CStr::from_ptr(text) })
+}
+
+/// The option called `wanted`.
+///
+/// # Safety
+/// `options` must be null or a list of `DefElem`.
+unsafe fn find_option(options: *mut pg_sys::List, wanted: &CStr) -> Option<*mut pg_sys::DefElem> {
+    // SAFETY: null or a valid list.
+    let length = unsafe { options.as_ref() }.map_or(0, |list| list.length);
+    (0..length).find_map(|index| {
+        // SAFETY: the index is below the length.
+        let option = unsafe { pg_sys::list_nth(options, index) }.cast::<pg_sys::DefElem>();
+        // SAFETY: the caller's contract: an element of such a list.
+        let found = unsafe { name((*option).defname) } == Some(wanted);
+        found.then_some(option)
+    })
+}
+
+/// The text of an option.
+///
+/// # Safety
+/// `option` must be a `DefElem` that outlives the result.
+unsafe fn option_text<'a>(option: *mut pg_sys::DefElem) -> Option<&'a CStr> {
+    // SAFETY: the caller's contract. `TEMPLATE DEFAULT` has no argument.
+    if unsafe { (*option).arg }.is_null() {
+        return Some(c"template1");
+    }
+    // SAFETY: an option with an argument; wrong types raise the error the command would raise.
+    unsafe { name(pg_sys::defGetString(option)) }
+}
+
+/// The oid of a database, or the invalid one.
+fn find(database: *const c_char) -> pg_sys::Oid {
+    // Outside a transaction (a walsender, say) no catalog can be read.
+    // SAFETY: reads a variable.
+    if !unsafe { pg_sys::IsTransactionState() } {
+        return pg_sys::InvalidOid;
+    }
+    // SAFETY: a C string; a missing database is no error.
+    unsafe { pg_sys::get_database_oid(database, true) }
+}

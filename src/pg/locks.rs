@@ -1,0 +1,122 @@
+//! Heavyweight locks on namespaces: visible in `pg_locks` as objects of `elacsym.namespace`, known to the deadlock
+//! detector.
+//!
+//! | who | namespace lock | flush lock |
+//! |---|---|---|
+//! | query, fetch | access share | |
+//! | upsert, delete | row exclusive | |
+//! | flush, publishing | row exclusive | exclusive, from before reading to after publishing |
+//! | drop | access exclusive | |
+//! | create | (name lock) exclusive | |
+//!
+//! Order: namespace, then flush. The maintenance worker takes both conditionally and waits for neither.
+
+use crate::error::Result;
+use crate::ids::NamespaceId;
+use crate::pg::heap_table::Name;
+use pgrx::pg_sys;
+
+/// How strong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// Reading.
+    AccessShare,
+    /// Writing.
+    RowExclusive,
+    /// One at a time, beside readers and writers of other kinds of lock.
+    Exclusive,
+    /// Alone.
+    AccessExclusive,
+}
+
+impl Mode {
+    fn number(self) -> i32 {
+        (match self {
+            Self::AccessShare => pg_sys::AccessShareLock,
+            Self::RowExclusive => pg_sys::RowExclusiveLock,
+            Self::Exclusive => pg_sys::ExclusiveLock,
+            Self::AccessExclusive => pg_sys::AccessExclusiveLock,
+        }) as i32
+    }
+}
+
+/// What is locked. Two namespaces may share a lock (the tag has 32 bits): they then wait for each other, nothing else.
+#[derive(Debug, Clone, Copy)]
+pub enum Target<'a> {
+    /// The namespace itself.
+    Namespace(NamespaceId),
+    /// The right to change its set of segments.
+    Flush(NamespaceId),
+    /// The right to create a namespace of this name.
+    Name(&'a str),
+}
+
+impl Target<'_> {
+    fn tag(self) -> Result<pg_sys::LOCKTAG> {
+        let (object, sub) = match self {
+            Self::Namespace(id) => (crc32fast::hash(&id.0), 0),
+            Self::Flush(id) => (crc32fast::hash(&id.0), 1),
+            Self::Name(name) => (crc32fast::hash(name.as_bytes()), 2),
+        };
+        Ok(pg_sys::LOCKTAG {
+            // SAFETY: a plain global, set once when the process connects to its database.
+            locktag_field1: unsafe { pg_sys::MyDatabaseId }.into(),
+            locktag_field2: Name::Namespace.oid()?.into(),
+            locktag_field3: object,
+            locktag_field4: sub,
+            locktag_type: pg_sys::LockTagType::LOCKTAG_OBJECT as u8,
+            locktag_lockmethodid: pg_sys::DEFAULT_LOCKMETHOD as u8,
+        })
+    }
+}
+
+fn acquire(tag: &pg_sys::LOCKTAG, mode: Mode, session: bool, dont_wait: bool) -> bool {
+    // SAFETY: a complete tag of the default lock method.
+    let result = unsafe { pg_sys::LockAcquire(tag, mode.number(), session, dont_wait) };
+    if result == pg_sys::LockAcquireResult::LOCKACQUIRE_NOT_AVAIL {
+        return false;
+    }
+    // SAFETY: no arguments; what changed while we waited must be seen.
+    unsafe { pg_sys::AcceptInvalidationMessages() };
+    true
+}
+
+/// Waits for the lock and keeps it to the end of the transaction, or to the rollback of the subtransaction.
+pub fn lock(target: Target<'_>, mode: Mode) -> Result<()> {
+    acquire(&target.tag()?, mode, false, false);
+    Ok(())
+}
+
+/// Takes the lock to the end of the transaction if it is free now.
+pub fn try_lock(target: Target<'_>, mode: Mode) -> Result<bool> {
+    Ok(acquire(&target.tag()?, mode, false, true))
+}
+
+/// A lock that outlives transactions, for the worker's flush. An abort releases it, as it does every lock.
+pub struct SessionLock {
+    tag: pg_sys::LOCKTAG,
+    mode: Mode,
+    aborts: u64,
+}
+
+impl SessionLock {
+    /// Takes it if it is free now. Inside a transaction.
+    pub fn try_acquire(target: Target<'_>, mode: Mode) -> Result<Option<Self>> {
+        let tag = target.tag()?;
+        let aborts = crate::pg::xact::aborts();
+        Ok(acquire(&tag, mode, true, true).then_some(Self { tag, mode, aborts }))
+    }
+
+    /// Whether this process still holds it: no transaction was aborted since.
+    pub fn is_held(&self) -> bool {
+        self.aborts == crate::pg::xact::aborts()
+    }
+
+    /// Releases it, if no abort has done that before.
+    pub fn release(self) {
+        if self.is_held() {
+            // SAFETY: held by this session.
+            unsafe { pg_sys::LockRelease(&raw const self.tag, self.mode.number(), true) };
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! Which rows a reader sees: registered snapshots, and full transaction ids.
+
+use crate::error::{Error, Result};
+use pgrx::pg_sys;
+
+/// A registered MVCC snapshot, released when dropped. While a PostgreSQL error unwinds, the resource owner does it.
+pub struct Snapshot {
+    ptr: pg_sys::Snapshot,
+}
+
+impl Drop for Snapshot {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            // SAFETY: registered by us, released once.
+            unsafe { pg_sys::UnregisterSnapshot(self.ptr) };
+        }
+    }
+}
+
+impl Snapshot {
+    fn register(snapshot: pg_sys::Snapshot) -> Self {
+        // SAFETY: a valid snapshot from the snapshot manager.
+        let ptr = unsafe { pg_sys::RegisterSnapshot(snapshot) };
+        Self { ptr }
+    }
+
+    /// The snapshot of the running statement: what a table would show (INV-2).
+    ///
+    /// # Errors
+    /// `Internal` outside a statement.
+    pub fn statement() -> Result<Self> {
+        // SAFETY: no arguments.
+        if !unsafe { pg_sys::ActiveSnapshotSet() } {
+            return Err(Error::internal("no snapshot is active"));
+        }
+        // SAFETY: one is active.
+        Ok(Self::register(unsafe { pg_sys::GetActiveSnapshot() }))
+    }
+
+    /// The state of now, as DDL looks at catalogs: works in parallel workers and under every isolation level, and sees
+    /// what earlier commands of this transaction did.
+    pub fn fresh(relation: pg_sys::Oid) -> Self {
+        // SAFETY: for a relation without a syscache PostgreSQL takes a new snapshot at each call.
+        Self::register(unsafe { pg_sys::GetCatalogSnapshot(relation) })
+    }
+
+    /// The state that a change of the catalog starts from: of now, or, where all statements of the transaction share one
+    /// snapshot, that one (what it does not see must not become visible to it).
+    pub fn for_change(relation: pg_sys::Oid) -> Self {
+        if transaction_has_one_snapshot() {
+            // SAFETY: inside a transaction; own earlier commands are visible to it.
+            return Self::register(unsafe { pg_sys::GetTransactionSnapshot() });
+        }
+        Self::fresh(relation)
+    }
+
+    /// The pointer, for PostgreSQL's functions.
+    pub fn as_ptr(&self) -> pg_sys::Snapshot {
+        self.ptr
+    }
+
+    /// Every transaction with a smaller full transaction id is over.
+    pub fn xmin(&self) -> u64 {
+        // SAFETY: the snapshot is registered.
+        let xmin = unsafe { (*self.ptr).xmin };
+        full_transaction_id(xmin.into_inner())
+    }
+}
+
+/// The full form of a transaction id that is running or recent.
+fn full_transaction_id(xid: u32) -> u64 {
+    // SAFETY: no arguments.
+    let next = unsafe { pg_sys::ReadNextFullTransactionId() }.value;
+    let epoch = next >> 32;
+    let epoch = if u64::from(xid) > (next & 0xffff_ffff) { epoch.saturating_sub(1) } else { epoch };
+    (epoch << 32) | u64::from(xid)
+}
+
+/// The full id of the running top-level transaction, which gets one now if it has none.
+pub fn top_transaction_id() -> u64 {
+    // SAFETY: inside a transaction, as all SQL is; raises an error in a parallel worker.
+    unsafe { pg_sys::GetTopFullTransactionId() }.value
+}
+
+/// Whether statements of this transaction share one snapshot (REPEATABLE READ and SERIALIZABLE).
+pub fn transaction_has_one_snapshot() -> bool {
+    // SAFETY: a plain global of this single-threaded process.
+    let level = unsafe { pg_sys::XactIsoLevel };
+    level >= pg_sys::XACT_REPEATABLE_READ as i32
+}

@@ -1,0 +1,418 @@
+//! Maintenance of one database: flush what is due, write manifests, delete released objects. Short transactions; nothing
+//! but a namespace's flush lock is held while the engine works; every lock is taken only if it is free.
+//!
+//! Steps of a flush, and what a crash between them leaves:
+//! 1. read the buffer under the flush lock (nothing);
+//! 2. build and upload (objects that no row refers to: orphans);
+//! 3. publish in one transaction (either all of it or nothing, INV-1);
+//! 4. write `manifest.json` (the catalog says which generation is written; the next look writes it again);
+//! 5. note that in the catalog.
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::ids::{EntryId, NamespaceId};
+use crate::ipc::message::{FlushResult, Request};
+use crate::pg::buffer_table::{self, Budget};
+use crate::pg::catalog::{self, GarbageRow, NamespaceRow};
+use crate::pg::client::{Needs, Provided};
+use crate::pg::engine_call::{self, Source};
+use crate::pg::flush::Plan;
+use crate::pg::heap_table::Name;
+use crate::pg::locks::{self, Mode, SessionLock, Target};
+use crate::pg::snapshot::Snapshot;
+use crate::pg::view::View;
+use crate::pg::worker::nap;
+use crate::pg::worker::transaction::{pin_settings, transaction, transaction_after};
+use crate::pg::{error, gucs, manifest, namespace, shmem, xact};
+use pgrx::pg_sys;
+use pgrx::pg_sys::elog::PgLogLevel;
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+/// How long a worker with nothing to do stays, so that a busy database does not start one for every commit.
+const LINGER: Duration = Duration::from_secs(2);
+/// Longest and shortest time between two looks while something is buffered but not due.
+const LOOK_AGAIN: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(250));
+/// First and longest pause after a failure.
+const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
+/// Time between two looks at released objects.
+const GARBAGE_EVERY: Duration = Duration::from_secs(1);
+/// Objects deleted in one request: what S3 takes in one batch.
+const GARBAGE_BATCH: usize = 1_000;
+const MICROS_PER_SECOND: i64 = 1_000_000;
+
+/// \[worker\] Maintains `database`, to which this process is connected, until there is nothing left to do.
+pub fn run(_database: pg_sys::Oid) {
+    // SAFETY: no arguments.
+    if unsafe { pg_sys::RecoveryInProgress() } {
+        return;
+    }
+    xact::register();
+    if let Err(error) = pin_settings() {
+        warn("elacsym maintenance cannot set up its session", error);
+        return;
+    }
+    let mut maintenance = Maintenance::default();
+    let mut idle_since = Instant::now();
+    loop {
+        // Asked before looking: whatever commits after this asks again.
+        if shmem::take_pending() {
+            idle_since = Instant::now();
+        }
+        let next = match maintenance.round() {
+            Ok(Round::NotInstalled) => return,
+            Ok(Round::Idle) => None,
+            Ok(Round::Waiting(pause)) => Some(pause),
+            Err(error) => {
+                warn("elacsym maintenance failed", error);
+                Some(RETRY.0)
+            }
+        };
+        if next.is_some() {
+            idle_since = Instant::now();
+        } else if idle_since.elapsed() >= LINGER || shmem::others_waiting() {
+            return;
+        }
+        nap(next.unwrap_or(LOOK_AGAIN.1));
+        reload_configuration();
+    }
+}
+
+fn reload_configuration() {
+    // SAFETY: a plain flag that the handler of SIGHUP sets.
+    if unsafe { pg_sys::ConfigReloadPending } == 0 {
+        return;
+    }
+    // SAFETY: as above.
+    unsafe { pg_sys::ConfigReloadPending = 0 };
+    // SAFETY: outside a transaction, in the main loop, as it demands.
+    unsafe { pg_sys::ProcessConfigFile(pg_sys::GucContext::PGC_SIGHUP) };
+}
+
+fn warn(what: &str, error: Error) {
+    let mut report = Error { message: format!("{what}: {}", error.message), ..error };
+    if report.detail.is_none() {
+        report.detail = Some("Nothing is lost: the work is tried again.".to_string());
+    }
+    error::report(report, PgLogLevel::WARNING);
+}
+
+/// What a round leaves to do.
+enum Round {
+    /// The extension is not there (any more).
+    NotInstalled,
+    /// Nothing.
+    Idle,
+    /// Something, after this time at the latest.
+    Waiting(Duration),
+}
+
+/// What the worker remembers of a namespace that has something to do.
+struct Watch {
+    /// When its buffer was first seen with rows.
+    since: Instant,
+    failures: u32,
+    retry_at: Option<Instant>,
+}
+
+/// What a look found of one namespace.
+struct Found {
+    row: NamespaceRow,
+    rows: u64,
+    bytes: u64,
+}
+
+#[derive(Default)]
+struct Maintenance {
+    watched: HashMap<NamespaceId, Watch>,
+    garbage_looked: Option<Instant>,
+    garbage_failures: u32,
+}
+
+impl Maintenance {
+    fn round(&mut self) -> Result<Round> {
+        let Some(found) = look()? else { return Ok(Round::NotInstalled) };
+        self.watched.retain(|id, _| found.iter().any(|f| f.row.id == *id));
+        let mut next: Option<Duration> = None;
+        let mut sooner = |pause: Duration| next = Some(next.map_or(pause, |n| n.min(pause)));
+        for found in found {
+            let watch = self.watched.entry(found.row.id).or_insert_with(|| Watch {
+                since: Instant::now(),
+                failures: 0,
+                retry_at: None,
+            });
+            match due_in(&found, watch) {
+                Some(pause) => sooner(pause),
+                None => match flush_namespace(&found.row) {
+                    Ok(Flushed::Done) => {
+                        self.watched.remove(&found.row.id);
+                        // More rows may have come, or been left out of a full segment.
+                        sooner(LOOK_AGAIN.0);
+                    }
+                    Ok(Flushed::Busy) => sooner(LOOK_AGAIN.1),
+                    Err(error) => sooner(watch.failed(&found.row.name, error)),
+                },
+            }
+        }
+        if let Some(pause) = self.collect_garbage() {
+            sooner(pause);
+        }
+        Ok(next.map_or(Round::Idle, |pause| Round::Waiting(pause.clamp(LOOK_AGAIN.0, LOOK_AGAIN.1))))
+    }
+
+    /// Deletes objects whose time has come. Returns when to look again if there is something left now.
+    fn collect_garbage(&mut self) -> Option<Duration> {
+        let pause = back_off(self.garbage_failures).max(GARBAGE_EVERY);
+        if self.garbage_looked.is_some_and(|at| at.elapsed() < pause) {
+            return (self.garbage_failures > 0).then_some(LOOK_AGAIN.1);
+        }
+        self.garbage_looked = Some(Instant::now());
+        match delete_released() {
+            Ok(more) => {
+                self.garbage_failures = 0;
+                more.then_some(LOOK_AGAIN.1)
+            }
+            Err(error) => {
+                if self.garbage_failures == 0 {
+                    warn("elacsym maintenance could not delete released objects", error);
+                }
+                self.garbage_failures += 1;
+                Some(LOOK_AGAIN.1)
+            }
+        }
+    }
+}
+
+impl Watch {
+    /// Notes a failure; says so once, then keeps quiet until it has worked again.
+    fn failed(&mut self, name: &str, error: Error) -> Duration {
+        if self.failures == 0 {
+            warn(&format!("elacsym could not flush namespace \"{name}\""), error);
+        }
+        self.failures += 1;
+        let pause = back_off(self.failures);
+        self.retry_at = Some(Instant::now() + pause);
+        pause
+    }
+}
+
+fn back_off(failures: u32) -> Duration {
+    if failures == 0 { Duration::ZERO } else { (RETRY.0 * 2_u32.pow((failures - 1).min(10))).min(RETRY.1) }
+}
+
+/// `None` when the namespace should be worked on now, else how long it can wait.
+fn due_in(found: &Found, watch: &Watch) -> Option<Duration> {
+    if let Some(at) = watch.retry_at {
+        let pause = at.saturating_duration_since(Instant::now());
+        return (!pause.is_zero()).then_some(pause);
+    }
+    let full = found.rows >= gucs::flush_rows() || found.bytes >= gucs::flush_bytes();
+    // A manifest that is behind is written at once.
+    if full || found.rows == 0 {
+        return None;
+    }
+    let left = gucs::flush_interval().saturating_sub(watch.since.elapsed());
+    (!left.is_zero()).then_some(left)
+}
+
+/// The namespaces with buffered rows or an outdated manifest; `None` when the extension is not installed.
+fn look() -> Result<Option<Vec<Found>>> {
+    transaction(|| {
+        // SAFETY: a C string; `true` means that a missing extension is no error.
+        if unsafe { pg_sys::get_extension_oid(c"elacsym".as_ptr(), true) } == pg_sys::InvalidOid {
+            return Ok(None);
+        }
+        let snapshot = Snapshot::statement()?;
+        // Enough rows to know whether a flush is due, and no more.
+        let budget = Budget {
+            rows: usize::try_from(gucs::flush_rows()).unwrap_or(usize::MAX),
+            bytes: gucs::flush_bytes(),
+        };
+        let mut found = Vec::new();
+        for row in catalog::namespaces(&snapshot)? {
+            let buffered = buffer_table::read(row.id, row.watermark, &snapshot, Some(budget))?;
+            let full = buffered.rest.is_some();
+            let rows = if full { budget.rows.max(buffered.rows.len()) } else { buffered.rows.len() };
+            if rows > 0 || row.generation != row.manifest_generation {
+                found.push(Found { row, rows: rows as u64, bytes: buffered.bytes });
+            }
+        }
+        Ok(Some(found))
+    })
+}
+
+/// What became of a flush.
+enum Flushed {
+    /// Nothing is left to do.
+    Done,
+    /// Somebody else is at it, or drops the namespace: look again later.
+    Busy,
+}
+
+/// Flushes one namespace and writes its manifest.
+fn flush_namespace(row: &NamespaceRow) -> Result<Flushed> {
+    let locked = transaction_after(
+        || SessionLock::try_acquire(Target::Flush(row.id), Mode::Exclusive),
+        |lock| {
+            let Some(lock) = lock else { return Ok(None) };
+            let snapshot = Snapshot::statement()?;
+            let plan = match catalog::namespace_by_id(row.id, &snapshot)? {
+                Some(row) => Plan::read(row, &snapshot)?,
+                None => None,
+            };
+            Ok(Some((lock, plan)))
+        },
+    )?;
+    let Some((lock, plan)) = locked else { return Ok(Flushed::Busy) };
+    let result = flush_locked(row, plan, &lock);
+    lock.release();
+    result
+}
+
+fn flush_locked(row: &NamespaceRow, plan: Option<Plan>, lock: &SessionLock) -> Result<Flushed> {
+    if let Some(plan) = plan {
+        gucs::fault_point("flush.after_read");
+        let result = engine_call::flushed(&plan.request(), OwnTransaction { view: &plan.view })?;
+        gucs::fault_point("flush.after_upload");
+        let published = publish(&plan, result.clone(), lock);
+        match published {
+            Ok(true) => gucs::fault_point("flush.after_commit"),
+            Ok(false) => {
+                discard(&result);
+                return Ok(Flushed::Busy);
+            }
+            Err(error) => {
+                // Whether a commit that failed has happened is not always known, so the objects stay: the search for
+                // orphans removes them if nothing refers to them.
+                return Err(error);
+            }
+        }
+    }
+    write_manifest(row.id, lock)?;
+    Ok(Flushed::Done)
+}
+
+/// False when the namespace is locked by a drop, or gone: nothing was changed then.
+fn publish(plan: &Plan, result: FlushResult, lock: &SessionLock) -> Result<bool> {
+    let published = transaction_after(
+        || locks::try_lock(Target::Namespace(plan.row.id), Mode::RowExclusive),
+        |free| {
+            if !free || !lock.is_held() {
+                return Ok(false);
+            }
+            let current = catalog::namespace_by_id(plan.row.id, &Snapshot::statement()?)?;
+            if current.is_none() {
+                return Ok(false);
+            }
+            plan.publish(current, result)?;
+            gucs::fault_point("flush.after_publish_before_commit");
+            Ok(true)
+        },
+    );
+    match published {
+        Err(error) if error.kind == ErrorKind::Fenced => Ok(false),
+        other => other,
+    }
+}
+
+/// Deletes the objects of a flush that was not published; nothing ever referred to them.
+fn discard(result: &FlushResult) {
+    let Some((root, keys)) = Plan::leftovers(result) else { return };
+    if let Err(error) = engine_call::done(&Request::DeleteObjects { root, keys }) {
+        warn("elacsym could not delete the objects of an abandoned flush", error);
+    }
+}
+
+/// Answers the engine from a transaction of its own, because none is open while the engine works. The rows are still
+/// there: only a flush or a drop of the namespace deletes them. If it was dropped and another row took the place, the
+/// CRC, which covers the row's identity, tells.
+struct OwnTransaction<'a> {
+    view: &'a View,
+}
+
+impl Needs for OwnTransaction<'_> {
+    fn provide(&mut self, entries: &[EntryId], delete_vectors: &[String]) -> Result<Provided> {
+        transaction(|| {
+            let snapshot = Snapshot::statement()?;
+            if catalog::namespace_by_id(self.view.id, &snapshot)?.is_none() {
+                return Err(Error::new(ErrorKind::Fenced, "the namespace was dropped"));
+            }
+            Source { view: self.view, snapshot: &snapshot }.read(entries, delete_vectors)
+        })
+    }
+}
+
+/// Writes the manifest of the newest generation, if it is not written yet.
+fn write_manifest(id: NamespaceId, lock: &SessionLock) -> Result<()> {
+    let root = gucs::storage_root()?;
+    let built = transaction(|| {
+        let snapshot = Snapshot::statement()?;
+        match catalog::namespace_by_id(id, &snapshot)? {
+            Some(row) if row.generation != row.manifest_generation => {
+                let json = manifest::build(&row, &snapshot)?;
+                Ok(Some((row.generation, json)))
+            }
+            _ => Ok(None),
+        }
+    })?;
+    let Some((generation, json)) = built else { return Ok(()) };
+    let path = namespace::object_path(id);
+    match engine_call::done(&Request::PutManifest { root: root.clone(), path, generation, json }) {
+        // Written before a crash: the content of a generation never differs.
+        Err(error) if error.kind == ErrorKind::AlreadyExists => {}
+        other => other?,
+    }
+    gucs::fault_point("manifest.after_put");
+    transaction_after(
+        || locks::try_lock(Target::Namespace(id), Mode::RowExclusive),
+        |free| {
+            let row = catalog::namespace_by_id(id, &Snapshot::statement()?)?;
+            match row {
+                Some(row) if free && lock.is_held() && row.generation == generation => manifest::record(row, &root),
+                // Being dropped, or gone: the drop releases no manifest it does not know of, the search for orphans does.
+                _ => Ok(()),
+            }
+        },
+    )?;
+    gucs::fault_point("manifest.after_commit");
+    Ok(())
+}
+
+/// Deletes one batch of released objects; true if there may be more.
+fn delete_released() -> Result<bool> {
+    let retention = i64::try_from(gucs::object_retention().as_secs()).unwrap_or(i64::MAX);
+    let until = catalog::now().saturating_sub(retention.saturating_mul(MICROS_PER_SECOND));
+    let rows = transaction(|| {
+        if Name::Garbage.oid().is_err() {
+            return Ok(Vec::new());
+        }
+        let rows = catalog::garbage(&Snapshot::statement()?, until, GARBAGE_BATCH)?;
+        if !rows.is_empty() {
+            // What released them must be on disk before the objects go (INV-4): this commit is later in the log than
+            // every commit the snapshot saw, and waits for the flush even with synchronous_commit off.
+            crate::pg::snapshot::top_transaction_id();
+            // SAFETY: inside a transaction.
+            unsafe { pg_sys::ForceSyncCommit() };
+        }
+        Ok(rows)
+    })?;
+    if rows.is_empty() {
+        return Ok(false);
+    }
+    let more = rows.len() == GARBAGE_BATCH;
+    let prefix = namespace::database_prefix();
+    let mut by_root: HashMap<&str, Vec<&GarbageRow>> = HashMap::new();
+    for row in &rows {
+        // INV-9: a row that names an object of somebody else (a restored or copied database) is forgotten, not obeyed.
+        if row.key.starts_with(&prefix) {
+            by_root.entry(&row.root).or_default().push(row);
+        }
+    }
+    for (root, rows) in by_root {
+        let keys = rows.iter().map(|row| row.key.clone()).collect();
+        engine_call::done(&Request::DeleteObjects { root: root.to_string(), keys })?;
+    }
+    gucs::fault_point("gc.after_delete");
+    transaction(|| catalog::delete_garbage(&rows))?;
+    gucs::fault_point("gc.after_commit");
+    Ok(more)
+}

@@ -1,0 +1,85 @@
+//! What this process remembers of its running transaction, and what it does at its end.
+//!
+//! PostgreSQL calls us back at the end of every transaction and subtransaction. Those calls must not fail: they set
+//! plain variables and a flag in shared memory, nothing else.
+
+use crate::pg::shmem;
+use pgrx::pg_sys;
+use std::cell::Cell;
+
+thread_local! {
+    static REGISTERED: Cell<bool> = const { Cell::new(false) };
+    static WROTE: Cell<bool> = const { Cell::new(false) };
+    static EPOCH: Cell<u64> = const { Cell::new(1) };
+    static ABORTS: Cell<u64> = const { Cell::new(0) };
+}
+
+/// Asks for the callbacks, once per process. Everything below is valid only after this.
+pub fn register() {
+    if REGISTERED.get() {
+        return;
+    }
+    // SAFETY: a function of this library, which stays loaded.
+    unsafe { pg_sys::RegisterXactCallback(Some(at_transaction_end), std::ptr::null_mut()) };
+    // SAFETY: as above.
+    unsafe { pg_sys::RegisterSubXactCallback(Some(at_subtransaction_end), std::ptr::null_mut()) };
+    REGISTERED.set(true);
+}
+
+/// Changes whenever what was looked up or locked before may no longer hold: at the end of a transaction, at the rollback
+/// of a subtransaction (which releases its locks), and after our own DDL.
+pub fn epoch() -> u64 {
+    EPOCH.get()
+}
+
+/// Forgets what was looked up.
+pub fn new_epoch() {
+    EPOCH.set(EPOCH.get() + 1);
+}
+
+/// How many transactions of this process were aborted.
+pub fn aborts() -> u64 {
+    ABORTS.get()
+}
+
+/// This transaction wrote something the maintenance worker should look at after its commit.
+pub fn mark_written() {
+    register();
+    WROTE.set(true);
+}
+
+#[pgrx::pg_guard]
+unsafe extern "C-unwind" fn at_transaction_end(event: pg_sys::XactEvent::Type, _arg: *mut std::ffi::c_void) {
+    match event {
+        pg_sys::XactEvent::XACT_EVENT_COMMIT => {
+            if WROTE.replace(false) {
+                // SAFETY: a plain global, set once when the process connects to its database.
+                shmem::nudge_maintenance(unsafe { pg_sys::MyDatabaseId });
+            }
+            new_epoch();
+        }
+        pg_sys::XactEvent::XACT_EVENT_ABORT => {
+            WROTE.set(false);
+            ABORTS.set(ABORTS.get() + 1);
+            new_epoch();
+        }
+        // The worker's periodic look finds what COMMIT PREPARED brings.
+        pg_sys::XactEvent::XACT_EVENT_PREPARE => {
+            WROTE.set(false);
+            new_epoch();
+        }
+        _ => {}
+    }
+}
+
+#[pgrx::pg_guard]
+unsafe extern "C-unwind" fn at_subtransaction_end(
+    event: pg_sys::SubXactEvent::Type,
+    _own: pg_sys::SubTransactionId,
+    _parent: pg_sys::SubTransactionId,
+    _arg: *mut std::ffi::c_void,
+) {
+    if event == pg_sys::SubXactEvent::SUBXACT_EVENT_ABORT_SUB {
+        new_epoch();
+    }
+}
