@@ -60,6 +60,18 @@ def shared_cluster(tmp_path_factory):
         yield cluster.start()
 
 
+@pytest.fixture(scope="session")
+def pg_environment(shared_cluster):
+    """PGHOST, PGPORT and PGUSER name the shared cluster, for drivers that are given no address; whatever they named before is not touched."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [n for n in os.environ if n.startswith("PG")]:
+            patch.delenv(name)
+        patch.setenv("PGHOST", str(shared_cluster.socket_dir))
+        patch.setenv("PGPORT", str(shared_cluster.port))
+        patch.setenv("PGUSER", "postgres")
+        yield
+
+
 _numbers = itertools.count(1)
 
 

@@ -17,20 +17,17 @@ find_pg_config
 major=$(pg_major "$PG_CONFIG")
 
 copy_tree() {
-  local root=$1 dir
+  local root=$1 dir ext
   rm -rf "$root" "$root.new"
   for dir in "$("$PG_CONFIG" --bindir)" "$("$PG_CONFIG" --pkglibdir)" "$("$PG_CONFIG" --sharedir)"; do
-    mkdir -p "$root.new$dir"
-    cp -a "$dir/." "$root.new$dir/"
+    mkdir -p "$root.new$dir" && cp -a "$dir/." "$root.new$dir/" || return 1
   done
-  chmod -R a+rX "$root.new"
-  # Debian's extensions of other packages are not ours to test with
+  chmod -R a+rX "$root.new" || return 1
+  # An elacsym or a stand-in that `make install` put there is not the one under test
   rm -f "$root.new$("$PG_CONFIG" --pkglibdir)"/elacsym* "$root.new$("$PG_CONFIG" --sharedir)"/extension/elacsym*
-  if grep -qsi elacsym "$root.new$("$PG_CONFIG" --sharedir)/extension/vector.control"; then
-    rm -f "$root.new$("$PG_CONFIG" --sharedir)"/extension/vector.control "$root.new$("$PG_CONFIG" --sharedir)"/extension/vector--*
-  fi
-  "$PG_CONFIG" --version >"$root.new/version"
-  mv "$root.new" "$root"
+  ext=$root.new$("$PG_CONFIG" --sharedir)/extension
+  ! grep -qsi elacsym "$ext/vector.control" || rm -f "$ext/vector.control" "$ext"/vector--*
+  "$PG_CONFIG" --version >"$root.new/version" && mv "$root.new" "$root"
 }
 
 export PG_CONFIG

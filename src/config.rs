@@ -155,7 +155,9 @@ impl EngineSettings {
             at_least("elacsym.cache_disk", self.cache_disk, MIN_CACHE_DISK_BYTES)
                 .map_err(|e| e.with_hint("0 switches the disk tier off."))?;
             if self.cache_path.as_os_str().is_empty() {
-                return Err(Error::invalid("elacsym.cache_path is empty").with_hint("Name a directory on a local disk."));
+                return Err(
+                    Error::invalid("elacsym.cache_path is empty").with_hint("Name a directory on a local disk.")
+                );
             }
         }
         if self.engine_threads > MAX_ENGINE_THREADS {
@@ -168,7 +170,10 @@ impl EngineSettings {
         if socket_bytes == 0 || socket_bytes > MAX_SOCKET_PATH_BYTES {
             return Err(Error::new(
                 ErrorKind::OutOfRange,
-                format!("socket path \"{}\" is not 1 to {MAX_SOCKET_PATH_BYTES} bytes long", self.socket_path.display()),
+                format!(
+                    "socket path \"{}\" is not 1 to {MAX_SOCKET_PATH_BYTES} bytes long",
+                    self.socket_path.display()
+                ),
             ));
         }
         Ok(())

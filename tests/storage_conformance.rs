@@ -1,5 +1,7 @@
 //! Every store behaves the same: one suite, run for `file://` and for `s3://` against a real server.
 
+#![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
+
 mod support;
 
 use std::collections::BTreeMap;
@@ -10,7 +12,9 @@ use bytes::Bytes;
 use elacsym::config::StorageConfig;
 use elacsym::env::Env;
 use elacsym::error::ErrorKind;
-use elacsym::storage::{MeteredStore, ObjectStore, Operation, PutOutcome, StoreMetrics, StoreRegistry, open, open_checked};
+use elacsym::storage::{
+    MeteredStore, ObjectStore, Operation, PutOutcome, StoreMetrics, StoreRegistry, open, open_checked,
+};
 use support::{BUCKET, Moto};
 
 type Store = Arc<dyn ObjectStore>;
@@ -50,7 +54,9 @@ async fn round_trips_and_overwrites(store: Store) {
 
 async fn ranges_are_exact(store: Store) {
     store.put("o", Bytes::from("0123456789")).await.unwrap();
-    for (range, expected) in [(0..1, "0"), (0..10, "0123456789"), (9..10, "9"), (3..7, "3456"), (4..4, ""), (10..10, "")] {
+    for (range, expected) in
+        [(0..1, "0"), (0..10, "0123456789"), (9..10, "9"), (3..7, "3456"), (4..4, ""), (10..10, "")]
+    {
         assert_eq!(store.get_range("o", range).await.unwrap(), expected);
     }
     for range in [0..11, 9..11, 10..11, 100..200] {
@@ -133,7 +139,8 @@ async fn more_than_a_thousand_keys(store: Store) {
 }
 
 async fn large_objects_travel_whole(store: Store) {
-    let body: Bytes = (0..20 << 20).map(|i: u32| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect::<Vec<_>>().into();
+    let body: Bytes =
+        (0..20 << 20).map(|i: u32| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect::<Vec<_>>().into();
     store.put("big", body.clone()).await.unwrap();
     assert_eq!(store.head("big").await.unwrap(), 20 << 20);
     assert!(store.get("big").await.unwrap() == body);
@@ -142,7 +149,8 @@ async fn large_objects_travel_whole(store: Store) {
 }
 
 async fn any_text_is_a_key(store: Store) {
-    let mut all = ["größe/中文 🦀", "a b+c%20&d=e?f#g", "quote'\"<>&amp;", "back\\slash", "e\u{301}", "\u{e9}"].map(String::from);
+    let mut all =
+        ["größe/中文 🦀", "a b+c%20&d=e?f#g", "quote'\"<>&amp;", "back\\slash", "e\u{301}", "\u{e9}"].map(String::from);
     for key in &all {
         store.put(key, Bytes::from(key.clone())).await.unwrap();
         assert_eq!(store.get(key).await.unwrap(), *key);
@@ -156,7 +164,9 @@ async fn any_text_is_a_key(store: Store) {
 /// INV-9: No object outside the root is ever written or deleted.
 async fn bad_keys_reach_nothing(store: Store) {
     let long = "x/".repeat(500);
-    for key in ["", "/a", "a/", "a//b", "..", "../a", "a/../b", "./a", "a/.", "nul\0", "line\n", ".elacsym-tmp-1", &long] {
+    for key in
+        ["", "/a", "a/", "a//b", "..", "../a", "a/../b", "./a", "a/.", "nul\0", "line\n", ".elacsym-tmp-1", &long]
+    {
         let bytes = Bytes::from_static(b"x");
         let errors = [
             store.put(key, bytes.clone()).await.unwrap_err(),
@@ -260,7 +270,12 @@ async fn answers_of_the_service_are_told_apart() {
     let (_directory, credentials) = support::credentials();
     let cases = [
         ("403 Forbidden", "<Error><Code>AccessDenied</Code><Message>no</Message></Error>", ErrorKind::Denied, 0),
-        ("403 Forbidden", "<Error><Code>InvalidAccessKeyId</Code><AWSAccessKeyId>AKIDTEST</AWSAccessKeyId></Error>", ErrorKind::Denied, 0),
+        (
+            "403 Forbidden",
+            "<Error><Code>InvalidAccessKeyId</Code><AWSAccessKeyId>AKIDTEST</AWSAccessKeyId></Error>",
+            ErrorKind::Denied,
+            0,
+        ),
         ("503 Slow Down", "<Error><Code>SlowDown</Code></Error>", ErrorKind::Unavailable, 2),
         ("500 Internal Server Error", "", ErrorKind::Unavailable, 2),
         ("502 Bad Gateway", "<html>proxy</html>", ErrorKind::Unavailable, 2),
@@ -328,7 +343,11 @@ async fn the_registry_opens_a_root_once_and_counts_its_requests() {
     let reopened = registry.get(&url).await.unwrap();
     assert!(!Arc::ptr_eq(&first, &reopened));
     assert_eq!(reopened.get("k").await.unwrap(), "four");
-    assert_eq!(registry.snapshot().await[0].operation(Operation::Get).unwrap().requests, 4, "counters survive a reload");
+    assert_eq!(
+        registry.snapshot().await[0].operation(Operation::Get).unwrap().requests,
+        4,
+        "counters survive a reload"
+    );
 }
 
 #[tokio::test]
@@ -351,7 +370,10 @@ fn credentials_come_from_the_environment_too() {
     let run = |with_credentials: bool| {
         let mut child = std::process::Command::new(std::env::current_exe().unwrap());
         child.args(["--exact", "child_uses_the_default_credentials", "--ignored"]);
-        child.env("ELACSYM_TEST_ENDPOINT", moto.endpoint()).env("AWS_EC2_METADATA_DISABLED", "true").env("HOME", "/nonexistent");
+        child
+            .env("ELACSYM_TEST_ENDPOINT", moto.endpoint())
+            .env("AWS_EC2_METADATA_DISABLED", "true")
+            .env("HOME", "/nonexistent");
         for name in ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_PROFILE"] {
             child.env_remove(name);
         }
@@ -370,8 +392,10 @@ fn credentials_come_from_the_environment_too() {
 #[tokio::test]
 #[ignore = "a part of credentials_come_from_the_environment_too"]
 async fn child_uses_the_default_credentials() {
+    // Without a parent (somebody runs all ignored tests) there is nothing to do.
+    let Ok(endpoint) = std::env::var("ELACSYM_TEST_ENDPOINT") else { return };
     let config = StorageConfig {
-        s3_endpoint: Some(std::env::var("ELACSYM_TEST_ENDPOINT").unwrap()),
+        s3_endpoint: Some(endpoint),
         s3_path_style: true,
         timeouts: support::quick(),
         ..StorageConfig::default()

@@ -1,7 +1,6 @@
 """The type `vector` over the wire: the drivers' own codecs in text and binary, and COPY in both directions.
 
-Runs against whatever server PGHOST, PGPORT and PGUSER name, with the real pgvector or with the stand-in.
-Needs: pytest, numpy, pgvector, psycopg 3, asyncpg. Without PGHOST the module is skipped.
+With the real pgvector or with the stand-in; the fixture `pg_environment` makes both drivers connect to the shared cluster.
 """
 
 import asyncio
@@ -10,9 +9,6 @@ import struct
 from contextlib import contextmanager
 
 import pytest
-
-if "PGHOST" not in os.environ:
-    pytest.skip("PGHOST names no server", allow_module_level=True)
 
 asyncpg = pytest.importorskip("asyncpg")
 np = pytest.importorskip("numpy")
@@ -23,6 +19,8 @@ from pgvector import Vector  # noqa: E402
 from pgvector.asyncpg import register_vector as register_asyncpg  # noqa: E402
 from pgvector.psycopg import register_vector as register_psycopg  # noqa: E402
 from psycopg import sql  # noqa: E402
+
+pytestmark = pytest.mark.every_pg
 
 DATABASE = os.environ.get("PGDATABASE", "postgres")
 SCRATCH = "elacsym_vector_wire"
@@ -47,7 +45,7 @@ def elements(value):
 
 
 @pytest.fixture(scope="module", autouse=True)
-def scratch_database():
+def scratch_database(pg_environment):
     """A database of our own, with the extension where every client looks for it."""
     with psycopg.connect(dbname=DATABASE, autocommit=True) as admin:
         admin.execute(sql.SQL("DROP DATABASE IF EXISTS {}").format(sql.Identifier(SCRATCH)))

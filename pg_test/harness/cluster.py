@@ -67,7 +67,7 @@ class Cluster:
         self.env = dict(env or {})
         self.directory.parent.mkdir(parents=True, exist_ok=True)
         for d in (self.directory, self.socket_dir):
-            d.mkdir(mode=0o755)
+            d.mkdir(mode=0o700 if d == self.socket_dir else 0o755)  # trust authentication: the socket is the door
             give_to_pg_user(d)
 
     # -- life ---------------------------------------------------------------------------------------------------------
@@ -268,10 +268,11 @@ class Cluster:
     def run(self, program: str, *arguments, env: dict | None = None, input: str | None = None, check: bool = True, timeout: float = 120) -> str:
         """Runs a program of the PostgreSQL under test as the user PostgreSQL runs as; returns stdout and stderr together.
 
-        No PG… variable of the caller's environment gets through. ClusterError when it fails, unless `check` is False.
+        No PG… or RUST_… variable of the caller's environment gets through. ClusterError when it fails, unless `check` is False.
         """
         arguments = [str(a) for a in arguments]
-        environment = {k: v for k, v in os.environ.items() if not k.startswith("PG")} | {"LC_ALL": "C.UTF-8"} | self.env | (env or {})
+        # RUST_BACKTRACE would put a backtrace into the text of errors that pass through Rust
+        environment = {k: v for k, v in os.environ.items() if not k.startswith(("PG", "RUST_"))} | {"LC_ALL": "C.UTF-8"} | self.env | (env or {})
         # a file, not a pipe: the server that pg_ctl leaves behind would keep a pipe open
         output = self.directory / f"out-{secrets.token_hex(3)}"
         with output.open("w+") as out:

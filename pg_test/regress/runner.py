@@ -59,7 +59,7 @@ def run_in_fresh_database(file: Path, psql: Callable[..., str]) -> str:
             raise RuntimeError(out)
 
     admin(f'DROP DATABASE IF EXISTS "{dbname}"')
-    admin(f'CREATE DATABASE "{dbname}" TEMPLATE template0')  # what was left in template1 is not part of the output
+    admin(f'CREATE DATABASE "{dbname}" TEMPLATE template0 ENCODING \'UTF8\' LOCALE \'C\'')  # neither template1 nor the locale is part of the output
     try:
         return psql([*PSQL, "-d", dbname], ENV, file.read_text())
     finally:

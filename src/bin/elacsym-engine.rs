@@ -9,9 +9,9 @@ mod handler;
 mod log;
 
 use elacsym::config::EngineSettings;
-use elacsym::error::{Error, Result};
 use elacsym::engine::Engine;
 use elacsym::env::Env;
+use elacsym::error::{Error, Result};
 use elacsym::ipc::message::PROTOCOL_VERSION;
 use elacsym::ipc::server::Server;
 use std::io::BufRead;

@@ -12,11 +12,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::{Semaphore, SemaphorePermit};
 use foyer::{
     BlockEngineConfig, Code, DeviceBuilder, FsDeviceBuilder, HybridCache, HybridCacheBuilder, HybridCachePolicy,
     HybridCacheProperties, Location, PsyncIoEngineConfig, RecoverMode,
 };
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::flight::{Claim, Flights};
 use super::stats::{CacheStats, add};
@@ -175,8 +175,7 @@ impl BlockCache {
     /// # Errors
     /// `Internal` when foyer refuses.
     pub async fn memory_only(bytes: u64) -> Result<Self> {
-        let tiers =
-            memory(bytes).storage().build().await.map_err(|e| Error::internal(format!("memory cache: {e}")))?;
+        let tiers = memory(bytes).storage().build().await.map_err(|e| Error::internal(format!("memory cache: {e}")))?;
         Ok(Self::assemble(tiers, bytes, 0, None))
     }
 
@@ -379,8 +378,7 @@ async fn open_disk(settings: &CacheSettings) -> std::result::Result<(HybridCache
         let capacity = usize::try_from(settings.disk).map_err(|e| e.to_string())?;
         // Whole pages of 4 KiB, which is what foyer aligns to.
         let file_bytes = ((settings.disk / DISK_FILES).max(MIN_DISK_FILE_BYTES) / 4_096 * 4_096) as usize;
-        let device =
-            FsDeviceBuilder::new(&directory).with_capacity(capacity).build().map_err(|e| e.to_string())?;
+        let device = FsDeviceBuilder::new(&directory).with_capacity(capacity).build().map_err(|e| e.to_string())?;
         let tiers = memory(settings.memory)
             .storage()
             .with_io_engine_config(PsyncIoEngineConfig::new())
@@ -408,7 +406,6 @@ async fn lock(directory: &Path) -> std::io::Result<File> {
     }
     Err(std::io::Error::other("another engine uses this directory"))
 }
-
 
 #[cfg(test)]
 mod tests;

@@ -99,6 +99,9 @@ impl PagedObject {
     /// of the store.
     pub async fn read(&self, range: Range<u64>) -> Result<Bytes> {
         self.source.check(&range)?;
+        if let Some(bytes) = self.read_in_memory(&range) {
+            return Ok(bytes);
+        }
         let pages = self.resolve(pages_of(&range).collect()).await?;
         Ok(assemble(&range, &pages))
     }
@@ -132,17 +135,11 @@ impl PagedObject {
         }
         let pages = pages_of(&range);
         let (start, end) = (self.source.page_range(pages.start).start, self.source.page_range(pages.end - 1).end);
-        let bytes = self.source.fetch(start..end, self.stats.as_deref()).await?;
-        for page in pages {
-            let at = self.source.page_range(page);
-            let slice = &bytes[(at.start - start) as usize..(at.end - start) as usize];
-            if !self.source.is_right(page, slice) {
-                // The second look decides; which bytes to return is then settled by reading all of them again.
-                self.source.read_again(page, self.stats.as_deref()).await?;
-                let again = self.source.fetch(start..end, self.stats.as_deref()).await?;
-                self.source.verify_all(pages_of(&range), start, &again)?;
-                return Ok(again.slice((range.start - start) as usize..(range.end - start) as usize));
-            }
+        let mut bytes = self.source.fetch(start..end, self.stats.as_deref()).await?;
+        if let Err(error) = self.source.verify_all(pages.clone(), start, &bytes) {
+            tracing::warn!(%error, "reading it once more");
+            bytes = self.source.fetch(start..end, self.stats.as_deref()).await?;
+            self.source.verify_all(pages, start, &bytes)?;
         }
         Ok(bytes.slice((range.start - start) as usize..(range.end - start) as usize))
     }
@@ -156,10 +153,10 @@ impl PagedObject {
     /// When called on a thread that drives async tasks; call it inside `spawn_blocking` or on a thread of the CPU pool.
     pub fn read_blocking(&self, handle: &tokio::runtime::Handle, range: Range<u64>) -> Result<Bytes> {
         self.source.check(&range)?;
-        if let Some(bytes) = self.read_in_memory(&range) {
-            return Ok(bytes);
+        match self.read_in_memory(&range) {
+            Some(bytes) => Ok(bytes),
+            None => handle.block_on(self.read(range)),
         }
-        handle.block_on(self.read(range))
     }
 
     /// The range if it lies in one page that is in memory: no task, no lock beyond the cache shard's.
@@ -171,7 +168,8 @@ impl PagedObject {
         let page = pages.start;
         let bytes = self.cache.hit_memory(self.source.block(page), |bytes| self.source.is_right(page, bytes))?;
         self.count(|stats| &stats.hits_memory, 1);
-        Some(assemble(range, &HashMap::from([(page, bytes)])))
+        let start = self.source.page_range(page).start;
+        Some(bytes.slice((range.start - start) as usize..(range.end - start) as usize))
     }
 
     fn count(&self, counter: impl Fn(&ReadStats) -> &std::sync::atomic::AtomicU64, by: u64) {
@@ -229,8 +227,8 @@ impl PagedObject {
     }
 
     /// Splits missing pages into those that this reader fetches and those that others are fetching already.
-    fn claim(&self, missing: Vec<u32>, pages: &mut HashMap<u32, Bytes>) -> (Vec<(u32, Flight)>, Vec<(u32, Wait)>) {
-        let (mut mine, mut others) = (Vec::new(), Vec::new());
+    fn claim(&self, missing: Vec<u32>, pages: &mut HashMap<u32, Bytes>) -> (Mine, Others) {
+        let (mut mine, mut others) = (Mine::new(), Others::new());
         for page in missing {
             let key = self.source.block(page);
             match self.cache.claim(key) {
@@ -339,14 +337,18 @@ impl Source {
     }
 }
 
+/// Pages that a reader fetches itself, and pages that it waits for.
+type Mine = Vec<(u32, Flight)>;
+type Others = Vec<(u32, Wait)>;
+
 /// Pages that one request fetches.
 struct Run {
     range: Range<u64>,
-    pages: Vec<(u32, Flight)>,
+    pages: Mine,
 }
 
 /// Groups pages (sorted) into ranges: near ones share one, up to [`MAX_FETCH_BYTES`].
-fn runs(source: &Source, pages: Vec<(u32, Flight)>) -> Vec<Run> {
+fn runs(source: &Source, pages: Mine) -> Vec<Run> {
     let mut runs: Vec<Run> = Vec::new();
     for (page, flight) in pages {
         let at = source.page_range(page);

@@ -22,7 +22,8 @@ fn settings_survive_the_way_through_json() {
 
 #[test]
 fn a_setting_out_of_its_limits_is_named() {
-    let cases: [(&str, fn(&mut EngineSettings)); 7] = [
+    type Spoil = fn(&mut EngineSettings);
+    let cases: [(&str, Spoil); 7] = [
         ("elacsym.cache_memory", |s| s.cache_memory = 0),
         ("elacsym.cache_disk", |s| s.cache_disk = 5),
         ("elacsym.cache_path", |s| s.cache_disk = MIN_CACHE_DISK_BYTES),
@@ -59,7 +60,18 @@ fn storage_urls_have_one_canonical_form() {
     ] {
         assert_eq!(StorageUrl::parse(url).unwrap().to_string(), canonical);
     }
-    for url in ["", "/a", "file://a", "file:///", "file:///a/../b", "s3://", "s3://b/../c", "s3://b c", "http://x/y", "s3:///p"] {
+    for url in [
+        "",
+        "/a",
+        "file://a",
+        "file:///",
+        "file:///a/../b",
+        "s3://",
+        "s3://b/../c",
+        "s3://b c",
+        "http://x/y",
+        "s3:///p",
+    ] {
         let error = StorageUrl::parse(url).unwrap_err();
         assert_eq!(error.kind, ErrorKind::Invalid, "{url}");
         assert!(error.hint.is_some());

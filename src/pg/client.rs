@@ -130,8 +130,11 @@ impl ExternalFd {
         if unsafe { pg_sys::AcquireExternalFD() } {
             Ok(Self)
         } else {
-            Err(Error::new(crate::error::ErrorKind::Exhausted, "no file descriptor is left for a connection to the elacsym engine")
-                .with_hint("Raise max_files_per_process, or use fewer files in one session."))
+            Err(Error::new(
+                crate::error::ErrorKind::Exhausted,
+                "no file descriptor is left for a connection to the elacsym engine",
+            )
+            .with_hint("Raise max_files_per_process, or use fewer files in one session."))
         }
     }
 }
@@ -191,9 +194,9 @@ impl Connection {
             let problem = shmem::engine_problem();
             if Instant::now() >= deadline || problem.is_lasting() {
                 let detail = problem.describe().map_or_else(|| error.to_string(), str::to_owned);
-                return Err(Error::unavailable("the elacsym engine is not running")
-                    .with_detail(detail)
-                    .with_hint("The server log has messages of the elacsym supervisor that say why. Try again later."));
+                return Err(Error::unavailable("the elacsym engine is not running").with_detail(detail).with_hint(
+                    "The server log has messages of the elacsym supervisor that say why. Try again later.",
+                ));
             }
             wait(None, 0, Some(pause));
             pause = (pause * 2).min(CONNECT_PAUSE.1);
@@ -238,7 +241,9 @@ impl Connection {
                     self.provide(provided)?;
                 }
                 Response::Hello { .. } => {
-                    return Err(Failure::Broken(Error::internal("the elacsym engine said hello in the middle of a request")));
+                    return Err(Failure::Broken(Error::internal(
+                        "the elacsym engine said hello in the middle of a request",
+                    )));
                 }
             }
         }
@@ -278,7 +283,12 @@ impl Connection {
             pg_sys::check_for_interrupts!();
             // SAFETY: the slice is valid for reading its own length; the descriptor is open.
             let sent = unsafe {
-                libc::send(self.fd.as_raw_fd(), bytes.as_ptr().cast(), bytes.len(), libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT)
+                libc::send(
+                    self.fd.as_raw_fd(),
+                    bytes.as_ptr().cast(),
+                    bytes.len(),
+                    libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT,
+                )
             };
             match usize::try_from(sent) {
                 Ok(count) => bytes = &bytes[count..],
@@ -299,7 +309,12 @@ impl Connection {
             // SAFETY: the slice is valid for writing its own length; the descriptor is open.
             let received = unsafe { libc::recv(fd, space.as_mut_ptr().cast(), space.len(), libc::MSG_DONTWAIT) };
             match usize::try_from(received) {
-                Ok(0) => return Err(Failure::Lost(io::Error::new(io::ErrorKind::UnexpectedEof, "the engine closed the connection"))),
+                Ok(0) => {
+                    return Err(Failure::Lost(io::Error::new(
+                        io::ErrorKind::UnexpectedEof,
+                        "the engine closed the connection",
+                    )));
+                }
                 Ok(count) => self.decoder.advance(count),
                 Err(_) => self.pause_or_fail(pg_sys::WL_SOCKET_READABLE)?,
             }

@@ -48,7 +48,9 @@ pub fn report(error: Error, level: PgLogLevel) {
 pub fn raise_not_loaded() -> ! {
     let error = Error::invalid("elacsym is not loaded")
         .with_detail("The library must be loaded when the server starts, because it runs the elacsym engine.")
-        .with_hint("Add elacsym to shared_preload_libraries (shared_preload_libraries = 'elacsym') and restart the server.");
+        .with_hint(
+            "Add elacsym to shared_preload_libraries (shared_preload_libraries = 'elacsym') and restart the server.",
+        );
     emit(PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE, error, PgLogLevel::ERROR);
     unreachable!("invariant: ERROR does not return")
 }

@@ -97,7 +97,13 @@ fn define_storage() {
             None,
         );
     }
-    string(c"elacsym.s3_region", c"Region of the bucket.", c"Empty means what the environment says, else us-east-1.", &S3_REGION, GucFlags::default());
+    string(
+        c"elacsym.s3_region",
+        c"Region of the bucket.",
+        c"Empty means what the environment says, else us-east-1.",
+        &S3_REGION,
+        GucFlags::default(),
+    );
     GucRegistry::define_bool_guc(
         c"elacsym.s3_path_style",
         c"Address buckets as endpoint/bucket instead of bucket.endpoint.",
@@ -123,7 +129,16 @@ fn define_engine() {
         &ENGINE_PATH,
         GucFlags::SUPERUSER_ONLY,
     );
-    int(c"elacsym.engine_threads", c"Threads of the engine's CPU pool.", c"0 means one for each core.", &ENGINE_THREADS, 0, 1_024, GucContext::Sighup, GucFlags::default());
+    int(
+        c"elacsym.engine_threads",
+        c"Threads of the engine's CPU pool.",
+        c"0 means one for each core.",
+        &ENGINE_THREADS,
+        0,
+        1_024,
+        GucContext::Sighup,
+        GucFlags::default(),
+    );
     GucRegistry::define_enum_guc(
         c"elacsym.engine_log_level",
         c"How much the engine writes to the server log.",
@@ -132,7 +147,16 @@ fn define_engine() {
         GucContext::Sighup,
         GucFlags::default(),
     );
-    int(c"elacsym.cache_memory", c"Memory tier of the block cache.", c"One cache serves all connections.", &CACHE_MEMORY, 1, i32::MAX, GucContext::Sighup, GucFlags::UNIT_MB);
+    int(
+        c"elacsym.cache_memory",
+        c"Memory tier of the block cache.",
+        c"One cache serves all connections.",
+        &CACHE_MEMORY,
+        1,
+        i32::MAX,
+        GucContext::Sighup,
+        GucFlags::UNIT_MB,
+    );
     int(
         c"elacsym.cache_disk",
         c"Disk tier of the block cache.",
@@ -143,15 +167,57 @@ fn define_engine() {
         GucContext::Sighup,
         GucFlags::UNIT_MB,
     );
-    string(c"elacsym.cache_path", c"Directory of the disk tier of the block cache.", c"Empty means a directory inside the data directory that base backups skip.", &CACHE_PATH, GucFlags::SUPERUSER_ONLY);
-    int(c"elacsym.build_memory", c"Memory one segment build may hold.", c"", &BUILD_MEMORY, 32, i32::MAX, GucContext::Sighup, GucFlags::UNIT_MB);
+    string(
+        c"elacsym.cache_path",
+        c"Directory of the disk tier of the block cache.",
+        c"Empty means a directory inside the data directory that base backups skip.",
+        &CACHE_PATH,
+        GucFlags::SUPERUSER_ONLY,
+    );
+    int(
+        c"elacsym.build_memory",
+        c"Memory one segment build may hold.",
+        c"",
+        &BUILD_MEMORY,
+        32,
+        i32::MAX,
+        GucContext::Sighup,
+        GucFlags::UNIT_MB,
+    );
 }
 
 fn define_flush_and_search() {
     let no_flags = GucFlags::default();
-    int(c"elacsym.flush_rows", c"Rows in a namespace's write buffer that start a flush.", c"", &FLUSH_ROWS, 1, 10_000_000, GucContext::Sighup, no_flags);
-    int(c"elacsym.flush_bytes", c"Bytes in a namespace's write buffer that start a flush.", c"", &FLUSH_BYTES, 64, i32::MAX, GucContext::Sighup, GucFlags::UNIT_KB);
-    int(c"elacsym.flush_interval", c"Age of the oldest buffered row that starts a flush.", c"", &FLUSH_INTERVAL, 10, 3_600_000, GucContext::Sighup, GucFlags::UNIT_MS);
+    int(
+        c"elacsym.flush_rows",
+        c"Rows in a namespace's write buffer that start a flush.",
+        c"",
+        &FLUSH_ROWS,
+        1,
+        10_000_000,
+        GucContext::Sighup,
+        no_flags,
+    );
+    int(
+        c"elacsym.flush_bytes",
+        c"Bytes in a namespace's write buffer that start a flush.",
+        c"",
+        &FLUSH_BYTES,
+        64,
+        i32::MAX,
+        GucContext::Sighup,
+        GucFlags::UNIT_KB,
+    );
+    int(
+        c"elacsym.flush_interval",
+        c"Age of the oldest buffered row that starts a flush.",
+        c"",
+        &FLUSH_INTERVAL,
+        10,
+        3_600_000,
+        GucContext::Sighup,
+        GucFlags::UNIT_MS,
+    );
     int(
         c"elacsym.object_retention",
         c"How long an object stays after the last reference to it is gone.",
@@ -182,12 +248,27 @@ fn define_flush_and_search() {
     );
 }
 
-fn string(name: &'static CStr, short: &'static CStr, long: &'static CStr, setting: &'static GucSetting<Option<CString>>, flags: GucFlags) {
+fn string(
+    name: &'static CStr,
+    short: &'static CStr,
+    long: &'static CStr,
+    setting: &'static GucSetting<Option<CString>>,
+    flags: GucFlags,
+) {
     GucRegistry::define_string_guc(name, short, long, setting, GucContext::Sighup, flags);
 }
 
 #[allow(clippy::too_many_arguments)] // the shape of the function it shortens
-fn int(name: &'static CStr, short: &'static CStr, long: &'static CStr, setting: &'static GucSetting<i32>, min: i32, max: i32, context: GucContext, flags: GucFlags) {
+fn int(
+    name: &'static CStr,
+    short: &'static CStr,
+    long: &'static CStr,
+    setting: &'static GucSetting<i32>,
+    min: i32,
+    max: i32,
+    context: GucContext,
+    flags: GucFlags,
+) {
     GucRegistry::define_int_guc(name, short, long, setting, min, max, context, flags);
 }
 
@@ -238,7 +319,11 @@ unsafe fn proposed(newval: *mut *mut c_char) -> Result<Option<String>> {
 }
 
 #[pgrx::pg_guard]
-unsafe extern "C-unwind" fn check_storage_url(newval: *mut *mut c_char, _extra: *mut *mut c_void, _source: pg_sys::GucSource::Type) -> bool {
+unsafe extern "C-unwind" fn check_storage_url(
+    newval: *mut *mut c_char,
+    _extra: *mut *mut c_void,
+    _source: pg_sys::GucSource::Type,
+) -> bool {
     // SAFETY: PostgreSQL calls this hook with its own pointers.
     let value = unsafe { proposed(newval) };
     match value.and_then(|url| url.map_or(Ok(()), |url| StorageUrl::parse(&url).map(|_| ()))) {
@@ -248,7 +333,11 @@ unsafe extern "C-unwind" fn check_storage_url(newval: *mut *mut c_char, _extra: 
 }
 
 #[pgrx::pg_guard]
-unsafe extern "C-unwind" fn check_s3_endpoint(newval: *mut *mut c_char, _extra: *mut *mut c_void, _source: pg_sys::GucSource::Type) -> bool {
+unsafe extern "C-unwind" fn check_s3_endpoint(
+    newval: *mut *mut c_char,
+    _extra: *mut *mut c_void,
+    _source: pg_sys::GucSource::Type,
+) -> bool {
     // SAFETY: PostgreSQL calls this hook with its own pointers.
     let value = unsafe { proposed(newval) };
     let check = |endpoint: Option<String>| {

@@ -267,9 +267,8 @@ pub fn nudge_maintenance(database: pg_sys::Oid) {
     }
     // Already noted and not yet taken up: whoever noted it woke somebody, and the worker clears the note before it looks.
     let last = shared.slots.get(LAST_SLOT.load(Ordering::Relaxed));
-    if last.is_some_and(|slot| {
-        slot.database.load(Ordering::SeqCst) == database && slot.pending.load(Ordering::SeqCst)
-    }) {
+    if last.is_some_and(|slot| slot.database.load(Ordering::SeqCst) == database && slot.pending.load(Ordering::SeqCst))
+    {
         return;
     }
     let noted = locked(shared, || {
@@ -530,9 +529,8 @@ pub fn engine_state() -> Option<EngineState> {
 
 /// \[supervisor\] Has the launcher listed the databases since shared memory was made, and did all fit?
 pub fn launcher_needed() -> bool {
-    shared().is_some_and(|shared| {
-        !shared.launcher_done.load(Ordering::Acquire) || shared.overflowed.load(Ordering::SeqCst)
-    })
+    shared()
+        .is_some_and(|shared| !shared.launcher_done.load(Ordering::Acquire) || shared.overflowed.load(Ordering::SeqCst))
 }
 
 /// \[launcher\] Called before the databases are listed: requests that find no room from now on ask for another round.

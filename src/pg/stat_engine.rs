@@ -25,7 +25,10 @@ fn stat_engine() -> TableIterator<
     let reply = client::call(&Request::Stats, &mut NoNeeds).or_raise();
     let (pid, version) = client::engine_identity().or_raise();
     let Reply::Stats(json) = reply else {
-        super::error::raise(Error::internal(format!("the engine answered \"{}\" to a request for its figures", reply.name())));
+        super::error::raise(Error::internal(format!(
+            "the engine answered \"{}\" to a request for its figures",
+            reply.name()
+        )));
     };
     let stats = serde_json::from_str(&json)
         .map_err(|e| Error::internal(format!("the engine's figures are not JSON: {e}")))

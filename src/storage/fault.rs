@@ -58,11 +58,18 @@ struct Fault {
     error: Error,
 }
 
+#[derive(Debug)]
+struct Flip {
+    key: String,
+    offset: u64,
+    once: bool,
+}
+
 #[derive(Debug, Default)]
 struct State {
     latency: Duration,
     faults: VecDeque<Fault>,
-    flips: Vec<(String, u64)>,
+    flips: Vec<Flip>,
     requests: u64,
     ranges: Vec<(String, Range<u64>)>,
     /// The longest chain of requests of which each started after the one before had ended.
@@ -104,7 +111,12 @@ impl FaultStore {
 
     /// Every read of `key` that covers byte `offset` returns that byte inverted, until [`Self::heal`].
     pub fn flip(&self, key: &str, offset: u64) {
-        self.state().flips.push((key.to_owned(), offset));
+        self.state().flips.push(Flip { key: key.to_owned(), offset, once: false });
+    }
+
+    /// As [`Self::flip`], for the first such read only: a damaged transfer.
+    pub fn flip_once(&self, key: &str, offset: u64) {
+        self.state().flips.push(Flip { key: key.to_owned(), offset, once: true });
     }
 
     /// Forgets all faults, flips and the latency.
@@ -167,16 +179,21 @@ impl FaultStore {
     }
 
     fn spoil(&self, key: &str, start: u64, bytes: Bytes) -> Bytes {
-        let state = self.state();
-        let end = start + bytes.len() as u64;
-        let hits: Vec<u64> =
-            state.flips.iter().filter(|(k, at)| k == key && (start..end).contains(at)).map(|(_, at)| at - start).collect();
+        let covered = start..start + bytes.len() as u64;
+        let mut hits = Vec::new();
+        self.state().flips.retain(|flip| {
+            let hit = flip.key == key && covered.contains(&flip.offset);
+            if hit {
+                hits.push((flip.offset - start) as usize);
+            }
+            !(hit && flip.once)
+        });
         if hits.is_empty() {
             return bytes;
         }
         let mut spoiled = bytes.to_vec();
         for at in hits {
-            spoiled[at as usize] ^= 0xff;
+            spoiled[at] ^= 0xff;
         }
         Bytes::from(spoiled)
     }

@@ -47,10 +47,7 @@ impl LocalStore {
     }
 
     /// Runs `work` where blocking is allowed.
-    async fn blocking<T: Send + 'static>(
-        &self,
-        work: impl FnOnce(&Self) -> Result<T> + Send + 'static,
-    ) -> Result<T> {
+    async fn blocking<T: Send + 'static>(&self, work: impl FnOnce(&Self) -> Result<T> + Send + 'static) -> Result<T> {
         let this = self.clone();
         tokio::task::spawn_blocking(move || work(&this))
             .await
@@ -168,9 +165,14 @@ impl LocalStore {
                     if key.starts_with(prefix) || prefix.starts_with(&format!("{key}/")) {
                         pending.push(key);
                     }
-                } else if kind.is_file() && key.starts_with(prefix) && start_after.is_none_or(|after| key.as_str() > after) {
+                } else if kind.is_file()
+                    && key.starts_with(prefix)
+                    && start_after.is_none_or(|after| key.as_str() > after)
+                {
                     match entry.metadata() {
-                        Ok(m) => found.push(ObjectMeta { key, size: m.len(), modified: m.modified().map_err(|e| fail(&e))? }),
+                        Ok(m) => {
+                            found.push(ObjectMeta { key, size: m.len(), modified: m.modified().map_err(|e| fail(&e))? })
+                        }
                         Err(e) if e.kind() == Io::NotFound => {}
                         Err(e) => return Err(fail(&e)),
                     }

@@ -99,7 +99,12 @@ pub trait ObjectStore: Send + Sync + Debug {
 ///
 /// # Errors
 /// `Invalid` or `NotFound`, naming the setting.
-pub async fn open(config: &StorageConfig, url: &str, env: &Env, metrics: Arc<StoreMetrics>) -> Result<Arc<dyn ObjectStore>> {
+pub async fn open(
+    config: &StorageConfig,
+    url: &str,
+    env: &Env,
+    metrics: Arc<StoreMetrics>,
+) -> Result<Arc<dyn ObjectStore>> {
     let inner: Arc<dyn ObjectStore> = match StorageUrl::parse(url)? {
         StorageUrl::File(path) => Arc::new(local::LocalStore::new(path, env.clone())),
         StorageUrl::S3 { bucket, prefix } => {

@@ -14,7 +14,9 @@ use async_trait::async_trait;
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::retry::RetryConfig;
 use aws_sdk_s3::config::timeout::TimeoutConfig;
-use aws_sdk_s3::config::{Region, RequestChecksumCalculation, ResponseChecksumValidation, StalledStreamProtectionConfig};
+use aws_sdk_s3::config::{
+    Region, RequestChecksumCalculation, ResponseChecksumValidation, StalledStreamProtectionConfig,
+};
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{Delete, ObjectIdentifier};
 use bytes::{Bytes, BytesMut};
@@ -151,7 +153,8 @@ impl S3Store {
         let invalid = |e: aws_sdk_s3::error::BuildError| Error::internal(format!("could not build a delete: {e}"));
         let objects =
             full.iter().map(|key| ObjectIdentifier::builder().key(key).build()).collect::<std::result::Result<_, _>>();
-        let delete = Delete::builder().set_objects(Some(objects.map_err(invalid)?)).quiet(true).build().map_err(invalid)?;
+        let delete =
+            Delete::builder().set_objects(Some(objects.map_err(invalid)?)).quiet(true).build().map_err(invalid)?;
         let first = keys.first().map_or("", String::as_str);
         let request = self.request("delete", first);
         self.retry(async |_| {
@@ -265,7 +268,10 @@ impl ObjectStore for S3Store {
             let send = self.client.head_object().bucket(&self.bucket).key(&full).send();
             let head = self.attempt(&request, 0, send).await?;
             head.content_length.and_then(|n| u64::try_from(n).ok()).ok_or_else(|| {
-                Failure::Final(Error::unavailable(format!("{} did not tell the size of object \"{key}\"", self.endpoint)))
+                Failure::Final(Error::unavailable(format!(
+                    "{} did not tell the size of object \"{key}\"",
+                    self.endpoint
+                )))
             })
         })
         .await
@@ -359,8 +365,8 @@ fn file_credentials(
     path: &std::path::Path,
     http: aws_sdk_s3::config::SharedHttpClient,
 ) -> Result<aws_config::profile::ProfileFileCredentialsProvider> {
-    use aws_config::provider_config::ProviderConfig;
     use aws_config::profile::profile_file::{ProfileFileKind, ProfileFiles};
+    use aws_config::provider_config::ProviderConfig;
     // The provider would say this only at the first request, and less clearly.
     std::fs::File::open(path).map_err(|e| {
         Error::new(ErrorKind::Denied, format!("elacsym.s3_credentials_file \"{}\" cannot be read: {e}", path.display()))

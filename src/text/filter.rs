@@ -305,7 +305,9 @@ fn range<T: Copy + PartialOrd + std::fmt::Debug + Send + Sync + 'static>(
     rows: u32,
 ) -> RoaringBitmap {
     let mut matching = Vec::new();
-    if !bounds.is_empty() {
+    // A range below the smallest value would be moved up to it by tantivy's bit-packed columns.
+    let outside = *bounds.end() < column.min_value() || *bounds.start() > column.max_value();
+    if !bounds.is_empty() && !outside {
         column.get_docids_for_value_range(bounds, 0..rows, &mut matching);
     }
     RoaringBitmap::from_sorted_iter(matching).expect("invariant: tantivy gives rows in order")

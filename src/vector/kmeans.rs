@@ -127,7 +127,8 @@ impl Codebook {
         let group_panels = Panels::new(&self.groups, dim);
         let nearest = parallel::map(threads, points.len().div_ceil(TASK_ROWS), |task| {
             let first = task * TASK_ROWS;
-            let rows = Points { values: &points.values[first * dim..points.values.len().min((first + TASK_ROWS) * dim)], dim };
+            let rows =
+                Points { values: &points.values[first * dim..points.values.len().min((first + TASK_ROWS) * dim)], dim };
             self.assign_task(&rows, &group_panels, &panels)
         });
         nearest.concat()
@@ -214,7 +215,8 @@ impl Codebook {
             lloyd(&Points { values: &values, dim }, parts, random.next(), 1)
         });
         let mut replaced = replaced.into_iter();
-        let grouped = self.starts.windows(2).map(|range| replaced.by_ref().take(range[1] - range[0]).flatten().collect());
+        let grouped =
+            self.starts.windows(2).map(|range| replaced.by_ref().take(range[1] - range[0]).flatten().collect());
         let grouped: Vec<Vec<f32>> = grouped.collect();
         *self = Self::from_groups(dim, grouped, std::mem::take(&mut self.groups));
     }

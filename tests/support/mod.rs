@@ -115,6 +115,7 @@ pub fn quick() -> StorageTimeouts {
 pub fn credentials() -> (tempfile::TempDir, std::path::PathBuf) {
     let directory = tempfile::tempdir().expect("tempdir");
     let path = directory.path().join("credentials");
-    std::fs::write(&path, "[default]\naws_access_key_id = AKIDTEST\naws_secret_access_key = hunter2secret\n").expect("write");
+    std::fs::write(&path, "[default]\naws_access_key_id = AKIDTEST\naws_secret_access_key = hunter2secret\n")
+        .expect("write");
     (directory, path)
 }

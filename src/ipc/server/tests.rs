@@ -41,7 +41,11 @@ impl Handler for Fake {
                 let (more, _) = provider.need(vec![entry(3)], vec![]).await?;
                 assert_eq!(provider.need(vec![], vec![]).await?, Answer::default());
                 let bytes: usize = entries.iter().chain(&more).map(|e| e.payload.len()).sum();
-                Ok(Reply::Stats(format!("{} entries, {} vectors, {bytes} bytes", entries.len() + more.len(), vectors.len())))
+                Ok(Reply::Stats(format!(
+                    "{} entries, {} vectors, {bytes} bytes",
+                    entries.len() + more.len(),
+                    vectors.len()
+                )))
             }
             Request::PutManifest { generation, .. } => {
                 let text = "x".repeat(100_000);
@@ -213,7 +217,8 @@ async fn many_rows_come_in_bounded_frames_in_order() {
     let server = start();
     let mut client = Client::new(&server.path).await;
     for wanted in [0, 1, 100] {
-        let request = Request::PutManifest { root: String::new(), path: String::new(), generation: wanted, json: String::new() };
+        let request =
+            Request::PutManifest { root: String::new(), path: String::new(), generation: wanted, json: String::new() };
         client.send(&request).await;
         let mut keys = Vec::new();
         let mut frames = 0;

@@ -59,8 +59,7 @@ impl EngineProcess {
         };
         set_nonblocking(lifeline.as_raw_fd())?;
         set_nonblocking(stderr.as_raw_fd())?;
-        let mut process =
-            Self { child, lifeline: Some(lifeline), stderr, unsent: Vec::new(), started: Instant::now() };
+        let mut process = Self { child, lifeline: Some(lifeline), stderr, unsent: Vec::new(), started: Instant::now() };
         process.send_settings(settings);
         Ok(process)
     }
@@ -148,6 +147,13 @@ fn prepare_child(parent: libc::pid_t) -> io::Result<()> {
         // SAFETY: SIG_DFL is a valid disposition; where it is not allowed, the call only fails.
         unsafe { libc::signal(signal, libc::SIG_DFL) };
     }
+    // The parent blocks every signal around the fork, and the mask is inherited.
+    // SAFETY: all-zero bytes are a valid set to empty.
+    let mut none: libc::sigset_t = unsafe { std::mem::zeroed() };
+    // SAFETY: a valid set.
+    unsafe { libc::sigemptyset(&mut none) };
+    // SAFETY: a valid set; async-signal-safe.
+    unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &none, std::ptr::null_mut()) };
     // Its own session: the postmaster signals whole process groups.
     // SAFETY: no pointers; fails only for a group leader, which a new child is not.
     unsafe { libc::setsid() };

@@ -118,7 +118,10 @@ impl LogPump {
     fn report_dropped(&mut self) {
         let dropped = std::mem::take(&mut self.dropped);
         if dropped > 0 {
-            log(PgLogLevel::WARNING, format!("elacsym engine: {dropped} more messages were dropped, it writes too many"));
+            log(
+                PgLogLevel::WARNING,
+                format!("elacsym engine: {dropped} more messages were dropped, it writes too many"),
+            );
         }
     }
 }

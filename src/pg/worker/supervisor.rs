@@ -194,7 +194,10 @@ impl Supervisor {
         let settings = match gucs::engine_settings().and_then(|settings| Ok((settings.to_json()?, settings))) {
             Ok(settings) => settings,
             Err(error) => {
-                self.give_up(EngineProblem::Settings, error.with_hint("Correct the setting and reload the configuration."));
+                self.give_up(
+                    EngineProblem::Settings,
+                    error.with_hint("Correct the setting and reload the configuration."),
+                );
                 return;
             }
         };
@@ -224,7 +227,12 @@ impl Supervisor {
                     "could not start the elacsym engine \"{}\": {cause}",
                     path.display()
                 ));
-                self.give_up(problem, error.with_hint("Install elacsym-engine there, or set elacsym.engine_path, and reload the configuration."));
+                self.give_up(
+                    problem,
+                    error.with_hint(
+                        "Install elacsym-engine there, or set elacsym.engine_path, and reload the configuration.",
+                    ),
+                );
             }
         }
     }
@@ -288,13 +296,17 @@ impl Supervisor {
                 break;
             }
             if Instant::now() >= limit {
-                log(PgLogLevel::LOG, format!("elacsym engine (PID {}) did not stop in time and is killed", engine.pid()));
+                log(
+                    PgLogLevel::LOG,
+                    format!("elacsym engine (PID {}) did not stop in time and is killed", engine.pid()),
+                );
                 engine.kill();
                 break;
             }
             let readable = (!self.silent).then(|| engine.stderr_fd());
             wait(readable, SOON);
         }
+        self.pump.pump(engine.stderr());
         shmem::set_engine(None);
     }
 
@@ -312,8 +324,12 @@ impl Supervisor {
             let number = self.last_registration;
             shmem::set_registration(slot, number);
             let name = format!("elacsym maintenance of database {}", database.to_u32());
-            let worker =
-                register_worker(&name, "elacsym maintenance", "elacsym_maintenance_main", pg_sys::Datum::from(database));
+            let worker = register_worker(
+                &name,
+                "elacsym maintenance",
+                "elacsym_maintenance_main",
+                pg_sys::Datum::from(database),
+            );
             match worker {
                 Some(worker) => self.workers.push((slot, number, worker)),
                 None => {

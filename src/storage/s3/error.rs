@@ -79,7 +79,9 @@ impl Request<'_> {
         match (status, code) {
             (_, "NoSuchBucket") => Failure::Final(
                 error(ErrorKind::NotFound, format!("bucket \"{}\" does not exist at {}", self.bucket, self.endpoint))
-                    .with_hint("Create the bucket, or correct elacsym.storage_url, elacsym.s3_endpoint or elacsym.s3_region."),
+                    .with_hint(
+                        "Create the bucket, or correct elacsym.storage_url, elacsym.s3_endpoint or elacsym.s3_region.",
+                    ),
             ),
             (_, "NoSuchUpload") => Failure::Final(error(ErrorKind::Fenced, failed())),
             (404, _) | (_, "NoSuchKey" | "NotFound") => Failure::Final(missing(self.root, self.key)),
@@ -88,21 +90,33 @@ impl Request<'_> {
                 Failure::Final(error(ErrorKind::AlreadyExists, what))
             }
             (416, _) | (_, "InvalidRange") => Failure::Final(error(ErrorKind::OutOfRange, failed())),
-            (_, "RequestTimeTooSkewed") => Failure::Final(
-                error(ErrorKind::Denied, failed()).with_hint("The clock of this machine is wrong."),
-            ),
-            (301 | 307, _) | (_, "AuthorizationHeaderMalformed" | "PermanentRedirect" | "IllegalLocationConstraintException") => {
-                let what = format!("bucket \"{}\" belongs to another region or endpoint than {}", self.bucket, self.endpoint);
-                Failure::Final(error(ErrorKind::Invalid, what).with_hint("Set elacsym.s3_region to the region of the bucket."))
+            (_, "RequestTimeTooSkewed") => {
+                Failure::Final(error(ErrorKind::Denied, failed()).with_hint("The clock of this machine is wrong."))
+            }
+            (301 | 307, _)
+            | (_, "AuthorizationHeaderMalformed" | "PermanentRedirect" | "IllegalLocationConstraintException") => {
+                let what =
+                    format!("bucket \"{}\" belongs to another region or endpoint than {}", self.bucket, self.endpoint);
+                Failure::Final(
+                    error(ErrorKind::Invalid, what).with_hint("Set elacsym.s3_region to the region of the bucket."),
+                )
             }
             // The service asks to come again, whatever its status; 409: two conditional writes met; 408: an upload stalled.
             (408 | 409 | 429 | 500 | 502 | 503 | 504, _)
             | (
                 _,
-                "SlowDown" | "InternalError" | "ServiceUnavailable" | "RequestTimeout" | "Throttling"
-                | "ThrottlingException" | "RequestLimitExceeded" | "OperationAborted" | "ConditionalRequestConflict",
+                "SlowDown"
+                | "InternalError"
+                | "ServiceUnavailable"
+                | "RequestTimeout"
+                | "Throttling"
+                | "ThrottlingException"
+                | "RequestLimitExceeded"
+                | "OperationAborted"
+                | "ConditionalRequestConflict",
             ) => Failure::Transient(
-                error(ErrorKind::Unavailable, failed()).with_hint("The object store is overloaded or failing; it may pass."),
+                error(ErrorKind::Unavailable, failed())
+                    .with_hint("The object store is overloaded or failing; it may pass."),
             ),
             (401 | 403, _) | (_, "AccessDenied" | "InvalidAccessKeyId" | "SignatureDoesNotMatch" | "ExpiredToken") => {
                 let what = format!("access to object store \"{}\" at {} is denied", self.root, self.endpoint);
@@ -111,7 +125,9 @@ impl Request<'_> {
             (507, _) | (_, "QuotaExceeded" | "XMinioStorageFull") => {
                 Failure::Final(error(ErrorKind::Exhausted, failed()).with_hint("The object store is full."))
             }
-            (501, _) => Failure::Final(error(ErrorKind::Invalid, failed()).with_hint("The object store lacks this operation.")),
+            (501, _) => {
+                Failure::Final(error(ErrorKind::Invalid, failed()).with_hint("The object store lacks this operation."))
+            }
             (505.., _) => Failure::Transient(error(ErrorKind::Unavailable, failed())),
             _ => Failure::Final(error(ErrorKind::Invalid, failed())),
         }
@@ -130,7 +146,8 @@ impl Request<'_> {
 
     /// The response began and did not end.
     pub(super) fn broken_off(&self, error: &(dyn std::error::Error + 'static)) -> Failure {
-        let what = format!("object \"{}\" of \"{}\" could not be read to its end from {}", self.key, self.root, self.endpoint);
+        let what =
+            format!("object \"{}\" of \"{}\" could not be read to its end from {}", self.key, self.root, self.endpoint);
         Failure::Transient(Error::unavailable(what).with_detail(chain(error)))
     }
 }

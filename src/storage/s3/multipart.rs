@@ -1,6 +1,8 @@
 //! Uploads in parts, aborted when they fail or their caller goes away: unfinished parts cost money and no listing shows
 //! them.
 
+use std::sync::atomic::{AtomicU32, Ordering};
+
 use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart};
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
@@ -90,10 +92,10 @@ async fn upload_and_complete(to: &Unfinished<'_>, request: &Request<'_>, bytes: 
     });
     let parts: Vec<CompletedPart> = futures::stream::iter(parts).buffered(PARALLEL_PARTS).try_collect().await?;
     let completed = CompletedMultipartUpload::builder().set_parts(Some(parts)).build();
-    let attempts = std::sync::atomic::AtomicU32::new(0);
+    let attempts = AtomicU32::new(0);
     let done = store
         .retry(async |number| {
-            attempts.store(number, std::sync::atomic::Ordering::Relaxed);
+            attempts.store(number, Ordering::Relaxed);
             let send = store
                 .client
                 .complete_multipart_upload()
@@ -105,14 +107,17 @@ async fn upload_and_complete(to: &Unfinished<'_>, request: &Request<'_>, bytes: 
             store.attempt(request, 0, send).await
         })
         .await;
-    match done {
-        Ok(_) => Ok(()),
-        // "No such upload": an earlier attempt completed it and its answer was lost. Then the object is there.
-        Err(error) if error.kind == ErrorKind::Fenced && attempts.load(std::sync::atomic::Ordering::Relaxed) > 0 => match store.head(request.key).await {
-            Ok(size) if size == bytes.len() as u64 => Ok(()),
-            _ => Err(Error { kind: ErrorKind::Unavailable, ..error }),
-        },
-        Err(error) => Err(error),
+    let error = match done {
+        Ok(_) => return Ok(()),
+        Err(error) if error.kind == ErrorKind::Fenced => error,
+        Err(error) => return Err(error),
+    };
+    // "No such upload". If an earlier attempt was sent, it completed the upload and its answer was lost: then the object
+    // is there. Otherwise somebody aborted the upload under us.
+    let repeated = attempts.load(Ordering::Relaxed) > 0;
+    match if repeated { store.head(request.key).await } else { Err(error.clone()) } {
+        Ok(size) if size == bytes.len() as u64 => Ok(()),
+        _ => Err(Error { kind: ErrorKind::Unavailable, ..error }),
     }
 }
 

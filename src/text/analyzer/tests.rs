@@ -1,1 +1,69 @@
+use super::*;
 
+fn tokens(options: FullTextOptions, text: &str) -> Vec<String> {
+    Analyzer::new(&options).tokens(text)
+}
+
+#[test]
+fn english_is_lower_cased_stemmed_and_without_stop_words() {
+    assert_eq!(tokens(FullTextOptions::default(), "The Runners are running, x86-64!"), ["runner", "run", "x86", "64"]);
+}
+
+#[test]
+fn every_step_can_be_switched_off() {
+    let plain = FullTextOptions { stemming: false, remove_stopwords: false, ..FullTextOptions::default() };
+    assert_eq!(tokens(plain.clone(), "The Runners"), ["the", "runners"]);
+    assert_eq!(tokens(FullTextOptions { case_sensitive: true, ..plain }, "The Runners"), ["The", "Runners"]);
+    let stemmed = FullTextOptions { remove_stopwords: false, ..FullTextOptions::default() };
+    assert_eq!(tokens(stemmed, "the Runners"), ["the", "runner"]);
+}
+
+#[test]
+fn tokens_up_to_the_limit_are_kept() {
+    let options = FullTextOptions { stemming: false, ..FullTextOptions::default() };
+    let longest = "x".repeat(MAX_TOKEN_BYTES);
+    assert_eq!(tokens(options.clone(), &longest), [longest.clone()]);
+    assert_eq!(tokens(options, &format!("a {longest}x cat")), ["cat"]);
+}
+
+#[test]
+fn all_languages_tokenise_their_words() {
+    let words = [
+        "الكتاب المدارس",
+        "bøgerne løber",
+        "boeken lopen",
+        "books running",
+        "kirjastoissa juoksevat",
+        "livres courant",
+        "Bücher laufenden",
+        "βιβλία τρέχοντας",
+        "könyvek futnak",
+        "libri correndo",
+        "bøkene løper",
+        "livros correndo",
+        "cărțile alergând",
+        "книги бегущие",
+        "libros corriendo",
+        "böckerna springer",
+        "புத்தகங்கள் ஓடுகின்றன",
+        "kitaplarım koşuyorlar",
+    ];
+    for (language, words) in Language::ALL.into_iter().zip(words) {
+        for stemming in [true, false] {
+            let options = FullTextOptions { language, stemming, ..FullTextOptions::default() };
+            assert!(!tokens(options.clone(), words).is_empty(), "{language:?}");
+            // Any text at all goes through every stemmer.
+            let odd = "İstanbul ß ﬁ αντιθετε 日本語 \u{0} e\u{301} 12 𝒳 ЁЖ ą";
+            assert!(!tokens(options.clone(), odd).is_empty(), "{language:?}");
+            assert!(tokens(options, "").is_empty());
+        }
+    }
+}
+
+proptest::proptest! {
+    #[test]
+    fn no_text_breaks_an_analyser(text in proptest::prelude::any::<String>(), language in 0_usize..18) {
+        let options = FullTextOptions { language: Language::ALL[language], ..FullTextOptions::default() };
+        tokens(options, &text);
+    }
+}

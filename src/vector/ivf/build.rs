@@ -66,7 +66,10 @@ pub fn build(params: &BuildParams, vectors: &[f32]) -> Result<BuiltIndex> {
     let (metric, dim, threads) = (params.metric, params.dim, params.threads.max(1));
     validate_dimension(dim)?;
     if !vectors.len().is_multiple_of(dim) {
-        return Err(Error::invalid(format!("{} values are no whole number of {dim}-dimensional vectors", vectors.len())));
+        return Err(Error::invalid(format!(
+            "{} values are no whole number of {dim}-dimensional vectors",
+            vectors.len()
+        )));
     }
     let input = Points { values: vectors, dim };
     let rows = u32::try_from(input.len())

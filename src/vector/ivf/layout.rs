@@ -84,7 +84,9 @@ impl<'a> CentroidRow<'a> {
         let inverse = if step > 0.0 { 1.0 / step } else { 0.0 };
         let inverse = if inverse.is_finite() { inverse } else { 0.0 };
         elements.extend(
-            centroid.iter().map(|value| (((value - middle) * inverse).round().clamp(-127.0, 127.0) as i8).cast_unsigned()),
+            centroid
+                .iter()
+                .map(|value| (((value - middle) * inverse).round().clamp(-127.0, 127.0) as i8).cast_unsigned()),
         );
         (middle, step)
     }

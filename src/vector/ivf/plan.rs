@@ -13,8 +13,12 @@ pub(super) const EXACT_PORTION_BYTES: usize = 16 << 20;
 /// One wave of probes reads at most about this many bytes of postings.
 pub(super) const WAVE_BYTES: u64 = 32 << 20;
 
-/// Lists of the first wave beyond the patience, so that one wave is usually enough.
-const WAVE_SLACK: f32 = 8.0;
+/// When the vectors of all rows that are left after the first stage take at most this many bytes, they are read and
+/// compared at once: the second stage would save bytes, but costs a round trip.
+pub(super) const DIRECT_BYTES: usize = 512 << 10;
+
+/// Lists of the first wave per unit of patience, for ten results: so many that one wave is usually enough.
+const WAVE_PER_PATIENCE: f32 = 2.0;
 /// Lists without an improvement before a search stops; real embeddings reach recall@10 0.98 with 24 to 32.
 const PATIENCE: f32 = 24.0;
 /// The same when a filter is in force, counting only lists with allowed rows.
@@ -92,11 +96,14 @@ impl Policy {
         };
         let k_wide = k as f32;
         let rows_min = if filtered { times(FILTERED_ROWS_MIN).max(times(4.0 * k_wide)) } else { times(4.0 * k_wide) };
+        let lists_max = times(LISTS_MAX.max(LISTS_MAX_PART * lists as f32) * probes).max(1);
+        // More results go on improving for longer.
+        let first_wave = times(WAVE_PER_PATIENCE * patience * probes * (k_wide / 10.0).max(1.0).powf(0.25));
         Self {
             patience: if small { usize::MAX } else { times(patience * probes).max(1) },
-            first_wave: if small { usize::MAX } else { times((patience + WAVE_SLACK) * probes).max(1) },
+            first_wave: if small { usize::MAX } else { first_wave.clamp(1, lists_max) },
             lists_min: times(LISTS_MIN * probes).max(1),
-            lists_max: times(LISTS_MAX.max(LISTS_MAX_PART * lists as f32) * probes).max(1),
+            lists_max,
             rows_min: rows_min.max(k).min(allowed),
             sigmas: sigmas * widen,
             sigmas_coded: sigmas_coded * widen,

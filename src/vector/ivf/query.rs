@@ -1,10 +1,10 @@
 //! From vectors as given to vectors as indexed: normalised (cosine), centred, scaled, padded, rotated.
 
 use super::head::Head;
+use crate::vector::Metric;
 use crate::vector::rabitq::QueryCodes;
 use crate::vector::rotate::Rotation;
 use crate::vector::simd::kernels;
-use crate::vector::Metric;
 
 /// Largest magnitude of the scale exponent: f32 has exponents from -149 to 127.
 pub(super) const MAX_EXPONENT: u32 = 160;

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use roaring::RoaringBitmap;
 
 use super::head::Head;
-use super::plan::{EXACT_PORTION_BYTES, EXACT_ROWS, Policy, WAVE_BYTES, code_all_rows};
+use super::plan::{DIRECT_BYTES, EXACT_PORTION_BYTES, EXACT_ROWS, Policy, WAVE_BYTES, code_all_rows};
 use super::query::PreparedQuery;
 use super::ranking::{Probe, Probes, Ranking};
 use super::scan::{Candidate, Scan, keep_promising};
@@ -70,11 +70,19 @@ pub enum Reply {
 #[derive(Debug)]
 enum Stage {
     /// Postings of these lists, in the order of ranges (place in the wave's order of visits for each).
-    Scan { wave: Vec<u32>, places: Vec<usize> },
+    Scan {
+        wave: Vec<u32>,
+        places: Vec<usize>,
+    },
     /// 8-bit codes of these candidates, ascending by ordinal, and the runs of consecutive ordinals among them.
-    Code { candidates: Vec<Candidate>, runs: Vec<Range<u32>> },
+    Code {
+        candidates: Vec<Candidate>,
+        runs: Vec<Range<u32>>,
+    },
     /// Exact vectors of the needed ordinals; afterwards those of what is left.
-    Rerank { left: std::vec::IntoIter<u32> },
+    Rerank {
+        left: std::vec::IntoIter<u32>,
+    },
     Done,
 }
 
@@ -142,7 +150,7 @@ impl<H: Deref<Target = Head>, A: Deref<Target = RoaringBitmap>> Searcher<H, A> {
             searcher.done();
         } else if effort.is_infinite() || allowed_rows <= EXACT_ROWS.max(k) {
             let all = searcher.all_allowed();
-            searcher.rerank(all);
+            searcher.rerank(all.into_iter());
         } else if filtered && allowed_rows <= code_all_rows(rows) {
             let candidates = searcher.allowed_candidates();
             searcher.code(candidates);
@@ -232,7 +240,7 @@ impl<H: Deref<Target = Head>, A: Deref<Target = RoaringBitmap>> Searcher<H, A> {
 
     /// Chooses the lists to read next, or goes on to the second stage if there is none.
     fn next_wave(&mut self) {
-        let wanted = if self.place == 0 { self.policy.first_wave } else { (self.stats.lists_probed / 2).max(16) };
+        let wanted = if self.place == 0 { self.policy.first_wave } else { self.stats.lists_probed.max(32) };
         let (mut wave, mut rows, mut bytes) = (Vec::new(), self.stats.rows_scanned, 0);
         if let Some(ranking) = &mut self.ranking {
             while (wave.len() < wanted || rows < self.policy.rows_min) && bytes < WAVE_BYTES {
@@ -252,8 +260,7 @@ impl<H: Deref<Target = Head>, A: Deref<Target = RoaringBitmap>> Searcher<H, A> {
             }
         }
         if wave.is_empty() {
-            let candidates = self.scan.finish(self.policy.coded_max);
-            self.code(candidates);
+            self.scanned();
             return;
         }
         let mut places: Vec<usize> = (0..wave.len()).collect();
@@ -289,8 +296,7 @@ impl<H: Deref<Target = Head>, A: Deref<Target = RoaringBitmap>> Searcher<H, A> {
             self.stats.rows_scanned += scanned;
             self.stats.lists_probed += 1;
             if self.enough() {
-                let candidates = self.scan.finish(self.policy.coded_max);
-                self.code(candidates);
+                self.scanned();
                 return Ok(());
             }
         }
@@ -304,6 +310,18 @@ impl<H: Deref<Target = Head>, A: Deref<Target = RoaringBitmap>> Searcher<H, A> {
             && stats.rows_scanned >= policy.rows_min
             && stats.lists_probed >= policy.lists_min
             && (self.scan.idle() >= policy.patience || stats.lists_probed >= policy.lists_max)
+    }
+
+    /// Ends the first stage: on to the exact vectors if those of all candidates are few, else to their 8-bit codes.
+    fn scanned(&mut self) {
+        let candidates = self.scan.finish(self.policy.coded_max);
+        if candidates.len() * self.head.dim() * size_of::<f32>() <= DIRECT_BYTES {
+            let mut ordinals: Vec<u32> = candidates.into_iter().map(|candidate| candidate.ordinal).collect();
+            ordinals.sort_unstable();
+            self.rerank(ordinals.into_iter());
+        } else {
+            self.code(candidates);
+        }
     }
 
     /// Asks for the 8-bit codes of `candidates`.
@@ -340,16 +358,12 @@ impl<H: Deref<Target = Head>, A: Deref<Target = RoaringBitmap>> Searcher<H, A> {
         keep_promising(&mut candidates, self.k, self.policy.reranked_max);
         let mut ordinals: Vec<u32> = candidates.into_iter().map(|candidate| candidate.ordinal).collect();
         ordinals.sort_unstable();
-        self.rerank(ordinals);
+        self.rerank(ordinals.into_iter());
         Ok(())
     }
 
-    /// Asks for the exact vectors of `ordinals` (ascending), a portion at a time.
-    fn rerank(&mut self, ordinals: Vec<u32>) {
-        self.rerank_rest(ordinals.into_iter());
-    }
-
-    fn rerank_rest(&mut self, mut left: std::vec::IntoIter<u32>) {
+    /// Asks for the exact vectors of the ordinals left (ascending), a portion at a time.
+    fn rerank(&mut self, mut left: std::vec::IntoIter<u32>) {
         let portion = (EXACT_PORTION_BYTES / (4 * self.head.dim())).max(EXACT_ROWS);
         let ordinals: Vec<u32> = left.by_ref().take(portion).collect();
         if ordinals.is_empty() {
@@ -375,7 +389,7 @@ impl<H: Deref<Target = Head>, A: Deref<Target = RoaringBitmap>> Searcher<H, A> {
             self.results.select_nth_unstable_by(self.k, nearest_first);
             self.results.truncate(self.k);
         }
-        self.rerank_rest(left);
+        self.rerank(left);
         if self.need == Need::Done {
             self.results.sort_unstable_by(nearest_first);
         }

@@ -11,9 +11,6 @@ use super::source::VectorSource;
 use crate::error::{Error, ErrorKind, Result};
 use crate::vector::validate;
 
-#[cfg(test)]
-mod tests;
-
 /// Rows found ahead per row asked for: the next batch often needs no search.
 const AHEAD: usize = 2;
 

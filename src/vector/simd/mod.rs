@@ -15,7 +15,7 @@ mod portable;
 mod x86;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 /// Vectors of one FastScan block: two halves of 16, the lanes of one byte shuffle.
 pub const BLOCK: usize = 32;

@@ -2,10 +2,9 @@
 //! NEON is part of the aarch64 baseline.
 
 use std::arch::aarch64::{
-    int8x8_t, int16x4_t, uint8x16_t, uint16x8_t, vaddlvq_s32, vaddq_u32, vaddw_high_u8,
-    vaddw_u8, vandq_u8, vdupq_n_s32, vdupq_n_u8, vdupq_n_u16, vdupq_n_u32, vget_high_s16, vget_low_s16, vget_low_u8,
-    vget_low_u16, vld1_s8, vld1q_s16, vld1q_u8, vmlal_s16, vmovl_high_u16, vmovl_s8, vmovl_u16, vqtbl1q_u8, vshrq_n_u8,
-    vst1q_u32,
+    int8x8_t, int16x4_t, uint8x16_t, uint16x8_t, vaddlvq_s32, vaddq_u32, vaddw_high_u8, vaddw_u8, vandq_u8,
+    vdupq_n_s32, vdupq_n_u8, vdupq_n_u16, vdupq_n_u32, vget_high_s16, vget_low_s16, vget_low_u8, vget_low_u16, vld1_s8,
+    vld1q_s16, vld1q_u8, vmlal_s16, vmovl_high_u16, vmovl_s8, vmovl_u16, vqtbl1q_u8, vshrq_n_u8, vst1q_u32,
 };
 
 use super::portable::{butterfly, dot, dot_and_norm, estimate, l2_squared, tile};

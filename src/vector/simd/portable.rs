@@ -4,17 +4,8 @@ use super::{
     BLOCK, BlockEstimates, BlockFactors, Kernels, LANES, ListTerms, NIBBLE_DIMS, TILE_COLUMNS, TILE_ROWS, sum_lanes,
 };
 
-pub(super) static KERNELS: Kernels = Kernels {
-    name: "portable",
-    dot,
-    l2_squared,
-    dot_and_norm,
-    tile,
-    butterfly,
-    fast_scan,
-    estimate,
-    code_dot,
-};
+pub(super) static KERNELS: Kernels =
+    Kernels { name: "portable", dot, l2_squared, dot_and_norm, tile, butterfly, fast_scan, estimate, code_dot };
 
 /// Bytes of one group of a FastScan block or table.
 const GROUP_BYTES: usize = 1 << NIBBLE_DIMS;

@@ -1,1 +1,101 @@
+use super::super::{BuildParams, build};
+use super::*;
+use crate::vector::Metric;
+use crate::vector::random::Random;
 
+/// 700 rows of 12 dimensions: enough that nothing is read exactly at once.
+fn index() -> (Head, Vec<u8>, Vec<u8>, Vec<f32>) {
+    let mut random = Random::new(8, 8);
+    let vectors: Vec<f32> = (0..700 * 12).map(|_| random.below(2001) as f32 / 1000.0 - 1.0).collect();
+    let params = BuildParams { metric: Metric::L2, dim: 12, seed: 3, threads: 1, lists: Some(9) };
+    let built = build(&params, &vectors).unwrap();
+    (Head::decode(&built.head, "x").unwrap(), built.postings, built.row_codes, vectors)
+}
+
+type Plain<'a> = Searcher<&'a Head, &'a RoaringBitmap>;
+
+fn slices(section: &[u8], ranges: &[Range<u64>]) -> Vec<Bytes> {
+    ranges.iter().map(|range| Bytes::copy_from_slice(&section[range.start as usize..range.end as usize])).collect()
+}
+
+#[test]
+fn replies_of_the_wrong_kind_number_or_length_are_errors() {
+    let (head, postings, _, _) = index();
+    let query = [0.1; 12];
+    let fresh = || -> Plain<'_> { Searcher::new(&head, &query, 5, 1.0, None).unwrap() };
+    let Need::Postings(ranges) = fresh().need().clone() else { panic!("postings first") };
+    let good = slices(&postings, &ranges);
+    assert!(fresh().supply(Reply::Bytes(good.clone())).is_ok());
+    assert_eq!(fresh().supply(Reply::Vectors(vec![])).unwrap_err().kind, ErrorKind::Internal);
+    assert_eq!(fresh().supply(Reply::Bytes(vec![])).unwrap_err().kind, ErrorKind::Internal);
+    let mut short = good.clone();
+    short[1].truncate(10);
+    let error = fresh().supply(Reply::Bytes(short)).unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Corrupt);
+    assert!(error.message.contains("\"x\""), "{error}");
+    let mut searcher = fresh();
+    searcher.supply(Reply::Bytes(good)).unwrap();
+    let Need::Vectors(ordinals) = searcher.need().clone() else { panic!("vectors second") };
+    let wrong = vec![0.0; ordinals.len() * 12 - 1];
+    assert_eq!(searcher.supply(Reply::Vectors(wrong)).unwrap_err().kind, ErrorKind::Internal);
+}
+
+/// The page layer catches damaged bytes; if it ever does not, a search must still not panic or end short.
+#[test]
+fn damaged_postings_and_codes_never_panic_or_lose_rows() {
+    let (head, mut postings, mut codes, vectors) = index();
+    let mut random = Random::new(1, 1);
+    for byte in postings.iter_mut().chain(&mut codes) {
+        *byte = random.next() as u8;
+    }
+    // Few enough that the codes of all are compared, and all rows.
+    let some: RoaringBitmap = (0..700).filter(|row| row % 2 == 0).collect();
+    for (allowed, k) in [(None, 10), (Some(&some), 10), (None, 600)] {
+        for seed in 0..20 {
+            let mut random = Random::new(seed, 2);
+            let query: Vec<f32> = (0..12).map(|_| random.below(2001) as f32 / 1000.0 - 1.0).collect();
+            let mut searcher: Plain<'_> = Searcher::new(&head, &query, k, 1.0, allowed).unwrap();
+            loop {
+                let reply = match searcher.need() {
+                    Need::Postings(ranges) => Reply::Bytes(slices(&postings, ranges)),
+                    Need::RowCodes(ranges) => Reply::Bytes(slices(&codes, ranges)),
+                    Need::Vectors(ordinals) => Reply::Vectors(vec![0.5; ordinals.len() * 12]),
+                    Need::Done => break,
+                };
+                searcher.supply(reply).unwrap();
+            }
+            assert_eq!(searcher.finish().0.len(), k);
+        }
+    }
+    assert_eq!(vectors.len(), 700 * 12);
+}
+
+#[test]
+fn wrong_queries_and_efforts_are_refused() {
+    let (head, _, _, _) = index();
+    let kind =
+        |query: &[f32], effort| -> ErrorKind { Plain::new(&head, query, 5, effort, None).expect_err("refused").kind };
+    assert_eq!(kind(&[0.0; 11], 1.0), ErrorKind::TypeMismatch);
+    assert_eq!(kind(&[f32::NAN; 12], 1.0), ErrorKind::Invalid);
+    for effort in [0.0, -1.0, f32::NAN, f32::NEG_INFINITY] {
+        assert_eq!(kind(&[0.0; 12], effort), ErrorKind::OutOfRange);
+    }
+}
+
+#[test]
+fn nothing_is_read_when_nothing_can_be_found() {
+    let (head, _, _, _) = index();
+    let nothing = RoaringBitmap::new();
+    let beyond: RoaringBitmap = (700..800).collect();
+    for (k, allowed) in [(0, None), (5, Some(&nothing)), (5, Some(&beyond))] {
+        let searcher: Plain<'_> = Searcher::new(&head, &[0.1; 12], k, 1.0, allowed).unwrap();
+        assert_eq!(searcher.need(), &Need::Done);
+        assert!(searcher.finish().0.is_empty());
+    }
+}
+
+#[test]
+fn a_searcher_can_be_sent_to_another_thread() {
+    fn assert_send<T: Send + 'static>() {}
+    assert_send::<Searcher<std::sync::Arc<Head>, std::sync::Arc<RoaringBitmap>>>();
+}

@@ -1,0 +1,249 @@
+//! What PostgreSQL does for the engine, in memory: the write buffer, the segment catalog, and answers to `Need`.
+
+#![allow(dead_code, missing_docs)]
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::path::Path;
+
+use async_trait::async_trait;
+use elacsym::config::{EngineSettings, LogLevel, StorageConfig};
+use elacsym::document::Document;
+use elacsym::engine::{Engine, Provider};
+use elacsym::env::Env;
+use elacsym::error::Result;
+use elacsym::filter::Filter;
+use elacsym::ids::{EntryId, EntryOrder, Key, NamespaceId, Op};
+use elacsym::ipc::message::*;
+use elacsym::schema::NamespaceSchema;
+use elacsym::segment_info::SegmentInfo;
+
+/// A repeatable source of numbers.
+pub struct Random(u64);
+
+impl Random {
+    pub fn new(seed: u64) -> Self {
+        Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
+    }
+
+    pub fn next(&mut self) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
+    }
+
+    pub fn below(&mut self, n: u64) -> u64 {
+        (self.next() >> 11) % n
+    }
+
+    pub fn chance(&mut self, percent: u64) -> bool {
+        self.below(100) < percent
+    }
+
+    pub fn unit(&mut self) -> f32 {
+        (self.next() >> 40) as f32 / (1 << 24) as f32
+    }
+}
+
+pub fn settings(root: &Path) -> EngineSettings {
+    EngineSettings {
+        storage: StorageConfig { url: format!("file://{}", root.display()), ..StorageConfig::default() },
+        cache_memory: 64 << 20,
+        cache_disk: 0,
+        cache_path: "".into(),
+        engine_threads: 2,
+        build_memory: 256 << 20,
+        socket_path: "engine.sock".into(),
+        log_level: LogLevel::Info,
+    }
+}
+
+pub async fn engine(root: &Path) -> Engine {
+    Engine::new(settings(root), Env::system()).await.unwrap()
+}
+
+/// A published segment.
+pub struct Published {
+    pub info: SegmentInfo,
+    pub version: u64,
+    pub delete_vector: Vec<u8>,
+}
+
+/// A row of `elacsym.wal`.
+#[derive(Clone)]
+pub struct WalRow {
+    pub entry: BufferedEntry,
+    pub document: Option<Document>,
+}
+
+/// One namespace with its tables.
+pub struct Database {
+    pub id: NamespaceId,
+    pub schema: NamespaceSchema,
+    pub root: String,
+    pub generation: u64,
+    pub segments: Vec<Published>,
+    pub wal: Vec<WalRow>,
+}
+
+impl Database {
+    pub fn new(root: &Path, schema: NamespaceSchema) -> Self {
+        Self {
+            id: NamespaceId([7; 16]),
+            schema,
+            root: format!("file://{}", root.display()),
+            generation: 0,
+            segments: Vec::new(),
+            wal: Vec::new(),
+        }
+    }
+
+    pub fn upsert(&mut self, key: Key, order: EntryOrder, document: Document) {
+        let entry = BufferedEntry { id: EntryId { key, order }, op: Op::Upsert };
+        self.wal.push(WalRow { entry, document: Some(document) });
+    }
+
+    pub fn delete(&mut self, key: Key, order: EntryOrder) {
+        let entry = BufferedEntry { id: EntryId { key, order }, op: Op::Delete };
+        self.wal.push(WalRow { entry, document: None });
+    }
+
+    pub fn view(&self) -> NamespaceView {
+        NamespaceView {
+            id: self.id,
+            schema: self.schema.to_stored(),
+            segments: self
+                .segments
+                .iter()
+                .map(|s| SegmentView { info: s.info.clone(), delete_version: s.version })
+                .collect(),
+            buffered: self.wal.iter().map(|row| row.entry).collect(),
+        }
+    }
+
+    pub fn provider(&self) -> Backend<'_> {
+        Backend { database: self, calls: 0, entries: 0, refuse: None }
+    }
+
+    pub fn query(&self) -> QueryRequest {
+        QueryRequest {
+            namespace: self.view(),
+            vector: None,
+            text: None,
+            filter: None,
+            top_k: 10,
+            candidates: 100,
+            fusion: Fusion { rrf_k: 60, vector_weight: 1.0, text_weight: 1.0 },
+            effort: f32::INFINITY,
+            include_vector: false,
+            include_attributes: Vec::new(),
+        }
+    }
+
+    pub async fn run(&self, engine: &Engine, request: QueryRequest) -> Result<Vec<ResultRow>> {
+        Ok(engine.query(request, &mut self.provider()).await?.0)
+    }
+
+    pub async fn fetch(&self, engine: &Engine, keys: &[Key]) -> Result<Vec<ResultRow>> {
+        let request = FetchRequest {
+            namespace: self.view(),
+            keys: keys.to_vec(),
+            include_vector: true,
+            include_attributes: self.schema.attributes.iter().map(|a| a.id).collect(),
+        };
+        Ok(engine.fetch(request, &mut self.provider()).await?.0)
+    }
+
+    /// Flush and publish, as the worker does in one transaction.
+    pub async fn flush(&mut self, engine: &Engine) -> Result<FlushResult> {
+        let request =
+            FlushRequest { namespace: self.view(), root: self.root.clone(), path: "cluster/1/namespace".to_string() };
+        let result = engine.flush(request, &mut self.provider()).await?;
+        self.generation += 1;
+        for (id, bytes) in &result.delete_vectors {
+            let segment = self.segments.iter_mut().find(|s| s.info.id == *id).unwrap();
+            segment.version = self.generation;
+            segment.delete_vector = bytes.clone();
+        }
+        if let Some(info) = &result.segment {
+            self.segments.push(Published { info: info.clone(), version: 0, delete_vector: Vec::new() });
+        }
+        self.wal.clear();
+        Ok(result)
+    }
+}
+
+/// Answers `Need` from the tables.
+pub struct Backend<'a> {
+    database: &'a Database,
+    pub calls: usize,
+    pub entries: usize,
+    pub refuse: Option<elacsym::error::Error>,
+}
+
+#[async_trait]
+impl Provider for Backend<'_> {
+    async fn need(
+        &mut self,
+        entries: Vec<EntryId>,
+        delete_vectors: Vec<String>,
+    ) -> Result<(Vec<ProvidedEntry>, Vec<(String, Vec<u8>)>)> {
+        self.calls += 1;
+        self.entries += entries.len();
+        assert_eq!(self.calls, 1, "one Need for each request");
+        if let Some(error) = self.refuse.take() {
+            return Err(error);
+        }
+        let by_id: HashMap<EntryId, &WalRow> = self.database.wal.iter().map(|row| (row.entry.id, row)).collect();
+        let entries = entries
+            .into_iter()
+            .map(|id| ProvidedEntry { id, payload: by_id[&id].document.as_ref().unwrap().encode() })
+            .collect();
+        let vectors = delete_vectors
+            .into_iter()
+            .map(|id| {
+                let bytes = self.database.segments.iter().find(|s| s.info.id == id).unwrap().delete_vector.clone();
+                (id, bytes)
+            })
+            .collect();
+        Ok((entries, vectors))
+    }
+}
+
+/// The naive model: what is true, and what BM25 counts.
+#[derive(Default)]
+pub struct Model {
+    /// Highest committed entry of each key.
+    pub truth: BTreeMap<Key, (EntryOrder, Option<Document>)>,
+    /// Rows of segments, dead ones included.
+    pub flushed: Vec<Document>,
+    /// Keys whose highest entry is in the buffer.
+    pub buffered: BTreeSet<Key>,
+}
+
+impl Model {
+    pub fn apply(&mut self, key: Key, order: EntryOrder, document: Option<Document>) {
+        if self.truth.get(&key).is_none_or(|(known, _)| *known < order) {
+            self.truth.insert(key, (order, document));
+            self.buffered.insert(key);
+        }
+    }
+
+    pub fn flush(&mut self) {
+        let rows = std::mem::take(&mut self.buffered);
+        self.flushed.extend(rows.iter().filter_map(|key| self.truth[key].1.clone()));
+    }
+
+    pub fn alive<'a>(&'a self, filter: &'a Option<Filter>) -> impl Iterator<Item = (Key, &'a Document)> {
+        self.truth
+            .iter()
+            .filter_map(|(key, (_, document))| document.as_ref().map(|d| (*key, d)))
+            .filter(move |(_, document)| filter.as_ref().is_none_or(|filter| filter.matches(document)))
+    }
+
+    /// Documents BM25 counts.
+    pub fn corpus(&self) -> Vec<&Document> {
+        let buffered = self.buffered.iter().filter_map(|key| self.truth[key].1.as_ref());
+        self.flushed.iter().chain(buffered).collect()
+    }
+}
