@@ -78,7 +78,10 @@ fn read_row(row: &Row<'_, COLUMNS>, namespace: NamespaceId) -> Result<BufferRow>
     let op = Op::from_u8(row.char(5)).ok_or_else(|| corrupt(namespace, row.tid, "unknown operation"))?;
     Ok(BufferRow {
         tid: row.tid,
-        entry: BufferedEntry { id: EntryId { key: row.i64(3), order: EntryOrder { seq: row.u64(2), xid: row.u64(1) } }, op },
+        entry: BufferedEntry {
+            id: EntryId { key: row.i64(3), order: EntryOrder { seq: row.u64(2), xid: row.u64(1) } },
+            op,
+        },
         crc: row.i32(4).cast_unsigned(),
     })
 }
@@ -113,12 +116,7 @@ pub struct Buffered {
 }
 
 /// The rows that `snapshot` sees, from the transaction `watermark` on, as far as the budget goes.
-pub fn read(
-    namespace: NamespaceId,
-    watermark: u64,
-    snapshot: &Snapshot,
-    budget: Option<Budget>,
-) -> Result<Buffered> {
+pub fn read(namespace: NamespaceId, watermark: u64, snapshot: &Snapshot, budget: Option<Budget>) -> Result<Buffered> {
     let table = HeapTable::read(Name::Wal)?;
     let keys = [Key::Uuid(1, &namespace), Key::Xid8AtLeast(2, watermark)];
     let mut scan: Scan<'_, COLUMNS> = table.scan(Some(BY_XID), &keys, snapshot)?;

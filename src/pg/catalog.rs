@@ -167,13 +167,7 @@ impl SegmentRow {
         let info = serde_json::from_str(&row.jsonb(3)?).map_err(|error| {
             Error::new(ErrorKind::Corrupt, format!("description of segment {id} is not readable: {error}"))
         })?;
-        Ok(Self {
-            tid: row.tid,
-            info,
-            generation: row.u64(2),
-            delete_version: row.u64(7),
-            stats: row.jsonb(9)?,
-        })
+        Ok(Self { tid: row.tid, info, generation: row.u64(2), delete_version: row.u64(7), stats: row.jsonb(9)? })
     }
 }
 
@@ -207,8 +201,7 @@ fn write_segment(
 /// The segments of a namespace that `snapshot` sees, oldest first.
 pub fn segments(namespace: NamespaceId, snapshot: &Snapshot) -> Result<Vec<SegmentRow>> {
     let table = HeapTable::read(Name::Segment)?;
-    let mut scan: Scan<'_, SEGMENT_COLUMNS> =
-        table.scan(Some(SEGMENT_BY_ID), &[Key::Uuid(1, &namespace)], snapshot)?;
+    let mut scan: Scan<'_, SEGMENT_COLUMNS> = table.scan(Some(SEGMENT_BY_ID), &[Key::Uuid(1, &namespace)], snapshot)?;
     let mut rows = Vec::new();
     while let Some(row) = scan.next() {
         rows.push(SegmentRow::read(&row)?);
@@ -218,8 +211,7 @@ pub fn segments(namespace: NamespaceId, snapshot: &Snapshot) -> Result<Vec<Segme
 
 /// Adds a new segment, which has no delete vector.
 pub fn insert_segment(namespace: NamespaceId, info: SegmentInfo, generation: u64, stats: String) -> Result<()> {
-    let segment =
-        SegmentRow { tid: pg_sys::ItemPointerData::default(), info, generation, delete_version: 0, stats };
+    let segment = SegmentRow { tid: pg_sys::ItemPointerData::default(), info, generation, delete_version: 0, stats };
     write_segment(namespace, &segment, None, false)
 }
 

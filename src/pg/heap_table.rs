@@ -436,12 +436,7 @@ impl<const N: usize> Scan<'_, N> {
         };
         // SAFETY: the extension's script gives the table N columns, and `insert` refuses any other number.
         unsafe {
-            pg_sys::heap_deform_tuple(
-                tuple,
-                self.table.tuple_desc(),
-                row.values.as_mut_ptr(),
-                row.nulls.as_mut_ptr(),
-            );
+            pg_sys::heap_deform_tuple(tuple, self.table.tuple_desc(), row.values.as_mut_ptr(), row.nulls.as_mut_ptr());
         }
         Some(row)
     }
@@ -503,8 +498,7 @@ impl<const N: usize> Row<'_, N> {
 
     /// `text`.
     pub fn text(&self, i: usize) -> Result<String> {
-        String::from_utf8(self.bytes(i))
-            .map_err(|_| Error::internal("text in the extension's tables is not UTF-8"))
+        String::from_utf8(self.bytes(i)).map_err(|_| Error::internal("text in the extension's tables is not UTF-8"))
     }
 
     /// `bytea`; null is no bytes.

@@ -3,7 +3,7 @@
 use crate::error::{Error, Result};
 use crate::ids::{EntryId, NamespaceId};
 use crate::ipc::message::{BufferedEntry, NamespaceView, ProvidedEntry, SegmentView};
-use crate::pg::buffer_table::{self, BufferRow, Budget, Payloads};
+use crate::pg::buffer_table::{self, Budget, BufferRow, Payloads};
 use crate::pg::catalog::{self, SegmentRow};
 use crate::pg::heap_table::{HeapTable, Name};
 use crate::pg::snapshot::Snapshot;

@@ -189,12 +189,7 @@ fn candidates(candidates: Option<i32>, top_k: usize) -> Result<usize> {
         // Fewer than top_k from an arm could leave an answer short (INV-7).
         Some(n) => {
             usize::try_from(n).ok().filter(|n| (1..=MAX_CANDIDATES).contains(n)).map(|n| n.max(top_k)).ok_or_else(
-                || {
-                    Error::new(
-                        ErrorKind::OutOfRange,
-                        format!("candidates must be from 1 to {MAX_CANDIDATES}, not {n}"),
-                    )
-                },
+                || Error::new(ErrorKind::OutOfRange, format!("candidates must be from 1 to {MAX_CANDIDATES}, not {n}")),
             )
         }
     }
@@ -209,8 +204,7 @@ fn effort(effort: Option<f32>) -> Result<f32> {
         .with_hint("1 is the default, larger finds more, 'infinity' is exact."))
 }
 
-const FULL_TEXT_HINT: &str =
-    "Forms: \"words\", {\"field\": \"title\", \"query\": \"words\"}, or {\"fields\": [\"title\", \"body\"], \"query\": \"words\", \"weights\": {\"title\": 2.0}}.";
+const FULL_TEXT_HINT: &str = "Forms: \"words\", {\"field\": \"title\", \"query\": \"words\"}, or {\"fields\": [\"title\", \"body\"], \"query\": \"words\", \"weights\": {\"title\": 2.0}}.";
 
 /// The three forms of architecture 6.3.
 fn text_query(schema: &NamespaceSchema, json: &Json) -> Result<TextQuery> {
@@ -314,8 +308,11 @@ fn named_fields(schema: &NamespaceSchema, map: &Map<String, Json>) -> Result<Vec
             }
         }
         Some(other) => {
-            return Err(Error::invalid(format!("\"weights\" of full_text must be an object, not {}", json_type(other)))
-                .with_hint(FULL_TEXT_HINT));
+            return Err(Error::invalid(format!(
+                "\"weights\" of full_text must be an object, not {}",
+                json_type(other)
+            ))
+            .with_hint(FULL_TEXT_HINT));
         }
     }
     Ok(fields)
@@ -329,16 +326,14 @@ fn elacsym_fetch(
     ids: Option<Vec<Option<i64>>>,
     include_vector: Option<bool>,
     include_attributes: Option<Vec<Option<String>>>,
-) -> TableIterator<
-    'static,
-    (name!(id, i64), name!(vector, Option<PgVector>), name!(attributes, Option<Jsonb>)),
-> {
+) -> TableIterator<'static, (name!(id, i64), name!(vector, Option<PgVector>), name!(attributes, Option<Jsonb>))> {
     preload::require();
     let namespace = required(namespace, "namespace");
     let rows = fetch(namespace, ids, include_vector.unwrap_or(true), include_attributes).or_raise();
-    TableIterator::new(rows.into_iter().map(|row| {
-        (row.key, row.vector.map(|vector| PgVector::new(vector).or_raise()), row.attributes.map(Jsonb))
-    }))
+    TableIterator::new(
+        rows.into_iter()
+            .map(|row| (row.key, row.vector.map(|vector| PgVector::new(vector).or_raise()), row.attributes.map(Jsonb))),
+    )
 }
 
 /// Documents by id, in the order of the ids; missing ones are left out.

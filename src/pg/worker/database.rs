@@ -223,10 +223,8 @@ fn look() -> Result<Option<Vec<Found>>> {
         }
         let snapshot = Snapshot::statement()?;
         // Enough rows to know whether a flush is due, and no more.
-        let budget = Budget {
-            rows: usize::try_from(gucs::flush_rows()).unwrap_or(usize::MAX),
-            bytes: gucs::flush_bytes(),
-        };
+        let budget =
+            Budget { rows: usize::try_from(gucs::flush_rows()).unwrap_or(usize::MAX), bytes: gucs::flush_bytes() };
         let mut found = Vec::new();
         for row in catalog::namespaces(&snapshot)? {
             let buffered = buffer_table::read(row.id, row.watermark, &snapshot, Some(budget))?;
