@@ -79,7 +79,7 @@ def quality(psql: list[str]) -> None:
             + "".join(f"{values[way, t]:9.3f}" for t in types)
             + f"{times[way]['median']:8.1f} ms{times[way]['slowest']:8.1f} ms"
         )
-    print("reference: exact search and BM25 computed without a database (demo/pgdocs/README.md)")
+    print("reference: exact search, BM25 over title and body as one field, and their fusion, computed without a database (pgdocs/README.md)")
 
 
 def where_the_bytes_are(psql: list[str], directory: Path) -> None:
@@ -92,8 +92,8 @@ def where_the_bytes_are(psql: list[str], directory: Path) -> None:
     parquet = sum(f.stat().st_size for f in files if f.suffix == ".parquet")
     total = sum(f.stat().st_size for f in files)
     print(f"{human(total):>10}  in {len(files)} files, {human(parquet)} of it plain Parquet: DuckDB, Polars and Spark read it")
-    database = psql_json(psql, "SELECT pg_database_size(current_database()) AS size, pg_total_relation_size('elacsym.wal') AS wal")[0]
-    print(f"{human(database['wal']):>10}  left in the write buffer, table elacsym.wal (the whole database: {human(database['size'])})")
+    left = psql_json(psql, "SELECT count(*) AS rows, pg_total_relation_size('elacsym.wal') AS size FROM elacsym.wal")[0]
+    print(f"{left['rows']:>10}  rows left in the write buffer (table elacsym.wal: {human(left['size'])}, which VACUUM makes free for new rows)")
     print(f"\nview elacsym.segments, {len(segments)} row{'s' if len(segments) != 1 else ''}:")
     widths = [max(len(c), *(len(str(segment[c])) for segment in segments)) if segments else len(c) for c in columns]
     print("   " + "  ".join(f"{c:>{w}}" for c, w in zip(columns, widths)))

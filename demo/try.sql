@@ -15,7 +15,7 @@ FROM elacsym.query('manual', full_text => '"vacuum freeze wraparound"', filter =
 -- A write is searchable at once, inside its transaction too, and gone with a rollback.
 BEGIN;
 SELECT elacsym.upsert('manual', '[{"id": 100001, "attributes": {"title": "my own note", "body": "zanzibar is not in the manual"}}]');
-SELECT r.id, r.attributes FROM elacsym.query('manual', full_text => '"zanzibar"') r;
+SELECT r.id, r.attributes FROM elacsym.query('manual', full_text => '"zanzibar"', include_attributes => ARRAY['title', 'body']) r;
 ROLLBACK;
 SELECT count(*) FROM elacsym.query('manual', full_text => '"zanzibar"');
 

@@ -1,4 +1,5 @@
 //! A filter means the same on a segment as on each of its documents.
+#![allow(clippy::unwrap_used)] // the fixture is test code outside of #[test] functions
 #![cfg(feature = "engine")]
 
 mod text_fixture;

@@ -1,4 +1,5 @@
 //! Relevance on SciFact (BEIR): the text arm against its reference figure.
+#![allow(clippy::unwrap_used)] // the fixture is test code outside of #[test] functions
 #![cfg(feature = "engine")]
 
 mod text_fixture;

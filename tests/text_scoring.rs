@@ -1,4 +1,5 @@
 //! A document scores the same wherever it is, and pruning loses nothing.
+#![allow(clippy::unwrap_used)] // the fixture is test code outside of #[test] functions
 #![cfg(feature = "engine")]
 
 mod text_fixture;

@@ -1,4 +1,5 @@
 //! The text arm works on the caller's thread only. Alone in its binary, because it counts the threads of the process.
+#![allow(clippy::unwrap_used)] // the fixture is test code outside of #[test] functions
 #![cfg(all(feature = "engine", target_os = "linux"))]
 
 mod text_fixture;

@@ -40,6 +40,8 @@ const MIN_DISK_FILE_BYTES: u64 = 1 << 20;
 pub const MAX_PARALLEL_FETCHES: usize = 64;
 /// Directory of this layout below the cache path; a change of the key or value encoding changes it.
 const LAYOUT: &str = "blocks-v1";
+/// Name of the lock file in it.
+const LOCK: &str = "lock";
 /// How long to wait for an engine that is just ending to let go of the directory.
 const LOCK_PATIENCE: Duration = Duration::from_secs(3);
 
@@ -387,15 +389,56 @@ async fn open_disk(settings: &CacheSettings) -> std::result::Result<(HybridCache
             .build()
             .await
             .map_err(|e| e.to_string())?;
+        let reserved = tokio::task::spawn_blocking(move || reserve(&directory)).await.map_err(|e| e.to_string())?;
+        if let Err(error) = reserved {
+            // The files are sparse or half reserved: on a full disk they must not keep what is left.
+            let _ = tiers.close().await;
+            drop(tiers);
+            remove_files(&settings.path.join(LAYOUT));
+            return Err(format!("there is no room for it: {error}"));
+        }
         Ok((tiers, lock))
     });
     task.await.map_err(|e| e.to_string())?
 }
 
+/// Gives the files of the disk tier all their blocks now. foyer makes them sparse, and its writer panics when the file
+/// system is full later.
+fn reserve(directory: &Path) -> std::io::Result<()> {
+    for file in files(directory)? {
+        let file = OpenOptions::new().write(true).open(file)?;
+        let length = file.metadata()?.len();
+        if length == 0 {
+            continue;
+        }
+        match rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, length) {
+            // A file system that cannot promise space (ZFS, NFS) is used without the promise.
+            Ok(()) | Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
+}
+
+/// The files in the directory of the disk tier, without the lock.
+fn files(directory: &Path) -> std::io::Result<Vec<PathBuf>> {
+    let entries = std::fs::read_dir(directory)?.collect::<std::io::Result<Vec<_>>>()?;
+    Ok(entries.iter().map(|entry| entry.path()).filter(|path| path.is_file() && !path.ends_with(LOCK)).collect())
+}
+
+/// Best effort.
+fn remove_files(directory: &Path) {
+    for file in files(directory).unwrap_or_default() {
+        // foyer's tasks may hold it open a moment longer, so its space is not freed by its removal alone.
+        let _ = OpenOptions::new().write(true).truncate(true).open(&file);
+        let _ = std::fs::remove_file(file);
+    }
+}
+
 /// Creates the directory for our eyes only and locks it.
 async fn lock(directory: &Path) -> std::io::Result<File> {
     DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
-    let file = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(directory.join("lock"))?;
+    let file = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(directory.join(LOCK))?;
     let step = LOCK_PATIENCE / 30;
     for _ in 0..30 {
         match file.try_lock() {

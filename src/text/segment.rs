@@ -54,7 +54,8 @@ impl TextSegment {
     /// Opens a bundle. `object_name` names it in errors; `files` are the names, lengths and readers of the bundle's files in
     /// any order. With the hotcache made for these files, opening reads none of them.
     ///
-    /// `schema` may be newer than the bundle: attributes the bundle does not know are null in all its documents.
+    /// `schema` may be newer than the bundle: attributes the bundle does not know are null in all its documents. (So an
+    /// attribute that older segments hold cannot become indexed or full text later without rewriting them.)
     ///
     /// Errors: `Corrupt` if the hotcache or a file is not what was written, and the reader's errors.
     pub fn open(

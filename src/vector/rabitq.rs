@@ -32,6 +32,12 @@ const PLANE_MAX: f32 = 32_767.0;
 /// Standard deviations of rounding noise of the lookup table that a bound allows for.
 const TABLE_NOISE: f32 = 3.0;
 
+/// The nearest integer, ties to even, of a value up to 2^22: adding and taking away 1.5 * 2^23 needs no library call.
+fn round(value: f32) -> f32 {
+    const ROUND: f32 = 12_582_912.0;
+    (value + ROUND) - ROUND
+}
+
 /// Bytes of a block of 32 one-bit codes of `padded` dimensions, with factors.
 #[must_use]
 pub fn block_len(padded: usize) -> usize {
@@ -92,14 +98,12 @@ pub fn one_bit(metric: Metric, residual: &[f32], centroid: &[f32], code: &mut Ve
 
 /// 8-bit code of `residual`, scaled so that its largest element is ±127: leaves the integers in `code`.
 pub fn eight_bit(metric: Metric, residual: &[f32], centroid: &[f32], code: &mut Vec<f32>) -> Factors {
-    // Adding and taking away 1.5 * 2^23 rounds to the nearest integer, ties to even, without a library call.
-    const ROUND: f32 = 12_582_912.0;
     let largest = residual.iter().fold(0.0f32, |max, r| max.max(r.abs()));
     let scale = if largest > 0.0 { CODE_MAX / largest } else { 0.0 };
     // The reciprocal of a subnormal is infinite; such a residual is nothing.
     let scale = if scale.is_finite() { scale } else { 0.0 };
     code.clear();
-    code.extend(residual.iter().map(|r| (r * scale + ROUND) - ROUND));
+    code.extend(residual.iter().map(|r| round(r * scale)));
     Factors::new(metric, residual, code, centroid)
 }
 
@@ -249,14 +253,15 @@ impl QueryCodes {
         let inverse = if inverse.is_finite() { inverse } else { 0.0 };
         let mut table = Vec::with_capacity(16 * groups.len());
         for group in groups {
-            for value in 0..16u8 {
-                let mut entry = 0.0;
-                for (i, q) in group.iter().enumerate() {
-                    let gain = if (value >> i) & 1 == 1 { *q } else { -*q };
-                    entry += 2.0 * gain.max(0.0);
-                }
-                table.push((entry * inverse).round().min(255.0) as u8);
+            // Set bit: +q, clear bit: -q, less the group's smallest entry: 2 |q| where bit and sign agree, else 0.
+            let mut entries = [0.0f32; 1 << NIBBLE_DIMS];
+            entries[0] = group.iter().map(|q| 2.0 * (-q).max(0.0)).sum();
+            for value in 1..entries.len() {
+                let bit = value.trailing_zeros() as usize;
+                entries[value] = entries[value & (value - 1)] + 2.0 * group[bit];
             }
+            // A sum of rounded terms may leave the range by a rounding error; the cast saturates.
+            table.extend(entries.iter().map(|entry| (entry * inverse + 0.5) as u8));
         }
         let bias = -groups.iter().map(|group| f64::from(magnitude(group))).sum::<f64>();
         let table_error = TABLE_NOISE * step * (groups.len() as f32 / 12.0).sqrt();
@@ -264,7 +269,7 @@ impl QueryCodes {
         let plane_step = largest / PLANE_MAX;
         let inverse = if plane_step > 0.0 { 1.0 / plane_step } else { 0.0 };
         let inverse = if inverse.is_finite() { inverse } else { 0.0 };
-        let plane = query.iter().map(|q| (q * inverse).round().clamp(-PLANE_MAX, PLANE_MAX) as i16).collect();
+        let plane = query.iter().map(|q| round(q * inverse).clamp(-PLANE_MAX, PLANE_MAX) as i16).collect();
         Self { table, step, bias: bias as f32, table_error, plane, plane_step, padded: query.len() }
     }
 

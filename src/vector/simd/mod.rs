@@ -99,8 +99,6 @@ pub struct Kernels {
     /// `tile(a, depth, panel, out)`: inner products of [`TILE_ROWS`] rows (`a` = rows of `depth` values, contiguous)
     /// with [`TILE_COLUMNS`] columns (`panel[depth][TILE_COLUMNS]`), `out[row][column]`; sums run over `depth` in order.
     pub tile: fn(&[f32], usize, &[f32], &mut [f32; TILE_ROWS * TILE_COLUMNS]),
-    /// One step of the Walsh-Hadamard transform: for all `i`, `(x[i], y[i]) = (x[i] + y[i], x[i] - y[i])`.
-    pub butterfly: fn(&mut [f32], &mut [f32]),
     /// FastScan: sums over all nibbles of the table entries that the codes of 32 vectors select. `codes` and `table`
     /// are `16 * groups` bytes; `table[g][v]` belongs to value `v` of nibble `g`; byte `j` of group `g` of `codes` has
     /// the nibble of vector `j` low and of vector `j + 16` high. `groups` is even.

@@ -7,7 +7,7 @@ use std::arch::aarch64::{
     vld1q_s16, vld1q_u8, vmlal_s16, vmovl_high_u16, vmovl_s8, vmovl_u16, vqtbl1q_u8, vshrq_n_u8, vst1q_u32,
 };
 
-use super::portable::{butterfly, dot, dot_and_norm, estimate, l2_squared, tile};
+use super::portable::{dot, dot_and_norm, estimate, l2_squared, tile};
 use super::{BLOCK, Kernels};
 
 pub(super) static KERNELS: Kernels = Kernels {
@@ -16,7 +16,6 @@ pub(super) static KERNELS: Kernels = Kernels {
     l2_squared,
     dot_and_norm,
     tile,
-    butterfly,
     fast_scan: |codes, table, sums| {
         // SAFETY: `super::available` lists this table only where `supported` found NEON.
         unsafe { fast_scan(codes, table, sums) }

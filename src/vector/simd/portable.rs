@@ -5,7 +5,7 @@ use super::{
 };
 
 pub(super) static KERNELS: Kernels =
-    Kernels { name: "portable", dot, l2_squared, dot_and_norm, tile, butterfly, fast_scan, estimate, code_dot };
+    Kernels { name: "portable", dot, l2_squared, dot_and_norm, tile, fast_scan, estimate, code_dot };
 
 /// Bytes of one group of a FastScan block or table.
 const GROUP_BYTES: usize = 1 << NIBBLE_DIMS;
@@ -51,14 +51,6 @@ pub(super) fn tile(a: &[f32], depth: usize, panel: &[f32], out: &mut [f32; TILE_
     }
 }
 
-pub(super) fn butterfly(x: &mut [f32], y: &mut [f32]) {
-    for (x, y) in x.iter_mut().zip(y) {
-        let (sum, difference) = (*x + *y, *x - *y);
-        *x = sum;
-        *y = difference;
-    }
-}
-
 pub(super) fn fast_scan(codes: &[u8], table: &[u8], sums: &mut [u32; BLOCK]) {
     assert_eq!(codes.len(), table.len(), "invariant: one table row per group");
     *sums = [0; BLOCK];
@@ -79,8 +71,8 @@ pub(super) fn estimate(
     out: &mut BlockEstimates,
 ) -> u32 {
     let mut mask = 0;
-    for i in 0..BLOCK {
-        let product = terms.step * (sums[i] as f32) + terms.bias;
+    for (i, sum) in sums.iter().enumerate() {
+        let product = terms.step * (*sum as f32) + terms.bias;
         let estimate = (terms.multiply_add * factors.add[i] + terms.add) + factors.rescale[i] * product;
         let half = factors.rescale[i].abs() * (f32::from(factors.error[i]) * terms.error + terms.error_floor);
         let lower = estimate - half;

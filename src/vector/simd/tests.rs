@@ -38,11 +38,6 @@ fn float_kernels_give_the_same_bits_everywhere() {
             let (expected, found) = ((portable.dot_and_norm)(&a, &b), (other.dot_and_norm)(&a, &b));
             assert_eq!(expected.0.to_bits(), found.0.to_bits(), "dot_and_norm {length}");
             assert_eq!(expected.1.to_bits(), found.1.to_bits(), "dot_and_norm {length}");
-            let (mut x, mut y) = (a.clone(), b.clone());
-            let (mut u, mut v) = (a.clone(), b.clone());
-            (portable.butterfly)(&mut x, &mut y);
-            (other.butterfly)(&mut u, &mut v);
-            assert_eq!((x, y), (u, v), "butterfly {length}");
         }
     }
 }

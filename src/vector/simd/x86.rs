@@ -31,10 +31,6 @@ pub(super) static KERNELS: Kernels = Kernels {
         // SAFETY: `super::available` lists this table only where `supported` found AVX2.
         unsafe { tile(a, depth, panel, out) }
     },
-    butterfly: |x, y| {
-        // SAFETY: `super::available` lists this table only where `supported` found AVX2.
-        unsafe { butterfly(x, y) }
-    },
     fast_scan: |codes, table, sums| {
         // SAFETY: `super::available` lists this table only where `supported` found AVX2.
         unsafe { fast_scan(codes, table, sums) }
@@ -187,18 +183,6 @@ fn tile(a: &[f32], depth: usize, panel: &[f32], out: &mut [f32; TILE_ROWS * TILE
     for (out, sum) in out.as_chunks_mut::<8>().0.iter_mut().zip(sums) {
         store8(out, sum);
     }
-}
-
-#[target_feature(enable = "avx2")]
-fn butterfly(x: &mut [f32], y: &mut [f32]) {
-    let (x, x_rest) = x.as_chunks_mut::<8>();
-    let (y, y_rest) = y.as_chunks_mut::<8>();
-    for (x, y) in x.iter_mut().zip(y) {
-        let (left, right) = (load8(x), load8(y));
-        store8(x, _mm256_add_ps(left, right));
-        store8(y, _mm256_sub_ps(left, right));
-    }
-    super::portable::butterfly(x_rest, y_rest);
 }
 
 #[target_feature(enable = "avx2")]
