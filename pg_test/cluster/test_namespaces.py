@@ -12,6 +12,8 @@ import pytest
 
 from harness import wait_until
 
+pytestmark = pytest.mark.every_pg
+
 SCHEMA = {
     "vector_dim": 3,
     "attributes": {

@@ -5,7 +5,7 @@ RESET client_min_messages;
 
 -- what the extension offers
 SELECT p.oid::regprocedure AS function, p.provolatile AS volatile, p.proparallel AS parallel, has_function_privilege('public', p.oid, 'EXECUTE') AS public
-  FROM pg_proc p WHERE pronamespace = 'elacsym'::regnamespace AND proname !~ '^_' ORDER BY 1::text COLLATE "C";
+  FROM pg_proc p WHERE pronamespace = 'elacsym'::regnamespace AND proname !~ '^_' ORDER BY p.oid::regprocedure::text COLLATE "C";
 SELECT relname, relkind, relreplident, has_table_privilege('public', oid, 'SELECT') AS public
   FROM pg_class WHERE relnamespace = 'elacsym'::regnamespace AND relkind IN ('r', 'v') ORDER BY relname COLLATE "C";
 
