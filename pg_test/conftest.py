@@ -3,6 +3,7 @@
 import itertools
 import os
 import re
+import signal
 import sys
 from pathlib import Path
 
@@ -22,6 +23,13 @@ def pytest_addoption(parser):
 def pytest_configure(config):
     config.addinivalue_line("markers", "long: takes minutes; runs with `make test-long` (ELACSYM_LONG=1)")
     config.addinivalue_line("markers", "every_pg: runs on every PostgreSQL of the matrix, not only on 15")
+
+
+def pytest_sessionstart(session):
+    # a run that is told to end takes its clusters along
+    signal.signal(signal.SIGTERM, lambda *_: pytest.exit("SIGTERM", returncode=143))
+    if not os.environ.get("ELACSYM_KEEP"):
+        Cluster.remove_leftovers()
 
 
 def pytest_report_header(config):

@@ -8,6 +8,8 @@ import pytest
 
 from harness import wait_until
 
+pytestmark = pytest.mark.every_pg
+
 NULL_VALUE, INVALID, RANGE, MISMATCH = "22004", "22023", "22003", "22000"
 UNDEFINED, DUPLICATE, DENIED, READ_ONLY, UNAVAILABLE = "42704", "42710", "42501", "25006", "58000"
 

@@ -12,6 +12,8 @@ import pytest
 
 from harness import wait_until
 
+pytestmark = pytest.mark.every_pg
+
 SCHEMA = {
     "vector_dim": 3,
     "attributes": {
@@ -494,6 +496,36 @@ def test_maintenance_flushes_writes_manifests_and_deletes_garbage(new_cluster):
     # the worker leaves, and does not stand in the way
     wait_until(lambda: cluster.value("SELECT count(*) FROM pg_stat_activity WHERE backend_type LIKE 'elacsym maint%'") == 0, "the worker to leave", 15)
     cluster.sql("DROP DATABASE m")
+
+
+def test_a_buffer_larger_than_one_segment_goes_into_several(q):
+    create(q, "big", {"attributes": {"n": "int"}})
+    q.execute("SELECT count(elacsym.upsert('big', i, NULL, jsonb_build_object('n', i))) FROM generate_series(1, 230000) i")
+    q.execute("SELECT elacsym.delete('big', '{1,2,3}')")
+    q.execute("SELECT elacsym.upsert('big', 4, NULL, '{\"n\": -4}')")
+    assert flush(q, "big") == 230_004
+    assert q.execute("SELECT segments, rows - dead_rows, buffered FROM elacsym.namespaces WHERE name = 'big'").fetchone() == (3, 229_997, 0)
+    assert fetched(q, 1, 3, 4, 100_000, 100_001, 230_000, name="big") == {4: {"n": -4}, 100_000: {"n": 100_000}, 100_001: {"n": 100_001}, 230_000: {"n": 230_000}}
+
+
+def test_standby_answers_from_buffer_and_segments(new_cluster):
+    primary = new_cluster(config=NO_FLUSH)
+    primary.create_database("s")
+    with primary.connect("s") as conn, primary.standby() as standby:
+        create(conn)
+        upsert(conn, DOCUMENTS)
+        standby.start()
+        flush(conn)
+        upsert(conn, [{"id": 6, "vector": [1, 0, 0.1]}, {"id": 2, "attributes": {"year": 1}}])
+        lsn = conn.execute("SELECT pg_current_wal_insert_lsn()").fetchone()[0]
+        wait_until(lambda: standby.value("SELECT pg_last_wal_replay_lsn() >= %s::pg_lsn", [lsn]), "the standby to catch up")
+        with standby.connect("s") as reader:
+            assert all_ids(reader) == [1, 2, 3, 4, 5, 6]
+            assert fetched(reader, 2)[2] == {"year": 1}
+            assert ids(reader, [1, 0, 0], k=3) == [1, 6, 3]
+            for write in (lambda: upsert(reader, [{"id": 9}]), lambda: flush(reader)):
+                with pytest.raises(psycopg.errors.ReadOnlySqlTransaction):
+                    write()
 
 
 def test_publication_for_all_tables_does_not_stop_anything(new_cluster):

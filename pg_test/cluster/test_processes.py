@@ -30,6 +30,14 @@ def cluster(new_cluster):
 def stopped(pid: int):
     """SIGSTOP: the process is there and does not answer."""
     os.kill(pid, signal.SIGSTOP)
+
+    def states():
+        for task in os.listdir(f"/proc/{pid}/task"):
+            with open(f"/proc/{pid}/task/{task}/stat") as f:
+                yield f.read().rpartition(")")[2].split()[0]
+
+    # the signal is one thread's; the others run on until that one has got a processor
+    wait_until(lambda: set(states()) == {"T"}, "every thread of the engine to stop")
     try:
         yield
     finally:
@@ -322,6 +330,45 @@ def test_a_fault_point_kills_the_whole_server(cluster):
     wait_until(lambda: not cluster.processes(), "the server to be gone", timeout=10)
 
 
+def test_without_room_for_the_supervisor_the_error_says_so(new_cluster):
+    cluster = new_cluster(config={"max_worker_processes": 0})
+    cluster.sql("CREATE EXTENSION elacsym CASCADE")
+    with pytest.raises(psycopg.errors.SystemError) as caught:
+        cluster.sql(ASK)
+    assert "max_worker_processes" in caught.value.diag.message_detail
+
+
+def test_the_log_pump_bounds_what_an_engine_writes_and_lets_nobody_forge_lines(new_cluster):
+    cluster = new_cluster(start=False)
+    engine = cluster.directory / "noisy"
+    engine.write_text("""#!/bin/sh
+printf 'LOG one\\nWARNING two\\nERROR three\\nno level\\n' >&2
+printf 'LOG carriage\\rreturn\\033[31m \\303\\050 end\\n' >&2
+head -c 20000 /dev/zero | tr '\\0' x >&2; echo >&2
+printf 'LOG part' >&2; sleep 0.3; printf 'ial\\n' >&2
+i=0; while [ $i -lt 1000 ]; do echo "LOG flood $i"; i=$((i+1)); done >&2
+printf 'LOG unfinished' >&2
+""")
+    engine.chmod(0o755)
+    give_to_pg_user(engine)
+    cluster.write_config(**{"elacsym.engine_path": str(engine)})
+    cluster.start()
+    cluster.wait_for_log(r"more messages were dropped")
+    log = cluster.log().split("elacsym engine started")[1]
+    for line in [
+        "LOG:  elacsym engine: one",
+        "WARNING:  elacsym engine: two",
+        "WARNING:  elacsym engine: three",
+        "WARNING:  elacsym engine: no level",
+        "LOG:  elacsym engine: carriage\\rreturn\\u{1b}[31m \ufffd( end",
+        "LOG:  elacsym engine: partial\n",
+    ]:
+        assert line in log, f"{line!r} not in\n{log[:3000]}"
+    assert "x [cut]" in log and "x" * 4096 in log and "x" * 4097 not in log
+    assert log.count("flood") <= 200
+    assert len(re.findall("dropped", log)) >= 1
+
+
 def _maintenance(cluster):
     return [p for p in cluster.processes() if "elacsym maintenance" in p.cmdline]
 
@@ -331,7 +378,7 @@ def test_every_database_gets_a_look_after_a_start_and_workers_leave(new_cluster)
     for i in range(6):
         cluster.sql(f"CREATE DATABASE d{i}")
     cluster.restart()
-    wait_until(lambda: not _maintenance(cluster) and "launcher" not in "".join(p.cmdline for p in cluster.processes()), "the workers to leave")
+    wait_until(lambda: not _maintenance(cluster) and "elacsym launcher" not in "".join(p.cmdline for p in cluster.processes()), "the workers to leave")
     assert "no background worker is free" not in cluster.log()
     assert cluster.log().count("FATAL") == 0
 
@@ -359,8 +406,8 @@ def test_commands_that_need_a_database_for_themselves_are_not_blocked(cluster):
 
 
 def test_maintenance_waits_for_a_free_worker_and_says_so(new_cluster):
-    # One slot, and the supervisor has it.
-    cluster = new_cluster(config={"max_worker_processes": 1})
+    # Two slots: the supervisor has one, PostgreSQL's launcher of logical replication the other.
+    cluster = new_cluster(config={"max_worker_processes": 2})
     cluster.sql("CREATE EXTENSION elacsym CASCADE")
     cluster.wait_for_log("no background worker is free")
     cluster.sql("SELECT elacsym.create_namespace('n', '{\"attributes\": {\"a\": {\"type\": \"int\"}}}')")

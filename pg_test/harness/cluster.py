@@ -70,6 +70,21 @@ class Cluster:
             d.mkdir(mode=0o700 if d == self.socket_dir else 0o755)  # trust authentication: the socket is the door
             give_to_pg_user(d)
 
+        (self.directory / "owner").write_text(str(os.getpid()))
+
+    @staticmethod
+    def remove_leftovers() -> None:
+        """Ends and removes the clusters of test runs that were killed before they could."""
+        for directory in (STATE / "clusters").glob("*"):
+            with contextlib.suppress(OSError, ValueError):
+                owner = int((directory / "owner").read_text())
+                if any(p.pid == owner for p in _all_processes()):
+                    continue
+                left = object.__new__(Cluster)
+                left.directory, left.data, left.socket_dir, left.log_path = directory, directory / "data", directory / "s", directory / "log"
+                left.env = {}
+                left.destroy()
+
     # -- life ---------------------------------------------------------------------------------------------------------
 
     def init(self) -> "Cluster":

@@ -19,9 +19,91 @@ pub fn install() {
     }
 }
 
-#[pgrx::pg_guard]
+unsafe extern "C-unwind" {
+    // Not pgrx' wrapper, which catches an error and raises it anew with a few of its fields: other people's errors must keep
+    // their context, their position and the names of their constraints.
+    #[link_name = "standard_ProcessUtility"]
+    fn raw_standard_process_utility(
+        statement: *mut pg_sys::PlannedStmt,
+        query: *const c_char,
+        read_only_tree: bool,
+        context: pg_sys::ProcessUtilityContext::Type,
+        parameters: pg_sys::ParamListInfo,
+        environment: *mut pg_sys::QueryEnvironment,
+        destination: *mut pg_sys::DestReceiver,
+        completion: *mut pg_sys::QueryCompletion,
+    );
+}
+
+/// Not guarded, and without anything to drop: an error of the command jumps over this frame untouched.
 #[allow(clippy::too_many_arguments)] // PostgreSQL's signature
 unsafe extern "C-unwind" fn process_utility(
+    statement: *mut pg_sys::PlannedStmt,
+    query: *const c_char,
+    read_only_tree: bool,
+    context: pg_sys::ProcessUtilityContext::Type,
+    parameters: pg_sys::ParamListInfo,
+    environment: *mut pg_sys::QueryEnvironment,
+    destination: *mut pg_sys::DestReceiver,
+    completion: *mut pg_sys::QueryCompletion,
+) {
+    // SAFETY: PostgreSQL hands over a valid statement.
+    let node = unsafe { (*statement).utilityStmt };
+    // SAFETY: a valid parse tree of a utility command.
+    if unsafe { concerns_us(node) } {
+        // SAFETY: PostgreSQL's own arguments.
+        unsafe { process_ours(statement, query, read_only_tree, context, parameters, environment, destination, completion) }
+        return;
+    }
+    // SAFETY: set once, before any backend existed.
+    match unsafe { PREVIOUS } {
+        Some(previous) => {
+            // SAFETY: PostgreSQL's own arguments for the hook that was there before us.
+            unsafe { previous(statement, query, read_only_tree, context, parameters, environment, destination, completion) }
+        }
+        None => {
+            // SAFETY: PostgreSQL's own arguments for its own function.
+            unsafe {
+                raw_standard_process_utility(
+                    statement,
+                    query,
+                    read_only_tree,
+                    context,
+                    parameters,
+                    environment,
+                    destination,
+                    completion,
+                )
+            }
+        }
+    }
+}
+
+/// Whether [`classify`] may find anything; raises no error.
+///
+/// # Safety
+/// `node` must be a valid utility statement.
+unsafe fn concerns_us(node: *mut pg_sys::Node) -> bool {
+    // SAFETY: every node starts with its tag.
+    match unsafe { (*node).type_ } {
+        pg_sys::NodeTag::T_DropdbStmt | pg_sys::NodeTag::T_CreatedbStmt | pg_sys::NodeTag::T_AlterDatabaseStmt => true,
+        pg_sys::NodeTag::T_RenameStmt => {
+            // SAFETY: the tag says so.
+            let statement = unsafe { &*node.cast::<pg_sys::RenameStmt>() };
+            statement.renameType == pg_sys::ObjectType::OBJECT_DATABASE
+        }
+        pg_sys::NodeTag::T_TransactionStmt => {
+            // SAFETY: the tag says so.
+            let statement = unsafe { &*node.cast::<pg_sys::TransactionStmt>() };
+            statement.kind == pg_sys::TransactionStmtKind::TRANS_STMT_COMMIT_PREPARED
+        }
+        _ => false,
+    }
+}
+
+#[pgrx::pg_guard]
+#[allow(clippy::too_many_arguments)] // PostgreSQL's signature
+unsafe extern "C-unwind" fn process_ours(
     statement: *mut pg_sys::PlannedStmt,
     query: *const c_char,
     read_only_tree: bool,

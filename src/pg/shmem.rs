@@ -77,6 +77,8 @@ pub enum EngineProblem {
     Settings = 2,
     /// It ended several times right after its start.
     Crashing = 3,
+    /// The supervisor itself does not run (yet).
+    Supervisor = 4,
 }
 
 impl EngineProblem {
@@ -92,6 +94,9 @@ impl EngineProblem {
             Self::Executable => Some("The engine's executable is missing or cannot be executed."),
             Self::Settings => Some("A setting of elacsym is not valid."),
             Self::Crashing => Some("The engine ends right after each start."),
+            Self::Supervisor => Some(
+                "The elacsym supervisor is not running: the server is still starting, or max_worker_processes is too low.",
+            ),
         }
     }
 }
@@ -439,14 +444,15 @@ pub fn become_supervisor() {
     shared.supervisor_latch.store(own_latch(), Ordering::Release);
 }
 
-/// \[supervisor\] Databases (slot and oid) whose worker should start now, at most `room` minus those that run.
-pub fn launchable(room: usize) -> Vec<(usize, pg_sys::Oid)> {
+/// \[supervisor\] Databases (slot and oid) whose worker should start now: at most `limit` minus those that run, which are at
+/// least `registered` (the postmaster may not have noticed yet that a worker has ended, and its place is not free before).
+pub fn launchable(limit: usize, registered: usize) -> Vec<(usize, pg_sys::Oid)> {
     let Some(shared) = shared() else { return Vec::new() };
     let time = now();
-    let busy = shared.slots.iter().filter(|slot| slot.is_busy()).count();
+    let busy = shared.slots.iter().filter(|slot| slot.is_busy()).count().max(registered);
     let slots = shared.slots.iter().enumerate().filter(|(_, slot)| slot.is_launchable(time));
     slots
-        .take(room.saturating_sub(busy))
+        .take(limit.saturating_sub(busy))
         .map(|(index, slot)| (index, pg_sys::Oid::from(slot.database.load(Ordering::Acquire))))
         .collect()
 }
@@ -499,7 +505,11 @@ pub fn set_engine_problem(problem: EngineProblem) {
 
 /// \[backend\] Why there is no engine, as far as the supervisor knows.
 pub fn engine_problem() -> EngineProblem {
-    match shared().map_or(0, |shared| shared.engine_problem.load(Ordering::Acquire)) {
+    let Some(shared) = shared() else { return EngineProblem::None };
+    if shared.supervisor.load(Ordering::Acquire) == 0 {
+        return EngineProblem::Supervisor;
+    }
+    match shared.engine_problem.load(Ordering::Acquire) {
         1 => EngineProblem::Executable,
         2 => EngineProblem::Settings,
         3 => EngineProblem::Crashing,

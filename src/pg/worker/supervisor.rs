@@ -319,7 +319,7 @@ impl Supervisor {
         if Instant::now() < self.workers_at || unsafe { pg_sys::RecoveryInProgress() } {
             return;
         }
-        for (slot, database) in shmem::launchable(MAX_MAINTENANCE_WORKERS) {
+        for (slot, database) in shmem::launchable(MAX_MAINTENANCE_WORKERS, self.workers.len()) {
             self.last_registration = self.last_registration.wrapping_add(1).max(1);
             let number = self.last_registration;
             shmem::set_registration(slot, number);

@@ -1,0 +1,29 @@
+//! Every integration test of the engine in one executable: each executable links the whole engine, and a dozen of them would
+//! take longer to build than to run. `text_threads` counts the threads of its process and `tidy` needs no engine: they are alone.
+
+#[path = "cache_paged.rs"]
+mod cache_paged;
+#[path = "engine_behaviour.rs"]
+mod engine_behaviour;
+#[path = "engine_model.rs"]
+mod engine_model;
+#[path = "engine_scifact.rs"]
+mod engine_scifact;
+#[path = "format_golden.rs"]
+mod format_golden;
+#[path = "storage_conformance.rs"]
+mod storage_conformance;
+#[path = "storage_local.rs"]
+mod storage_local;
+#[path = "text_filter.rs"]
+mod text_filter;
+#[path = "text_scifact.rs"]
+mod text_scifact;
+#[path = "text_scoring.rs"]
+mod text_scoring;
+#[path = "vector_exact.rs"]
+mod vector_exact;
+#[path = "vector_oracle.rs"]
+mod vector_oracle;
+#[path = "vector_recall.rs"]
+mod vector_recall;
