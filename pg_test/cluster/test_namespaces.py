@@ -532,6 +532,25 @@ def test_standby_answers_from_buffer_and_segments(new_cluster):
                     write()
 
 
+def test_everything_on_s3(new_cluster, moto, bucket):
+    config = {"elacsym.storage_url": f"s3://{bucket}/some/prefix", "elacsym.flush_interval": "100ms", "elacsym.object_retention": 0}
+    cluster = new_cluster(config={**moto.settings, **config}, env=moto.env)
+    cluster.create_database("o")
+    settled = "SELECT bool_and(buffered = 0 AND generation = manifest_generation) FROM elacsym.namespaces"
+    with cluster.connect("o") as conn:
+        create(conn)
+        upsert(conn, DOCUMENTS)
+        wait_until(lambda: conn.execute(settled).fetchone()[0], "the flush and its manifest", 30)
+        upsert(conn, [{"id": 1, "vector": [0, 0, 1]}])
+        wait_until(lambda: conn.execute(settled).fetchone()[0], "the second flush and its manifest", 30)
+        assert ids(conn, [1, 0, 0], k=2) == [3, 2]
+        assert set(ids(conn, text="apple")) == {2, 4}
+        referred = {f"some/prefix/{k}" for (keys,) in conn.execute("SELECT objects FROM elacsym.segments").fetchall() for k in keys}
+        assert len(referred) == 4 and referred < set(moto.keys(bucket))
+        conn.execute("SELECT elacsym.drop_namespace('ns')")
+        wait_until(lambda: not [k for k in moto.keys(bucket) if k in referred or "manifest" in k], "its objects to be deleted", 30)
+
+
 def test_publication_for_all_tables_does_not_stop_anything(new_cluster):
     cluster = new_cluster(config={"wal_level": "logical", "elacsym.flush_interval": "200ms"})
     cluster.create_database("p")
