@@ -203,19 +203,19 @@ async fn entries_larger_than_the_buffer_cache_still_work() {
     let mut settings = settings(directory.path());
     settings.cache_memory = 1 << 20;
     let running = elacsym::engine::Engine::new(settings, elacsym::env::Env::system()).await.unwrap();
-    for key in 0..3 {
+    for key in 0..24 {
         let mut large = document(key);
-        large.attributes[1].1 = Value::String("x".repeat(6 << 20));
+        large.attributes[1].1 = Value::String("x".repeat(7 << 20));
         database.upsert(key, order(1), large);
     }
     for _ in 0..2 {
         let mut backend = database.provider();
         let (rows, _) = running.query(requests(&database).remove(0), &mut backend).await.unwrap();
-        assert_eq!((rows.len(), backend.entries), (3, 3));
+        assert_eq!((rows.len(), backend.calls), (10, 1));
     }
     database.flush(&running).await.unwrap();
     let rows = database.fetch(&running, &[1]).await.unwrap();
-    assert!(rows[0].attributes.as_ref().unwrap().len() > 6 << 20);
+    assert!(rows[0].attributes.as_ref().unwrap().len() > 7 << 20);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -104,6 +104,8 @@ fn decode(schema: &NamespaceSchema, analyzers: &mut Analyzers, entry: &ProvidedE
         return Err(Error::corrupt(&what, 0, "its attributes are not in order"));
     }
     let analyzed = AnalyzedDocument::new(analyzers, &document);
-    let bytes = size_of::<BufferedDocument>() + entry.payload.len() * 2 + analyzed.memory_bytes();
+    // Strings and vectors take what they take in the payload, plus a header for each value.
+    let values = document.attributes.len() * 64;
+    let bytes = size_of::<BufferedDocument>() + entry.payload.len() + values + analyzed.memory_bytes();
     Ok(BufferedDocument { id: entry.id, document, analyzed, bytes })
 }

@@ -39,16 +39,17 @@ use permits::CpuPool;
 use segments::OpenSegments;
 use stats::RequestCounters;
 
-/// Share of `cache_memory` that decoded write-buffer entries may take (they are outside the block cache): the divisor. At
-/// the default cache size this holds the default flush threshold of some namespaces.
+/// Share of `cache_memory` that decoded write-buffer entries may take (they are outside the block cache): the divisor.
+/// Resolved views, which share their documents with it, have the same budget.
 const BUFFER_SHARE: u64 = 4;
+/// Least budget for decoded write-buffer entries, in bytes: a namespace at its default flush threshold (16 MiB of payload)
+/// takes about four times that decoded and analysed, and a buffer that does not fit is decoded anew by every query.
+const MIN_BUFFER_BUDGET: u64 = 128 << 20;
 /// Share of `cache_memory` that open segments may take: the divisor. About 1 KiB of head for 1000 vectors.
 const OPEN_SEGMENTS_SHARE: u64 = 2;
 /// Share of `cache_memory` that delete vectors may take: the divisor.
 const DELETE_VECTORS_SHARE: u64 = 16;
-/// Share of `cache_memory` that resolved views may take: the divisor. They share their documents with the buffer cache.
-const VIEWS_SHARE: u64 = 8;
-/// Smallest of these budgets in bytes, whatever the share: below it every request would decode everything anew.
+/// Least budget of the other two, in bytes, whatever the share: below it every request would open everything anew.
 const MIN_BUDGET: u64 = 8 << 20;
 
 /// Bytes that only the database has, asked for over the connection of the request.
@@ -88,14 +89,15 @@ impl Engine {
     pub async fn new(settings: EngineSettings, env: Env) -> Result<Self> {
         settings.validate()?;
         let cache = Arc::new(BlockCache::open(&CacheSettings::from(&settings)).await?);
+        let budgets = Budgets::new(&settings);
         Ok(Self {
             stores: StoreRegistry::new(settings.storage.clone(), env.clone()),
             cache,
             cpu: RwLock::new(Arc::new(CpuPool::new(settings.engine_threads))),
-            segments: OpenSegments::new(budget(&settings, OPEN_SEGMENTS_SHARE)),
-            buffer: BufferCache::new(budget(&settings, BUFFER_SHARE)),
-            delete_vectors: Bounded::new(budget(&settings, DELETE_VECTORS_SHARE)),
-            views: Bounded::new(budget(&settings, VIEWS_SHARE)),
+            segments: OpenSegments::new(budgets.segments),
+            buffer: BufferCache::new(budgets.buffer),
+            delete_vectors: Bounded::new(budgets.delete_vectors),
+            views: Bounded::new(budgets.views),
             counters: RequestCounters::default(),
             started: env.clock.monotonic(),
             settings: RwLock::new(settings),
@@ -121,10 +123,11 @@ impl Engine {
             let pool = Arc::new(CpuPool::new(settings.engine_threads));
             *self.cpu.write().unwrap_or_else(PoisonError::into_inner) = pool;
         }
-        self.segments.resize(budget(&settings, OPEN_SEGMENTS_SHARE));
-        self.buffer.resize(budget(&settings, BUFFER_SHARE));
-        self.delete_vectors.resize(budget(&settings, DELETE_VECTORS_SHARE));
-        self.views.resize(budget(&settings, VIEWS_SHARE));
+        let budgets = Budgets::new(&settings);
+        self.segments.resize(budgets.segments);
+        self.buffer.resize(budgets.buffer);
+        self.delete_vectors.resize(budgets.delete_vectors);
+        self.views.resize(budgets.views);
         *self.settings.write().unwrap_or_else(PoisonError::into_inner) = settings;
         Ok(())
     }
@@ -150,6 +153,25 @@ impl Engine {
     }
 }
 
-fn budget(settings: &EngineSettings, share: u64) -> usize {
-    usize::try_from((settings.cache_memory / share).max(MIN_BUDGET)).unwrap_or(usize::MAX)
+/// What is kept decoded, in bytes.
+struct Budgets {
+    segments: usize,
+    buffer: usize,
+    delete_vectors: usize,
+    views: usize,
+}
+
+impl Budgets {
+    fn new(settings: &EngineSettings) -> Self {
+        let share = |share: u64, least: u64| {
+            usize::try_from((settings.cache_memory / share).max(least)).unwrap_or(usize::MAX)
+        };
+        let buffer = share(BUFFER_SHARE, MIN_BUFFER_BUDGET);
+        Self {
+            segments: share(OPEN_SEGMENTS_SHARE, MIN_BUDGET),
+            buffer,
+            delete_vectors: share(DELETE_VECTORS_SHARE, MIN_BUDGET),
+            views: buffer,
+        }
+    }
 }

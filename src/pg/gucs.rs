@@ -27,8 +27,8 @@ const DEFAULT_BUILD_MEMORY_MB: i32 = 256;
 /// 16 MiB, in the unit of the setting.
 const DEFAULT_FLUSH_BYTES_KB: i32 = 16 << 10;
 const DEFAULT_FLUSH_INTERVAL_MS: i32 = 1_000;
-/// A day: longer than a query, a lagging standby or an operator's "stop, wait" usually needs.
-const DEFAULT_OBJECT_RETENTION_S: i32 = 86_400;
+/// A week: must exceed the window of point-in-time recovery and the lag of any standby, and a week is what both usually are at most.
+const DEFAULT_OBJECT_RETENTION_S: i32 = 7 * 86_400;
 
 static STORAGE_URL: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c""));
 static S3_ENDPOINT: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c""));
