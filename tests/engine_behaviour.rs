@@ -29,7 +29,11 @@ fn document(key: Key) -> Document {
     let body = format!("alpha{} beta{} gamma", key % 7, key % 13);
     Document {
         vector: Some(vector),
-        attributes: vec![(0, Value::String(body)), (1, Value::String(format!("note {key}"))), (2, Value::Int(key % 10))],
+        attributes: vec![
+            (0, Value::String(body)),
+            (1, Value::String(format!("note {key}"))),
+            (2, Value::Int(key % 10)),
+        ],
     }
 }
 

@@ -46,7 +46,8 @@ fn document(random: &mut Random) -> Document {
         attributes.push((3, Value::String(format!("tag{}", random.below(4)))));
     }
     if random.chance(60) {
-        attributes.push((4, Value::ArrayString((0..random.below(3)).map(|i| format!("t{}", i + random.below(3))).collect())));
+        attributes
+            .push((4, Value::ArrayString((0..random.below(3)).map(|i| format!("t{}", i + random.below(3))).collect())));
     }
     if random.chance(60) {
         attributes.push((5, Value::Int(2000 + random.below(10) as i64)));
@@ -129,7 +130,13 @@ fn nearest(model: &Model, filter: &Option<Filter>, metric: Metric, query: &[f32]
 }
 
 /// Same length, same numbers rank by rank, and each row has the number the model gives its key.
-fn assert_ranking(rows: &[ResultRow], value: impl Fn(&ResultRow) -> f32, expected: &[(Key, f64)], k: usize, what: &str) {
+fn assert_ranking(
+    rows: &[ResultRow],
+    value: impl Fn(&ResultRow) -> f32,
+    expected: &[(Key, f64)],
+    k: usize,
+    what: &str,
+) {
     assert_eq!(rows.len(), expected.len().min(k), "INV-7: {what}");
     for (row, (_, of_rank)) in rows.iter().zip(expected) {
         let of_key = expected.iter().find(|(key, _)| *key == row.key);
@@ -146,7 +153,8 @@ async fn check(database: &Database, model: &Model, engine: &elacsym::engine::Eng
         let filter = filter(random, &database.schema);
         let k = [1, 5, 20, 1000][random.below(4) as usize];
         let query: Vec<f32> = (0..DIM).map(|_| random.unit() - 0.5).collect();
-        let text = (0..1 + random.below(3)).map(|i| format!("w{}", i * 8 + random.below(8))).collect::<Vec<_>>().join(" ");
+        let text =
+            (0..1 + random.below(3)).map(|i| format!("w{}", i * 8 + random.below(8))).collect::<Vec<_>>().join(" ");
         let by_vector = nearest(model, &filter, metric, &query);
         let by_text = bm25(model, &filter, &text);
         let text = TextQuery { query: text, fields: vec![(BODY, 1.0)] };
@@ -171,7 +179,11 @@ async fn check(database: &Database, model: &Model, engine: &elacsym::engine::Eng
         let rank = |list: &[(Key, f64)], key: Key| list.iter().position(|(k, _)| *k == key).map(|i| i as u32 + 1);
         let mut fused: Vec<(Key, f64)> = Vec::new();
         for key in model.truth.keys() {
-            let sum: f64 = [rank(&by_vector, *key), rank(&by_text, *key)].iter().flatten().map(|r| 1.0 / (60.0 + f64::from(*r))).sum();
+            let sum: f64 = [rank(&by_vector, *key), rank(&by_text, *key)]
+                .iter()
+                .flatten()
+                .map(|r| 1.0 / (60.0 + f64::from(*r)))
+                .sum();
             if sum > 0.0 {
                 fused.push((*key, sum));
             }
@@ -179,7 +191,11 @@ async fn check(database: &Database, model: &Model, engine: &elacsym::engine::Eng
         fused.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
         assert_ranking(&rows, |r| r.score, &fused, k, &format!("hybrid, {what}"));
         for row in &rows {
-            assert_eq!((row.vector_rank, row.text_rank), (rank(&by_vector, row.key), rank(&by_text, row.key)), "{what}");
+            assert_eq!(
+                (row.vector_rank, row.text_rank),
+                (rank(&by_vector, row.key), rank(&by_text, row.key)),
+                "{what}"
+            );
             assert_values(row, model.truth[&row.key].1.as_ref().unwrap(), &database.schema);
         }
     }

@@ -33,8 +33,18 @@ fn schema() -> NamespaceSchema {
 }
 
 const WORDS: [&str; 12] = [
-    "segment", "footer", "postings", "running", "quickly", "databases", "object", "storage", "vectors", "indexes",
-    "search", "the",
+    "segment",
+    "footer",
+    "postings",
+    "running",
+    "quickly",
+    "databases",
+    "object",
+    "storage",
+    "vectors",
+    "indexes",
+    "search",
+    "the",
 ];
 
 fn document(key: Key) -> Document {
@@ -56,7 +66,14 @@ fn document(key: Key) -> Document {
 /// Everything a reader can get out of the segment, as JSON. Scores are rounded: they are computed, not stored.
 async fn answers(database: &Database, engine: &Engine) -> Json {
     let row = |row: ResultRow| {
-        json!([row.key, (f64::from(row.score) * 1e4).round(), row.vector_rank, row.text_rank, row.attributes, row.vector])
+        json!([
+            row.key,
+            (f64::from(row.score) * 1e4).round(),
+            row.vector_rank,
+            row.text_rank,
+            row.attributes,
+            row.vector
+        ])
     };
     let mut out = serde_json::Map::new();
     let filters = [

@@ -83,7 +83,8 @@ impl Run {
     pub async fn arms(&self) -> Result<ArmResults> {
         let allowed = self.allowed().await?;
         let text_wanted = self.spec.text.as_ref().is_some_and(|text| !text.is_empty());
-        let vector = async { if self.spec.vector.is_some() { self.vector_rows(&allowed).await } else { Ok(Vec::new()) } };
+        let vector =
+            async { if self.spec.vector.is_some() { self.vector_rows(&allowed).await } else { Ok(Vec::new()) } };
         let text = async { if text_wanted { self.text_rows(&allowed).await.map(Some) } else { Ok(None) } };
         let (vector_rows, text_rows) = tokio::try_join!(vector, text)?;
         let (stats, text_rows) = text_rows.map_or((None, Vec::new()), |(stats, rows)| (Some(stats), rows));
@@ -199,7 +200,8 @@ impl Run {
         let (of_segments, of_buffer) = tokio::try_join!(of_segments, self.buffered_stats())?;
         let mut stats = of_buffer;
         of_segments.iter().flatten().for_each(|part| stats.add(part));
-        let parts = allowed.iter().enumerate().map(|(place, allowed)| self.text_rows_of(place, allowed.clone(), &stats));
+        let parts =
+            allowed.iter().enumerate().map(|(place, allowed)| self.text_rows_of(place, allowed.clone(), &stats));
         let rows = try_join_all(parts).await?;
         Ok((stats, rows))
     }

@@ -163,9 +163,8 @@ struct Budgets {
 
 impl Budgets {
     fn new(settings: &EngineSettings) -> Self {
-        let share = |share: u64, least: u64| {
-            usize::try_from((settings.cache_memory / share).max(least)).unwrap_or(usize::MAX)
-        };
+        let share =
+            |share: u64, least: u64| usize::try_from((settings.cache_memory / share).max(least)).unwrap_or(usize::MAX);
         let buffer = share(BUFFER_SHARE, MIN_BUFFER_BUDGET);
         Self {
             segments: share(OPEN_SEGMENTS_SHARE, MIN_BUDGET),

@@ -92,7 +92,5 @@ async fn open(info: &SegmentInfo, schema: &Arc<NamespaceSchema>, with: &Opener<'
     let tail = Segment::read_tail(info, store.as_ref(), with.reads).await?;
     let (info, schema, cache) = (info.clone(), schema.clone(), with.cache.clone());
     let runtime = tokio::runtime::Handle::current();
-    with.cpu
-        .run(move |_| Ok(Arc::new(Segment::open(&info, &schema, &tail, store, cache, &runtime)?)))
-        .await
+    with.cpu.run(move |_| Ok(Arc::new(Segment::open(&info, &schema, &tail, store, cache, &runtime)?))).await
 }

@@ -202,11 +202,15 @@ impl Engine {
         }
         let documents = upserts.iter().zip(documents).map(|(id, document)| {
             document.ok_or_else(|| {
-                Error::internal(format!("the payload of buffered entry {} at {} was not provided", id.key, id.order.seq))
+                Error::internal(format!(
+                    "the payload of buffered entry {} at {} was not provided",
+                    id.key, id.order.seq
+                ))
             })
         });
         let deleted = view.segments.iter().zip(deleted).map(|(s, deleted)| {
-            deleted.ok_or_else(|| Error::internal(format!("the delete vector of segment {} was not provided", s.info.id)))
+            deleted
+                .ok_or_else(|| Error::internal(format!("the delete vector of segment {} was not provided", s.info.id)))
         });
         Ok((documents.collect::<Result<_>>()?, deleted.collect::<Result<_>>()?))
     }

@@ -113,9 +113,8 @@ impl ColumnMap {
 
     fn properties(&self, schema: &NamespaceSchema) -> Result<WriterProperties> {
         let zstd = ZstdLevel::try_new(3).map_err(|e| Error::internal(format!("zstd level: {e}")))?;
-        let row_group_rows = schema
-            .vector
-            .map_or(ROW_GROUP_ROWS, |v| (ROW_GROUP_BYTES / (v.dim * 4)).clamp(BATCH_ROWS, ROW_GROUP_ROWS));
+        let row_group_rows =
+            schema.vector.map_or(ROW_GROUP_ROWS, |v| (ROW_GROUP_BYTES / (v.dim * 4)).clamp(BATCH_ROWS, ROW_GROUP_ROWS));
         let mut properties = WriterProperties::builder()
             .set_compression(Compression::ZSTD(zstd))
             .set_max_row_group_row_count(Some(row_group_rows))
@@ -129,8 +128,8 @@ impl ColumnMap {
         for attribute in schema.attributes.iter().filter(|a| a.full_text.is_some()) {
             // Prose does not repeat: a dictionary of it would only be one more read.
             if let Some(index) = self.attribute(schema, attribute.id) {
-                properties = properties
-                    .set_column_dictionary_enabled(ColumnPath::new(vec![self.names[index].clone()]), false);
+                properties =
+                    properties.set_column_dictionary_enabled(ColumnPath::new(vec![self.names[index].clone()]), false);
             }
         }
         if let Some(index) = self.vector {
@@ -158,8 +157,7 @@ pub fn write_parquet(schema: &NamespaceSchema, rows: &[(EntryId, &Document)]) ->
     let map = ColumnMap::new(schema);
     let arrow = Arc::new(map.arrow_schema(schema));
     let failed = |error: parquet::errors::ParquetError| Error::internal(format!("cannot write Parquet: {error}"));
-    let options =
-        ArrowWriterOptions::new().with_properties(map.properties(schema)?).with_skip_arrow_metadata(true);
+    let options = ArrowWriterOptions::new().with_properties(map.properties(schema)?).with_skip_arrow_metadata(true);
     let mut writer = ArrowWriter::try_new_with_options(Vec::new(), arrow.clone(), options).map_err(failed)?;
     for rows in rows.chunks(BATCH_ROWS) {
         let columns = build_columns(schema, rows);

@@ -33,9 +33,7 @@ pub fn blocks(records: u64) -> u64 {
 
 /// Length of the section for that many records: the last block is not filled up.
 pub fn encoded_len(records: u64) -> u64 {
-    (records / RECORDS_PER_BLOCK)
-        .saturating_mul(BLOCK_BYTES)
-        .saturating_add(records % RECORDS_PER_BLOCK * RECORD_BYTES)
+    (records / RECORDS_PER_BLOCK).saturating_mul(BLOCK_BYTES).saturating_add(records % RECORDS_PER_BLOCK * RECORD_BYTES)
 }
 
 /// Encodes records that are sorted by key; returns the section and the first key of each block.

@@ -17,8 +17,7 @@ use crate::error::{Error, Result};
 /// # Errors
 /// `Corrupt`, naming the object.
 pub fn parse_metadata(tail: &Bytes, file_len: u64, object: &str) -> Result<ParquetMetaData> {
-    let corrupt =
-        |error: parquet::errors::ParquetError| Error::corrupt(object, file_len - tail.len() as u64, error);
+    let corrupt = |error: parquet::errors::ParquetError| Error::corrupt(object, file_len - tail.len() as u64, error);
     let mut reader = ParquetMetaDataReader::new()
         .with_column_index_policy(PageIndexPolicy::Skip)
         .with_offset_index_policy(PageIndexPolicy::Required);
@@ -34,9 +33,10 @@ pub fn parquet_tail(file: &Bytes) -> Result<ParquetTail> {
     let len = file.len() as u64;
     let metadata = parse_metadata(file, len, "rows.parquet").map_err(|e| Error::internal(e.message))?;
     let chunks = metadata.row_groups().iter().flat_map(|group| group.columns());
-    let footer_len = file.len().checked_sub(8).map(|at| {
-        u64::from(u32::from_le_bytes([file[at], file[at + 1], file[at + 2], file[at + 3]]))
-    });
+    let footer_len = file
+        .len()
+        .checked_sub(8)
+        .map(|at| u64::from(u32::from_le_bytes([file[at], file[at + 1], file[at + 2], file[at + 3]])));
     let mut offset = footer_len
         .and_then(|footer| len.checked_sub(footer + 8))
         .ok_or_else(|| Error::internal("the Parquet file has no footer"))?;

@@ -67,7 +67,10 @@ impl Segment {
         let start = info.index_bytes.checked_sub(info.tail_bytes).ok_or_else(|| {
             Error::corrupt(&format!("{}/{key}", info.root), 0, "the catalog has a tail longer than the object")
         })?;
-        let tail = store.get_range(&key, start..info.index_bytes).await.map_err(|e| missing_is_corrupt(e, &info.root, &key))?;
+        let tail = store
+            .get_range(&key, start..info.index_bytes)
+            .await
+            .map_err(|e| missing_is_corrupt(e, &info.root, &key))?;
         stats.count_request(tail.len() as u64);
         Ok(tail)
     }
@@ -282,9 +285,10 @@ impl Segment {
         if ranges.is_empty() {
             return Ok(Vec::new());
         }
-        let object = self.parquet.as_ref().ok_or_else(|| {
-            Error::internal(format!("segment {} has no rows to read", self.info.id))
-        })?;
+        let object = self
+            .parquet
+            .as_ref()
+            .ok_or_else(|| Error::internal(format!("segment {} has no rows to read", self.info.id)))?;
         let read = object.with_stats(stats.clone()).read_many(ranges).await;
         read.map_err(|e| missing_is_corrupt(e, &self.info.root, object.key()))
     }
@@ -302,12 +306,7 @@ impl Segment {
         self.read_index(&ranges, stats).await.map(drop)
     }
 
-    async fn read_section(
-        &self,
-        section: Span,
-        ranges: &[Range<u64>],
-        stats: &Arc<ReadStats>,
-    ) -> Result<Vec<Bytes>> {
+    async fn read_section(&self, section: Span, ranges: &[Range<u64>], stats: &Arc<ReadStats>) -> Result<Vec<Bytes>> {
         let outside = |range: &Range<u64>| {
             Error::internal(format!("range {range:?} is outside its section of segment {}", self.info.id))
         };

@@ -40,10 +40,8 @@ impl VectorSource for SegmentSource {
 
     async fn vectors(&self, ordinals: &[u32]) -> Result<Vec<f32>> {
         // Results are picked from these rows and then need their keys: fetching those pages now saves a round trip.
-        let (vectors, identities) = tokio::join!(
-            self.segment.vectors(ordinals, &self.stats),
-            self.segment.identities(ordinals, &self.stats)
-        );
+        let (vectors, identities) =
+            tokio::join!(self.segment.vectors(ordinals, &self.stats), self.segment.identities(ordinals, &self.stats));
         identities?;
         vectors
     }

@@ -167,8 +167,7 @@ fn order_rows(
     options: &WriteOptions,
 ) -> Result<(Vec<(EntryId, Document)>, usize, BuiltIndex)> {
     let empty = BuiltIndex { order: Vec::new(), head: Vec::new(), postings: Vec::new(), row_codes: Vec::new() };
-    let (with, without): (Vec<_>, Vec<_>) =
-        entries.into_iter().partition(|(_, document)| document.vector.is_some());
+    let (with, without): (Vec<_>, Vec<_>) = entries.into_iter().partition(|(_, document)| document.vector.is_some());
     let Some(vector) = schema.vector else {
         return match with.first() {
             None => Ok((without, 0, empty)),

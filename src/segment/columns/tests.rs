@@ -35,8 +35,7 @@ fn any_parquet_reader_gets_every_value_back() {
             (5, Value::ArrayString(vec!["a".to_string(), String::new()])),
         ],
     };
-    let empty_array =
-        Document { vector: None, attributes: vec![(5, Value::ArrayString(Vec::new()))] };
+    let empty_array = Document { vector: None, attributes: vec![(5, Value::ArrayString(Vec::new()))] };
     let id = |key| EntryId { key, order: EntryOrder { seq: u64::MAX, xid: 1 << 63 } };
     let documents = [full, empty_array, Document::default()];
     let rows: Vec<_> = documents.iter().zip(7..).map(|(document, key)| (id(key), document)).collect();

@@ -17,7 +17,8 @@ fn every_key_is_found_and_no_other() {
             find(&bytes[range.start as usize..range.end as usize], key)
         };
         for key in -2..n * 3 + 4 {
-            let expected = (key >= 1 && (key - 1) % 3 == 0 && key <= (n - 1) * 3 + 1).then(|| record(key, (key / 3) as u32));
+            let expected =
+                (key >= 1 && (key - 1) % 3 == 0 && key <= (n - 1) * 3 + 1).then(|| record(key, (key / 3) as u32));
             assert_eq!(look_up(key), expected, "key {key} of {n}");
         }
     }

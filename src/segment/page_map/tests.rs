@@ -7,8 +7,7 @@ use serde_json::json;
 
 /// Every vector is found by its range, over many pages and row groups, with rows without vectors after them.
 fn every_vector_is_where_the_map_says(dim: usize, vectors: usize, without: usize) -> usize {
-    let schema =
-        NamespaceSchema::parse(&json!({"vector_dim": dim, "attributes": {"n": {"type": "int"}}})).unwrap();
+    let schema = NamespaceSchema::parse(&json!({"vector_dim": dim, "attributes": {"n": {"type": "int"}}})).unwrap();
     let documents: Vec<Document> = (0..vectors + without)
         .map(|row| Document {
             vector: (row < vectors).then(|| (0..dim).map(|d| (row * 31 + d) as f32).collect()),

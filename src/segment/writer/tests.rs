@@ -4,7 +4,8 @@ use crate::ids::EntryOrder;
 use serde_json::json;
 
 fn schema() -> NamespaceSchema {
-    NamespaceSchema::parse(&json!({"vector_dim": 4, "attributes": {"body": {"type": "string", "full_text": true}}})).unwrap()
+    NamespaceSchema::parse(&json!({"vector_dim": 4, "attributes": {"body": {"type": "string", "full_text": true}}}))
+        .unwrap()
 }
 
 fn id(key: i64) -> EntryId {
@@ -49,7 +50,8 @@ fn a_segment_of_tombstones_has_no_row_file() {
 
 #[test]
 fn a_key_twice_or_nothing_at_all_is_refused() {
-    let write = |entries, tombstones| write_segment(&schema(), entries, tombstones, &WriteOptions { threads: 1 }, place());
+    let write =
+        |entries, tombstones| write_segment(&schema(), entries, tombstones, &WriteOptions { threads: 1 }, place());
     assert!(write(entries(3), vec![id(2)]).unwrap_err().message.contains("key 2 "));
     assert!(write(Vec::new(), Vec::new()).is_err());
 }
