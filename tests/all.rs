@@ -7,6 +7,8 @@ mod cache_paged;
 mod engine_behaviour;
 #[path = "engine_model.rs"]
 mod engine_model;
+#[path = "engine_rounds.rs"]
+mod engine_rounds;
 #[path = "engine_scifact.rs"]
 mod engine_scifact;
 #[path = "format_golden.rs"]

@@ -196,6 +196,11 @@ async fn rankings_are_the_same_before_a_flush_after_it_and_after_a_restart() {
         let figure = scifact.ndcg_at_10(&rankings);
         assert!(figure >= floor(arm), "{arm:?}: nDCG@10 {figure:.4} is below {}", floor(arm));
     }
+    let figures: Json = serde_json::from_str(&engine_1.stats_json().await).unwrap();
+    println!(
+        "buffer cache {}, views {}, open segments {}",
+        figures["buffer"], figures["views"], figures["open_segments"]
+    );
     println!("cold, first query of a fresh engine, with attributes:");
     for (name, database) in [("one segment", &one), ("three segments", &three)] {
         for arm in ARMS {

@@ -12,8 +12,8 @@ use crate::document::Document;
 use crate::error::{Error, Result};
 use crate::filter::Filter;
 use crate::rank::{Scored, TopK};
-use crate::schema::NamespaceSchema;
-use crate::segment::{Segment, SegmentSource};
+use crate::schema::{AttributeId, NamespaceSchema};
+use crate::segment::{Segment, SegmentSource, prefetch_attributes};
 use crate::text::{BufferScorer, CorpusStats, ParsedTextQuery};
 use crate::vector::{self, Metric, Need, Reply, SearchStats, Searcher, VectorSource};
 
@@ -35,6 +35,8 @@ pub struct Spec {
     pub depth: usize,
     /// How hard the vector index tries.
     pub effort: f32,
+    /// Attributes that are read of the best rows of each segment; empty if most of those are no results (two arms).
+    pub prefetch: Vec<AttributeId>,
 }
 
 /// Where a candidate is.
@@ -163,6 +165,7 @@ impl Run {
     ) -> Result<(Candidates, SearchStats)> {
         let segment = &self.view.segments[place].segment;
         let Some(head) = segment.head().cloned() else { return Ok(Default::default()) };
+        let spec_attributes = self.spec.prefetch.clone();
         let spec = self.spec.clone();
         let mut searcher = self
             .cpu
@@ -172,7 +175,7 @@ impl Run {
                 Searcher::new(head, query, spec.depth, spec.effort, allowed)
             })
             .await?;
-        let source = SegmentSource::new(segment.clone(), self.reads.clone());
+        let source = SegmentSource::new(segment.clone(), self.reads.clone(), spec_attributes);
         loop {
             let reply = match searcher.need() {
                 Need::Postings(ranges) => Reply::Bytes(source.postings(ranges).await?),
@@ -237,7 +240,13 @@ impl Run {
     /// (ordinal, score) of one segment with their keys.
     async fn identified(&self, place: usize, hits: Vec<(u32, f32)>) -> Result<Candidates> {
         let ordinals: Vec<u32> = hits.iter().map(|(ordinal, _)| *ordinal).collect();
-        let ids = self.view.segments[place].segment.identities(&ordinals, &self.reads).await?;
+        let segment = &self.view.segments[place].segment;
+        let (ids, attributes) = tokio::join!(
+            segment.identities(&ordinals, &self.reads),
+            prefetch_attributes(segment, &ordinals, &self.spec.prefetch, &self.reads)
+        );
+        attributes?;
+        let ids = ids?;
         let candidate = |((ordinal, score), id): ((u32, f32), crate::ids::EntryId)| Scored {
             score,
             key: id.key,

@@ -54,6 +54,7 @@ impl Engine {
             filter: None,
             depth: 0,
             effort: 1.0,
+            prefetch: Vec::new(),
         });
         let run = Run { spec, view: view.clone(), cpu: self.cpu(), reads: reads.clone() };
         let row = |key: Key| ResultRow { key, ..ResultRow::default() };

@@ -49,6 +49,9 @@ impl Engine {
     ) -> Result<(Vec<ResultRow>, RequestStats)> {
         let schema = Schema::new(&request.namespace.schema)?;
         let spec = Arc::new(check(&request, &schema)?);
+        if request.top_k == 0 {
+            return Ok((Vec::new(), RequestStats::default()));
+        }
         let reads = Arc::new(ReadStats::default());
         let QueryRequest { namespace, top_k, fusion, include_vector, include_attributes, .. } = request;
         let view = self.resolve(namespace, &schema, provider, &reads).await?;
@@ -106,6 +109,7 @@ fn check(request: &QueryRequest, schema: &Schema) -> Result<Spec> {
         filter: request.filter.clone(),
         depth,
         effort: request.effort,
+        prefetch: if both { Vec::new() } else { request.include_attributes.clone() },
     })
 }
 

@@ -23,5 +23,5 @@ pub use format::{FORMAT_VERSION, INDEX_MAGIC, TRAILER_BYTES};
 pub use key_index::{KeyRecord, TOMBSTONE};
 pub use reader::{KeyHit, Segment};
 pub use rows::RowRead;
-pub use source::SegmentSource;
+pub use source::{SegmentSource, prefetch_attributes};
 pub use writer::{Place, WriteOptions, WrittenSegment, write_segment};

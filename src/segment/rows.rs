@@ -86,7 +86,7 @@ impl RowRead {
                     .with_row_selection(selection(mine, group_start))
                     .build()
                     .map_err(|e| self.corrupt(e))?;
-                let ordinals = mine.to_vec().into_iter();
+                let ordinals = Vec::from(mine).into_iter();
                 self.groups.push(GroupRead { decoder: Some(decoder), ordinals, need: Vec::new() });
             }
             group_start = group_end;

@@ -9,29 +9,42 @@ use tokio::runtime::Handle;
 
 use super::format::Span;
 use super::reader::{Segment, missing_is_corrupt};
+use super::rows::RowRead;
 use crate::cache::{PagedObject, ReadStats};
 use crate::error::{Error, Result};
+use crate::schema::AttributeId;
 use crate::text::RangeRead;
 use crate::vector::VectorSource;
 
+/// Most rows whose attributes are fetched before it is known that they are results: some more than a usual `top_k`.
+const MAX_PREFETCH_ROWS: usize = 64;
+
 /// One search's view of a segment for the vector index; reads count into its statistics.
+///
+/// It saves round trips while nothing is cached: with the postings it fetches what small segments need next, and with the
+/// exact vectors what results are made of (keys, and attributes if the caller says which).
 #[derive(Debug, Clone)]
 pub struct SegmentSource {
     segment: Arc<Segment>,
     stats: Arc<ReadStats>,
+    attributes: Vec<AttributeId>,
 }
 
 impl SegmentSource {
-    /// Reads of `segment`, counted in `stats`.
-    pub fn new(segment: Arc<Segment>, stats: Arc<ReadStats>) -> Self {
-        Self { segment, stats }
+    /// Reads of `segment`, counted in `stats`. `attributes` are those that will be read of most rows whose exact vectors are
+    /// asked for; none if that is not so.
+    pub fn new(segment: Arc<Segment>, stats: Arc<ReadStats>, attributes: Vec<AttributeId>) -> Self {
+        Self { segment, stats, attributes }
     }
 }
 
 #[async_trait]
 impl VectorSource for SegmentSource {
     async fn postings(&self, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
-        self.segment.postings(ranges, &self.stats).await
+        let (postings, ahead) =
+            tokio::join!(self.segment.postings(ranges, &self.stats), self.segment.read_ahead(true, &self.stats));
+        ahead?;
+        postings
     }
 
     async fn row_codes(&self, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
@@ -39,26 +52,49 @@ impl VectorSource for SegmentSource {
     }
 
     async fn vectors(&self, ordinals: &[u32]) -> Result<Vec<f32>> {
-        // Results are picked from these rows and then need their keys: fetching those pages now saves a round trip.
-        let (vectors, identities) =
-            tokio::join!(self.segment.vectors(ordinals, &self.stats), self.segment.identities(ordinals, &self.stats));
+        // Results are picked from these rows and then need their keys and attributes: fetching those pages now saves round trips.
+        let (vectors, identities, attributes) = tokio::join!(
+            self.segment.vectors(ordinals, &self.stats),
+            self.segment.identities(ordinals, &self.stats),
+            prefetch_attributes(&self.segment, ordinals, &self.attributes, &self.stats)
+        );
         identities?;
+        attributes?;
         vectors
     }
+}
+
+/// Brings the attribute values of rows that are probably results into the cache. Does nothing for a request that has found
+/// everything cached so far: then they probably are too, and looking for them would only cost time.
+///
+/// # Errors
+/// As [`RowRead::new`] and [`Segment::read_rows`].
+pub async fn prefetch_attributes(
+    segment: &Arc<Segment>,
+    ordinals: &[u32],
+    attributes: &[AttributeId],
+    stats: &Arc<ReadStats>,
+) -> Result<()> {
+    if attributes.is_empty() || ordinals.len() > MAX_PREFETCH_ROWS || stats.snapshot().misses == 0 {
+        return Ok(());
+    }
+    let read = RowRead::new(segment, ordinals, attributes)?;
+    segment.read_rows(read.need(), stats).await.map(drop)
 }
 
 /// One tantivy file inside `search.idx`.
 #[derive(Debug)]
 pub struct TextFileReader {
     object: PagedObject,
+    root: String,
     span: Span,
     runtime: Handle,
 }
 
 impl TextFileReader {
     /// Reads `span` of `object`; `runtime` drives what the cache lacks.
-    pub fn new(object: PagedObject, span: Span, runtime: Handle) -> Self {
-        Self { object, span, runtime }
+    pub fn new(object: PagedObject, root: String, span: Span, runtime: Handle) -> Self {
+        Self { object, root, span, runtime }
     }
 }
 
@@ -68,6 +104,6 @@ impl RangeRead for TextFileReader {
             Error::internal(format!("range {range:?} is outside a text file of \"{}\"", self.object.key()))
         })?;
         let bytes = self.object.read_blocking(&self.runtime, absolute);
-        bytes.map(|bytes| bytes.to_vec()).map_err(|e| missing_is_corrupt(e, "text index", self.object.key()))
+        bytes.map(|bytes| bytes.to_vec()).map_err(|e| missing_is_corrupt(e, &self.root, self.object.key()))
     }
 }

@@ -160,12 +160,15 @@ fn count_values(schema: &NamespaceSchema, rows: &[(EntryId, Document)]) -> Vec<(
     counts
 }
 
+/// One row to write.
+type Row = (EntryId, Document);
+
 /// Rows in ordinal order, how many of them have a vector, and the vector index.
 fn order_rows(
     schema: &NamespaceSchema,
     entries: Vec<(EntryId, Document)>,
     options: &WriteOptions,
-) -> Result<(Vec<(EntryId, Document)>, usize, BuiltIndex)> {
+) -> Result<(Vec<Row>, usize, BuiltIndex)> {
     let empty = BuiltIndex { order: Vec::new(), head: Vec::new(), postings: Vec::new(), row_codes: Vec::new() };
     let (with, without): (Vec<_>, Vec<_>) = entries.into_iter().partition(|(_, document)| document.vector.is_some());
     let Some(vector) = schema.vector else {
