@@ -11,8 +11,6 @@ mod engine_behaviour;
 mod engine_model;
 #[path = "engine_rounds.rs"]
 mod engine_rounds;
-#[path = "engine_rounds.rs"]
-mod engine_rounds;
 #[path = "engine_scifact.rs"]
 mod engine_scifact;
 mod engine_support;
