@@ -1,6 +1,8 @@
 //! Every integration test of the engine in one executable: each executable links the whole engine, and a dozen of them would
 //! take longer to build than to run. `text_threads` counts the threads of its process and `tidy` needs no engine: they are alone.
 
+#![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
+
 #[path = "cache_paged.rs"]
 mod cache_paged;
 #[path = "engine_behaviour.rs"]
@@ -11,6 +13,7 @@ mod engine_model;
 mod engine_rounds;
 #[path = "engine_scifact.rs"]
 mod engine_scifact;
+mod engine_support;
 #[path = "format_golden.rs"]
 mod format_golden;
 #[path = "storage_conformance.rs"]
@@ -19,6 +22,7 @@ mod storage_conformance;
 mod storage_local;
 #[path = "text_filter.rs"]
 mod text_filter;
+mod text_fixture;
 #[path = "text_scifact.rs"]
 mod text_scifact;
 #[path = "text_scoring.rs"]
@@ -29,3 +33,4 @@ mod vector_exact;
 mod vector_oracle;
 #[path = "vector_recall.rs"]
 mod vector_recall;
+mod vector_segment;

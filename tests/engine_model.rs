@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
-mod engine_support;
+use crate::engine_support;
 
 use elacsym::document::{Document, Value};
 use elacsym::filter::Filter;

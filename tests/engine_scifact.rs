@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
-mod engine_support;
+use crate::engine_support;
 
 use std::collections::HashMap;
 use std::fs::File;

@@ -7,7 +7,7 @@
 
 #![allow(clippy::unwrap_used)]
 
-mod engine_support;
+use crate::engine_support;
 
 use std::path::{Path, PathBuf};
 

@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used)] // the fixture is test code outside of #[test] functions
 #![cfg(feature = "engine")]
 
-mod text_fixture;
+use crate::text_fixture;
 
 use elacsym::document::{Document, Value};
 use elacsym::error::ErrorKind;

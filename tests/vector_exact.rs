@@ -1,6 +1,6 @@
 //! Small shapes of every kind against brute force: exact at infinite effort, complete at any.
 
-mod vector_segment;
+use crate::vector_segment;
 
 use std::sync::Arc;
 

@@ -1,7 +1,7 @@
 //! Our quantiser and estimator against rabitq-rs, an independent implementation, on the same rotated vectors. Only up to
 //! 1024 dimensions and at 1 and 7 bits: beyond, that library overflows (`docs/decisions/0001-own-rabitq-kernels.md`).
 
-mod vector_segment;
+use crate::vector_segment;
 
 use elacsym::vector::Metric;
 use elacsym::vector::rabitq::{eight_bit, one_bit};

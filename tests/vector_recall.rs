@@ -1,6 +1,6 @@
 //! Recall on real embeddings, and that a filter never costs rows (INV-7).
 
-mod vector_segment;
+use crate::vector_segment;
 
 use std::collections::HashSet;
 use std::sync::atomic::Ordering;

@@ -224,7 +224,8 @@ def test_there_are_enough_cases():
     ],
     ids=["missing bucket", "unreachable endpoint"],
 )
-def test_storage_that_does_not_work_is_a_clear_error_and_writes_go_on_INV_6(new_cluster, moto, settings, message):
+def test_storage_that_does_not_work_is_a_clear_error_and_writes_go_on(new_cluster, moto, settings, message):
+    """INV-6."""
     config = {**moto.settings, "elacsym.flush_interval": "1h", **settings}
     cluster = new_cluster(config=config, env=moto.env)
     cluster.create_database("s")

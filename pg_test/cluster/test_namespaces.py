@@ -147,7 +147,8 @@ def test_metrics(q, metric, order):
         flush(q, "m")
 
 
-def test_newest_version_wins_wherever_it_is_INV_3(q):
+def test_newest_version_wins_wherever_it_is(q):
+    """INV-3."""
     upsert(q, [{"id": i, "attributes": {"year": 1}} for i in (1, 2, 3)])
     flush(q)
     upsert(q, [{"id": 1, "attributes": {"year": 2}}])
@@ -200,7 +201,8 @@ def test_own_writes_are_visible_and_rolled_back_ones_never(q, quiet_cluster):
             assert locks == [("RowExclusiveLock",)]
 
 
-def test_repeatable_read_sees_one_state_whatever_is_flushed_INV_2(q, quiet_cluster):
+def test_repeatable_read_sees_one_state_whatever_is_flushed(q, quiet_cluster):
+    """INV-2."""
     upsert(q, [{"id": 1}, {"id": 2, "attributes": {"year": 1}}])
     with quiet_cluster.connect(q.dbname) as reader:
         reader.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
@@ -219,8 +221,8 @@ def test_repeatable_read_sees_one_state_whatever_is_flushed_INV_2(q, quiet_clust
         assert all_ids(reader) == all_ids(q) == [2, 3, 9]
 
 
-def test_read_committed_statement_sees_each_entry_once_during_flushes_INV_1(q, quiet_cluster):
-    """Readers count while a writer replaces and flushes: never one too many, never one too few."""
+def test_read_committed_statement_sees_each_entry_once_during_flushes(q, quiet_cluster):
+    """INV-1. Readers count while a writer replaces and flushes: never one too many, never one too few."""
     stop, wrong, counts = threading.Event(), [], [0]
     upsert(q, [{"id": i, "attributes": {"year": 0}} for i in range(20)])
 
@@ -456,7 +458,8 @@ def test_a_load_from_a_table_is_fast(q):
     assert ids(q, [float(i) for i in range(64)], name="load", k=7).__len__() == 7
 
 
-def test_checksums_of_buffered_rows_are_verified_INV_8(q):
+def test_checksums_of_buffered_rows_are_verified(q):
+    """INV-8, for the write buffer."""
     upsert(q, DOCUMENTS)
     # what a damaged page would do; superusers can
     q.execute("UPDATE elacsym.wal SET payload = payload || '\\x00' WHERE key = 2")
@@ -468,6 +471,7 @@ def test_checksums_of_buffered_rows_are_verified_INV_8(q):
 
 
 def test_maintenance_flushes_writes_manifests_and_deletes_garbage(new_cluster):
+    """INV-4: an object goes only once what released it has committed."""
     cluster = new_cluster(config={"elacsym.flush_interval": "200ms", "elacsym.object_retention": 0})
     cluster.create_database("m")
     with cluster.connect("m") as conn:
@@ -526,6 +530,25 @@ def test_standby_answers_from_buffer_and_segments(new_cluster):
             for write in (lambda: upsert(reader, [{"id": 9}]), lambda: flush(reader)):
                 with pytest.raises(psycopg.errors.ReadOnlySqlTransaction):
                     write()
+
+
+def test_everything_on_s3(new_cluster, moto, bucket):
+    config = {"elacsym.storage_url": f"s3://{bucket}/some/prefix", "elacsym.flush_interval": "100ms", "elacsym.object_retention": 0}
+    cluster = new_cluster(config={**moto.settings, **config}, env=moto.env)
+    cluster.create_database("o")
+    settled = "SELECT bool_and(buffered = 0 AND generation = manifest_generation) FROM elacsym.namespaces"
+    with cluster.connect("o") as conn:
+        create(conn)
+        upsert(conn, DOCUMENTS)
+        wait_until(lambda: conn.execute(settled).fetchone()[0], "the flush and its manifest", 30)
+        upsert(conn, [{"id": 1, "vector": [0, 0, 1]}])
+        wait_until(lambda: conn.execute(settled).fetchone()[0], "the second flush and its manifest", 30)
+        assert ids(conn, [1, 0, 0], k=2) == [3, 2]
+        assert set(ids(conn, text="apple")) == {2, 4}
+        referred = {f"some/prefix/{k}" for (keys,) in conn.execute("SELECT objects FROM elacsym.segments").fetchall() for k in keys}
+        assert len(referred) == 4 and referred < set(moto.keys(bucket))
+        conn.execute("SELECT elacsym.drop_namespace('ns')")
+        wait_until(lambda: not [k for k in moto.keys(bucket) if k in referred or "manifest" in k], "its objects to be deleted", 30)
 
 
 def test_publication_for_all_tables_does_not_stop_anything(new_cluster):

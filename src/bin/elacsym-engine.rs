@@ -17,7 +17,7 @@ use elacsym::ipc::server::Server;
 use std::io::BufRead;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
@@ -110,7 +110,6 @@ async fn serve(settings: EngineSettings) -> Result<()> {
             },
         }
     }
-    let began = Instant::now();
     drop(stop);
     let orderly = async {
         let _ = serving.await;
@@ -119,7 +118,7 @@ async fn serve(settings: EngineSettings) -> Result<()> {
     if tokio::time::timeout(STOP_LIMIT, orderly).await.is_err() {
         tracing::warn!("stopping took longer than {} ms and was cut short", STOP_LIMIT.as_millis());
     }
-    tracing::info!("stopped in {} ms", began.elapsed().as_millis());
+    tracing::info!("elacsym-engine is stopping");
     Ok(())
 }
 

@@ -52,14 +52,18 @@ unsafe extern "C-unwind" fn process_utility(
     // SAFETY: a valid parse tree of a utility command.
     if unsafe { concerns_us(node) } {
         // SAFETY: PostgreSQL's own arguments.
-        unsafe { process_ours(statement, query, read_only_tree, context, parameters, environment, destination, completion) }
+        unsafe {
+            process_ours(statement, query, read_only_tree, context, parameters, environment, destination, completion)
+        }
         return;
     }
     // SAFETY: set once, before any backend existed.
     match unsafe { PREVIOUS } {
         Some(previous) => {
             // SAFETY: PostgreSQL's own arguments for the hook that was there before us.
-            unsafe { previous(statement, query, read_only_tree, context, parameters, environment, destination, completion) }
+            unsafe {
+                previous(statement, query, read_only_tree, context, parameters, environment, destination, completion)
+            }
         }
         None => {
             // SAFETY: PostgreSQL's own arguments for its own function.

@@ -52,6 +52,7 @@ impl VectorSource for SegmentSource {
     }
 
     async fn vectors(&self, ordinals: &[u32]) -> Result<Vec<f32>> {
+        // Results are picked from these rows and then need their keys and attributes: fetching those pages now saves round trips.
         let (vectors, identities, attributes) = tokio::join!(
             self.segment.vectors(ordinals, &self.stats),
             self.segment.identities(ordinals, &self.stats),

@@ -160,15 +160,15 @@ fn count_values(schema: &NamespaceSchema, rows: &[(EntryId, Document)]) -> Vec<(
     counts
 }
 
-/// Rows in ordinal order, how many of them have a vector, and the vector index.
-type OrderedRows = (Vec<(EntryId, Document)>, usize, BuiltIndex);
+/// One row to write.
+type Row = (EntryId, Document);
 
-/// Puts rows with a vector first, in the order of the vector index.
+/// Rows in ordinal order, how many of them have a vector, and the vector index.
 fn order_rows(
     schema: &NamespaceSchema,
     entries: Vec<(EntryId, Document)>,
     options: &WriteOptions,
-) -> Result<OrderedRows> {
+) -> Result<(Vec<Row>, usize, BuiltIndex)> {
     let empty = BuiltIndex { order: Vec::new(), head: Vec::new(), postings: Vec::new(), row_codes: Vec::new() };
     let (with, without): (Vec<_>, Vec<_>) = entries.into_iter().partition(|(_, document)| document.vector.is_some());
     let Some(vector) = schema.vector else {

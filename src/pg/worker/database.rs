@@ -140,17 +140,26 @@ impl Maintenance {
                 failures: 0,
                 retry_at: None,
             });
-            match due_in(&found, watch) {
-                Some(pause) => sooner(pause),
-                None => match flush_namespace(&found.row) {
-                    Ok(Flushed::Done) => {
+            let pause = due_in(&found, watch);
+            let behind = found.row.generation != found.row.manifest_generation;
+            if let Some(pause) = pause
+                && (!behind || watch.retry_at.is_some())
+            {
+                sooner(pause);
+                continue;
+            }
+            // Only the manifest may be due: then the buffer is left alone, however much has come meanwhile.
+            let flush = pause.is_none() && found.rows > 0;
+            match maintain_namespace(&found.row, flush) {
+                Ok(Flushed::Done) => {
+                    if pause.is_none() {
                         self.watched.remove(&found.row.id);
-                        // More rows may have come, or been left out of a full segment.
-                        sooner(LOOK_AGAIN.0);
                     }
-                    Ok(Flushed::Busy) => sooner(LOOK_AGAIN.1),
-                    Err(error) => sooner(watch.failed(&found.row.name, error)),
-                },
+                    // More rows may have come, or been left out of a full segment.
+                    sooner(pause.unwrap_or(LOOK_AGAIN.0));
+                }
+                Ok(Flushed::Busy) => sooner(LOOK_AGAIN.1),
+                Err(error) => sooner(watch.failed(&found.row.name, error)),
             }
         }
         if let Some(pause) = self.collect_garbage() {
@@ -206,7 +215,7 @@ fn due_in(found: &Found, watch: &Watch) -> Option<Duration> {
         return (!pause.is_zero()).then_some(pause);
     }
     let full = found.rows >= gucs::flush_rows() || found.bytes >= gucs::flush_bytes();
-    // A manifest that is behind is written at once.
+    // Nothing buffered: the manifest is behind, and is written at once.
     if full || found.rows == 0 {
         return None;
     }
@@ -246,16 +255,16 @@ enum Flushed {
     Busy,
 }
 
-/// Flushes one namespace and writes its manifest.
-fn flush_namespace(row: &NamespaceRow) -> Result<Flushed> {
+/// Flushes one namespace, if `flush` says so, and writes its manifest.
+fn maintain_namespace(row: &NamespaceRow, flush: bool) -> Result<Flushed> {
     let locked = transaction_after(
         || SessionLock::try_acquire(Target::Flush(row.id), Mode::Exclusive),
         |lock| {
             let Some(lock) = lock else { return Ok(None) };
             let snapshot = Snapshot::statement()?;
             let plan = match catalog::namespace_by_id(row.id, &snapshot)? {
-                Some(row) => Plan::read(row, &snapshot)?,
-                None => None,
+                Some(row) if flush => Plan::read(row, &snapshot)?,
+                _ => None,
             };
             Ok(Some((lock, plan)))
         },
