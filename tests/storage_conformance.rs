@@ -369,7 +369,8 @@ fn credentials_come_from_the_environment_too() {
     let Some(moto) = Moto::start("credentials_come_from_the_environment_too") else { return };
     let run = |with_credentials: bool| {
         let mut child = std::process::Command::new(std::env::current_exe().unwrap());
-        child.args(["--exact", "child_uses_the_default_credentials", "--ignored"]);
+        let (_, module) = module_path!().split_once("::").unwrap();
+        child.args(["--exact", &format!("{module}::child_uses_the_default_credentials"), "--ignored"]);
         child
             .env("ELACSYM_TEST_ENDPOINT", moto.endpoint())
             .env("AWS_EC2_METADATA_DISABLED", "true")
@@ -384,7 +385,7 @@ fn credentials_come_from_the_environment_too() {
         (output.status.success(), String::from_utf8_lossy(&output.stdout).into_owned())
     };
     let (ok, out) = run(true);
-    assert!(ok, "{out}");
+    assert!(ok && out.contains("1 passed"), "{out}");
     let (ok, out) = run(false);
     assert!(!ok && out.contains("Denied") && out.contains("no credentials"), "{out}");
 }

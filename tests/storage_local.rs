@@ -26,9 +26,15 @@ fn body(i: u32) -> Bytes {
     Bytes::from(vec![i as u8; 300_000])
 }
 
+/// The name by which this executable knows a test of this file.
+fn name(test: &str) -> String {
+    let (_, module) = module_path!().split_once("::").unwrap();
+    format!("{module}::{test}")
+}
+
 fn child(test: &str, directory: &Path) -> Command {
     let mut command = Command::new(std::env::current_exe().unwrap());
-    command.args(["--exact", test, "--ignored", "--nocapture"]).env(DIRECTORY, directory);
+    command.args(["--exact", &name(test), "--ignored", "--nocapture"]).env(DIRECTORY, directory);
     command
 }
 
@@ -69,9 +75,16 @@ async fn a_full_disk_is_exhausted_and_leaves_the_old_object() {
     let store = store(directory.path()).await;
     store.put("object", Bytes::from("old")).await.unwrap();
     let exe = std::env::current_exe().unwrap();
-    let script = r#"trap "" XFSZ; ulimit -f 8; exec "$0" --exact child_meets_a_full_disk --ignored --nocapture"#;
-    let output = Command::new("sh").args(["-c", script]).arg(exe).env(DIRECTORY, directory.path()).output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+    let script = r#"trap "" XFSZ; ulimit -f 8; exec "$0" --exact "$1" --ignored --nocapture"#;
+    let output = Command::new("sh")
+        .args(["-c", script])
+        .arg(exe)
+        .arg(name("child_meets_a_full_disk"))
+        .env(DIRECTORY, directory.path())
+        .output()
+        .unwrap();
+    let out = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && out.contains("1 passed"), "{out}");
     assert_eq!(store.get("object").await.unwrap(), "old");
     assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1, "a temporary file was left");
 }
