@@ -17,8 +17,9 @@ use pgrx::pg_sys::elog::PgLogLevel;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-/// Pauses before a restart of the engine: none the first time, then from the first to the second value, doubling.
-const RESTART_PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+/// Pauses before a restart of the engine: none the first time, then from the first to the second value, doubling. The second
+/// is well below the time a backend waits for an engine, so that calls outlast even an engine that is killed again and again.
+const RESTART_PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
 /// An engine that has run this long is healthy: the next restart is a first one again.
 const HEALTHY_AFTER: Duration = Duration::from_secs(30);
 /// An engine that has run this long has at least started: nobody needs to be told that it crashes.
