@@ -16,8 +16,11 @@ use crate::schema::AttributeId;
 use crate::text::RangeRead;
 use crate::vector::VectorSource;
 
-/// Most rows whose attributes are fetched before it is known that they are results: some more than a usual `top_k`.
-const MAX_PREFETCH_ROWS: usize = 64;
+/// Most bytes of attributes that are fetched before it is known which rows are results: transferring that takes less time
+/// than one more round trip.
+const MAX_PREFETCH_BYTES: u64 = 1 << 20;
+/// Most rows whose attributes are looked for before it is known that they are results: more would not fit above anyway.
+const MAX_PREFETCH_ROWS: usize = 1_024;
 
 /// One search's view of a segment for the vector index; reads count into its statistics.
 ///
@@ -79,6 +82,9 @@ pub async fn prefetch_attributes(
         return Ok(());
     }
     let read = RowRead::new(segment, ordinals, attributes)?;
+    if read.need().iter().map(|range| range.end - range.start).sum::<u64>() > MAX_PREFETCH_BYTES {
+        return Ok(());
+    }
     segment.read_rows(read.need(), stats).await.map(drop)
 }
 
