@@ -86,3 +86,16 @@ fn wrong_documents_are_refused_and_named() {
         assert!(error.message.contains(part), "{json}: {error}");
     }
 }
+
+#[test]
+fn a_float_comes_back_bit_for_bit() {
+    let schema = schema();
+    for text in ["0.42253410816192627", "2.2250738585072014e-308", "-1.7976931348623157e308", "1e-320"] {
+        let json = serde_json::from_str(&format!("{{\"id\": 1, \"attributes\": {{\"score\": {text}}}}}")).unwrap();
+        let (_, document) = Document::parse(&schema, &json).unwrap();
+        let expected: f64 = text.parse().unwrap();
+        let printed = document.attributes_json(&schema, None).to_string();
+        assert_eq!(document.attributes[0].1, Value::Float(expected));
+        assert_eq!(serde_json::from_str::<Json>(&printed).unwrap()["score"].as_f64(), Some(expected), "{printed}");
+    }
+}
