@@ -23,8 +23,9 @@ use crate::error::{Error, ErrorKind, Result};
 const DIRECTORY_MODE: u32 = 0o700;
 /// A temporary file older than this was left by a crash; no upload takes a day.
 const TEMPORARY_GRACE: Duration = Duration::from_secs(24 * 60 * 60);
-/// How often a write starts again because a concurrent delete removed its emptied directory.
-const DIRECTORY_RACES: usize = 16;
+/// How often a write starts again because a concurrent delete removed its emptied directory. Each time somebody else made
+/// progress, so this many in a row do not happen.
+const DIRECTORY_RACES: usize = 64;
 
 /// A local directory as an object store.
 #[derive(Debug, Clone)]
@@ -97,9 +98,11 @@ impl LocalStore {
     fn temporary_file(&self, parent: &Path) -> std::io::Result<NamedTempFile> {
         let mut race = 0;
         loop {
-            create_directories(parent)?;
             // Mode 0600 is tempfile's default.
-            match tempfile::Builder::new().prefix(TEMPORARY_PREFIX).tempfile_in(parent) {
+            let made = create_directories(parent)
+                .and_then(|()| tempfile::Builder::new().prefix(TEMPORARY_PREFIX).tempfile_in(parent));
+            match made {
+                // A concurrent delete removed the directory, or one above it, in between.
                 Err(e) if e.kind() == Io::NotFound && race < DIRECTORY_RACES => race += 1,
                 done => return done,
             }
@@ -227,8 +230,11 @@ fn create_directories(directory: &Path) -> std::io::Result<()> {
         match DirBuilder::new().mode(DIRECTORY_MODE).create(directory) {
             Ok(()) => {}
             Err(e) if e.kind() == Io::AlreadyExists && directory.is_dir() => {}
-            // In the way stands a file.
-            Err(e) if e.kind() == Io::AlreadyExists => return Err(Io::NotADirectory.into()),
+            // In the way stands a file, unless what stood there has just been removed.
+            Err(e) if e.kind() == Io::AlreadyExists => {
+                let file = directory.symlink_metadata().is_ok_and(|found| !found.is_dir());
+                return Err(if file { Io::NotADirectory } else { Io::NotFound }.into());
+            }
             Err(e) => return Err(e),
         }
         return sync_directory(parent);
