@@ -160,8 +160,8 @@ def test_kill_of_every_process_at_any_moment(model):
 
 def test_kill_of_the_engine_costs_a_wait(model):
     cluster = model.cluster
-    # no more: an engine that ends again and again is started less and less often
-    for _ in range(3):
+    # the pause before a restart grows, but stays below the time a call waits for an engine
+    for _ in range(ROUNDS):
         with model.connect() as conn:
             model.write(conn)
             cluster.kill_engine()
