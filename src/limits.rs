@@ -26,3 +26,7 @@ pub const DEFAULT_RRF_K: u32 = 60;
 pub const DEFAULT_CANDIDATES: usize = 100;
 /// Default number of rows in the write buffer of a namespace that starts a flush.
 pub const DEFAULT_FLUSH_ROWS: i32 = 10_000;
+/// BM25's k1 when nobody says otherwise: what Lucene and tantivy use.
+pub const DEFAULT_BM25_K1: f32 = 1.2;
+/// BM25's b when nobody says otherwise: what Lucene and tantivy use.
+pub const DEFAULT_BM25_B: f32 = 0.75;

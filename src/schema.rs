@@ -5,13 +5,17 @@
 //! `elacsym.namespace.schema` and in every segment.
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::limits::{MAX_ATTRIBUTES, MAX_DIMENSIONS, MAX_NAME_BYTES};
+use crate::limits::{DEFAULT_BM25_B, DEFAULT_BM25_K1, MAX_ATTRIBUTES, MAX_DIMENSIONS, MAX_NAME_BYTES};
 use crate::vector::Metric;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as Json};
 
 /// Stable number of an attribute inside its namespace; never reused.
 pub type AttributeId = u16;
+
+/// The hidden bool attribute of an index with the cosine metric: true for a row whose vector is all zeros. Such a vector
+/// has no direction and is not stored, but its distance is not a number, which sorts before NULL.
+pub const ZERO_VECTOR: AttributeId = AttributeId::MAX;
 
 /// The type of an attribute's values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -131,11 +135,59 @@ pub struct FullTextOptions {
     pub remove_stopwords: bool,
     /// Keep the case of letters.
     pub case_sensitive: bool,
+    /// BM25's k1: how soon a repeated term stops counting.
+    #[serde(default = "default_k1")]
+    pub k1: Parameter,
+    /// BM25's b: how much long texts are held back, from 0 to 1.
+    #[serde(default = "default_b")]
+    pub b: Parameter,
+    /// What the attribute's scores are multiplied with when a query names no weights.
+    #[serde(default = "default_weight")]
+    pub weight: Parameter,
+}
+
+/// A finite number in a schema. Equal when the bits are, so that schemas can be compared and hashed.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Parameter(pub f32);
+
+impl PartialEq for Parameter {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.to_bits() == other.0.to_bits()
+    }
+}
+
+impl Eq for Parameter {}
+
+impl std::hash::Hash for Parameter {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        self.0.to_bits().hash(state);
+    }
+}
+
+fn default_k1() -> Parameter {
+    Parameter(DEFAULT_BM25_K1)
+}
+
+fn default_b() -> Parameter {
+    Parameter(DEFAULT_BM25_B)
+}
+
+fn default_weight() -> Parameter {
+    Parameter(1.0)
 }
 
 impl Default for FullTextOptions {
     fn default() -> Self {
-        Self { language: Language::English, stemming: true, remove_stopwords: true, case_sensitive: false }
+        Self {
+            language: Language::English,
+            stemming: true,
+            remove_stopwords: true,
+            case_sensitive: false,
+            k1: default_k1(),
+            b: default_b(),
+            weight: default_weight(),
+        }
     }
 }
 
@@ -378,6 +430,7 @@ fn parse_full_text(name: &str, map: &Map<String, Json>) -> Result<FullTextOption
         stemming: flag("stemming", true)?,
         remove_stopwords: flag("remove_stopwords", true)?,
         case_sensitive: flag("case_sensitive", false)?,
+        ..FullTextOptions::default()
     })
 }
 

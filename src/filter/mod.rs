@@ -34,6 +34,8 @@ pub enum Filter {
     Prefix { attribute: AttributeId, prefix: String },
     /// The document lacks the attribute.
     IsNull { attribute: AttributeId },
+    /// The full-text attribute matches a boolean query: terms, "phrases", +required, -excluded, prefix*.
+    Match { attribute: AttributeId, query: String },
     /// All hold; true when empty.
     And(Vec<Filter>),
     /// At least one holds; false when empty.

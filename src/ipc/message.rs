@@ -2,12 +2,12 @@
 
 use crate::error::Error;
 use crate::ids::{EntryId, Key, NamespaceId, Op};
-use crate::schema::AttributeId;
+use crate::schema::{AttributeId, FullTextOptions};
 use crate::segment_info::SegmentInfo;
 use serde::{Deserialize, Serialize};
 
 /// Version of the messages; both sides must have the same.
-pub const PROTOCOL_VERSION: u32 = 1;
+pub const PROTOCOL_VERSION: u32 = 2;
 
 /// What a backend or worker asks of the engine.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -49,12 +49,49 @@ pub enum Request {
     CheckStorage,
     /// Figures of the engine.
     Stats,
+    /// Starts a scan of an index and returns its first rows.
+    ScanOpen(Box<ScanRequest>),
+    /// The next rows of a scan that this connection opened.
+    ScanNext {
+        /// From [`Response::ScanRows`].
+        scan: u64,
+        /// Rows wanted.
+        rows: u32,
+    },
+    /// Ends scans and scorers of this connection; unknown ones are fine.
+    ScanClose {
+        /// Their numbers.
+        scans: Vec<u64>,
+    },
+    /// Keys of every live row of the view, for VACUUM and verification: in no order, each once.
+    Keys(Box<KeysRequest>),
+    /// Whether each text matches a query; needs no index.
+    TextMatch {
+        /// How query and texts are analysed.
+        options: FullTextOptions,
+        /// Boolean query, as [`crate::filter::Filter::Match`].
+        query: String,
+        /// The texts.
+        texts: Vec<String>,
+    },
+    /// Prepares BM25 of single texts by the statistics of an index; answered by [`Response::ScorerOpened`], ended by
+    /// [`Request::ScanClose`].
+    ScorerOpen(Box<ScorerRequest>),
+    /// BM25 of texts by a scorer of this connection.
+    ScoreTexts {
+        /// From [`Response::ScorerOpened`].
+        scorer: u64,
+        /// The texts.
+        texts: Vec<String>,
+    },
     /// Answer to [`Response::Need`]; the last part has `last`.
     Provide {
         /// Payloads of buffered entries, CRC already verified by the sender.
         entries: Vec<ProvidedEntry>,
         /// Delete vectors: segment id and encoded bytes (`DeleteVector::encode`).
         delete_vectors: Vec<(String, Vec<u8>)>,
+        /// The tombstones of the view, if they were asked for; all of them in the last part.
+        tombstones: Vec<Tombstone>,
         /// No further part follows.
         last: bool,
     },
@@ -80,6 +117,8 @@ pub enum Response {
         entries: Vec<EntryId>,
         /// Segments whose delete vector it lacks.
         delete_vectors: Vec<String>,
+        /// It lacks the tombstones of this version of the view.
+        tombstones: bool,
     },
     /// Rows of a query or fetch; further parts follow until `last`.
     Rows {
@@ -94,6 +133,35 @@ pub enum Response {
     Flushed(Box<FlushResult>),
     /// Figures, as a JSON object.
     Stats(String),
+    /// Rows of a scan; further parts follow until `last`.
+    ScanRows {
+        /// Number of the scan on this connection.
+        scan: u64,
+        /// In the scan's order.
+        rows: Vec<ScanRow>,
+        /// Nothing is left in the scan; the engine has forgotten it.
+        exhausted: bool,
+        /// No further part of this answer follows.
+        last: bool,
+        /// Of the whole scan so far; filled in the last part.
+        stats: RequestStats,
+    },
+    /// Keys of live rows; further parts follow until `last`.
+    Keys {
+        /// The keys.
+        keys: Vec<KeyInfo>,
+        /// No further part follows.
+        last: bool,
+    },
+    /// Answer to `TextMatch`, one for each text.
+    Matches(Vec<bool>),
+    /// Answer to `ScorerOpen`.
+    ScorerOpened {
+        /// Number of the scorer on this connection; shares its numbers with scans.
+        scorer: u64,
+    },
+    /// Answer to `ScoreTexts`: BM25 of each text, 0 where no term matches.
+    Scores(Vec<f32>),
     /// The request failed; the connection stays usable.
     Error(Error),
 }
@@ -109,6 +177,100 @@ pub struct NamespaceView {
     pub segments: Vec<SegmentView>,
     /// Visible entries of the write buffer; order does not matter.
     pub buffered: Vec<BufferedEntry>,
+    /// Tombstones that VACUUM left in an index; None for a namespace and for an index without any.
+    pub tombstones: Option<TombstonesVersion>,
+}
+
+/// Which state of an index's tombstone log a view belongs to. Within one generation the log only grows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct TombstonesVersion {
+    /// Changes whenever the log is trimmed.
+    pub generation: u64,
+    /// Tombstones in it.
+    pub count: u64,
+}
+
+/// VACUUM's note that a key is dead: every entry of it with a seq up to this one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Tombstone {
+    /// The key.
+    pub key: Key,
+    /// Entries of it with this seq or a lower one are dead.
+    pub seq: u64,
+}
+
+/// In which order a scan returns rows.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum ScanOrder {
+    /// In none.
+    Unordered,
+    /// By distance to the vector; then rows whose distance is not a number ([`crate::schema::ZERO_VECTOR`]), then rows
+    /// without a vector.
+    Distance {
+        /// The query vector, with the schema's dimension.
+        vector: Vec<f32>,
+    },
+    /// By falling BM25; then rows that match no term (score 0), then rows without the attribute.
+    Bm25 {
+        /// A full-text attribute.
+        attribute: AttributeId,
+        /// The words.
+        query: String,
+    },
+}
+
+/// Starts a scan over everything live in a view.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ScanRequest {
+    /// What to scan.
+    pub namespace: NamespaceView,
+    /// In which order.
+    pub order: ScanOrder,
+    /// Rows that do not match are left out.
+    pub filter: Option<crate::filter::Filter>,
+    /// 1.0 = default; larger probes more; infinity = exact.
+    pub effort: f32,
+    /// Rows wanted in the first answer.
+    pub rows: u32,
+}
+
+/// One row of a scan.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct ScanRow {
+    /// The key.
+    pub key: Key,
+    /// Value of the ORDER BY operator: distance, or negated BM25. NaN: not a number. None: null (no vector or text), and
+    /// for every row of an unordered scan.
+    pub value: Option<f32>,
+}
+
+/// Which keys to list.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct KeysRequest {
+    /// Of what.
+    pub namespace: NamespaceView,
+    /// Also return the CRC32 of each row's values, which reads every row.
+    pub checksums: bool,
+}
+
+/// One key that is live in a view.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyInfo {
+    /// The entry.
+    pub id: EntryId,
+    /// CRC32 of `Document::encode` of its values; 0 if not asked for.
+    pub crc: u32,
+}
+
+/// Prepares BM25 of single texts.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ScorerRequest {
+    /// Whose statistics count.
+    pub namespace: NamespaceView,
+    /// A full-text attribute.
+    pub attribute: AttributeId,
+    /// The words.
+    pub query: String,
 }
 
 /// One segment of a view.
