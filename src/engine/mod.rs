@@ -31,7 +31,7 @@ use crate::config::EngineSettings;
 use crate::env::Env;
 use crate::error::Result;
 use crate::ids::EntryId;
-use crate::ipc::message::ProvidedEntry;
+use crate::ipc::message::Provided;
 use crate::storage::StoreRegistry;
 use bounded::Bounded;
 use buffer::BufferCache;
@@ -55,13 +55,9 @@ const MIN_BUDGET: u64 = 8 << 20;
 /// Bytes that only the database has, asked for over the connection of the request.
 #[async_trait]
 pub trait Provider: Send {
-    /// Payloads of these buffered entries and delete vectors of these segments, in any order. Called at most once for each
-    /// request.
-    async fn need(
-        &mut self,
-        entries: Vec<EntryId>,
-        delete_vectors: Vec<String>,
-    ) -> Result<(Vec<ProvidedEntry>, Vec<(String, Vec<u8>)>)>;
+    /// Payloads of these buffered entries, delete vectors of these segments and, if wanted, all tombstones of the view, in any
+    /// order. Called at most once for each request.
+    async fn need(&mut self, entries: Vec<EntryId>, delete_vectors: Vec<String>, tombstones: bool) -> Result<Provided>;
 }
 
 /// The engine. One for the process; share it in an `Arc`.

@@ -18,7 +18,7 @@ use super::{Engine, Provider};
 use crate::cache::ReadStats;
 use crate::error::{Error, Result};
 use crate::ids::{EntryId, Key, Op};
-use crate::ipc::message::{BufferedEntry, NamespaceView, SegmentView};
+use crate::ipc::message::{BufferedEntry, NamespaceView, Provided, SegmentView};
 use crate::schema::NamespaceSchema;
 use crate::segment::Segment;
 use crate::segment_info::DeleteVector;
@@ -183,7 +183,8 @@ impl Engine {
         let missing_vectors: Vec<String> =
             view.segments.iter().zip(&deleted).filter(|(_, d)| d.is_none()).map(|(s, _)| s.info.id.clone()).collect();
         if !missing.is_empty() || !missing_vectors.is_empty() {
-            let (entries, vectors) = provider.need(missing, missing_vectors).await?;
+            let Provided { entries, delete_vectors: vectors, .. } =
+                provider.need(missing, missing_vectors, false).await?;
             let decoded = self.buffer.decode(&self.cpu(), view.id, &schema.schema, schema.hash, entries).await?;
             let mut by_id: std::collections::HashMap<EntryId, Arc<BufferedDocument>> =
                 decoded.into_iter().map(|document| (document.id, document)).collect();

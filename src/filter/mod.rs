@@ -204,6 +204,8 @@ impl Filter {
                 _ => false,
             },
             Self::IsNull { attribute } => document.get(*attribute).is_none(),
+            // Analysers are needed: `text::matches` knows them.
+            Self::Match { .. } => false,
             Self::And(filters) => filters.iter().all(|f| f.matches(document)),
             Self::Or(filters) => filters.iter().any(|f| f.matches(document)),
             Self::Not(filter) => !filter.matches(document),

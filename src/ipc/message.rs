@@ -291,6 +291,17 @@ pub struct BufferedEntry {
     pub op: Op,
 }
 
+/// What [`Request::Provide`] brings, all parts together.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Provided {
+    /// Payloads of buffered entries.
+    pub entries: Vec<ProvidedEntry>,
+    /// Delete vectors by segment id.
+    pub delete_vectors: Vec<(String, Vec<u8>)>,
+    /// Tombstones, if they were asked for.
+    pub tombstones: Vec<Tombstone>,
+}
+
 /// The payload of a buffered entry.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ProvidedEntry {

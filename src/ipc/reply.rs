@@ -1,11 +1,11 @@
 //! The complete answer to one request, as both ends see it: the server splits it into frames, the client joins them.
 
-use super::message::{FlushResult, RequestStats, ResultRow};
+use super::message::{FlushResult, KeyInfo, RequestStats, ResultRow, ScanRow};
 
 /// What a request that succeeded gives.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Reply {
-    /// Done, nothing to say (`Ping`, `PutManifest`, `DeleteObjects`, `CheckStorage`).
+    /// Done, nothing to say (`Ping`, `PutManifest`, `DeleteObjects`, `CheckStorage`, `ScanClose`).
     Done,
     /// All rows of a query or fetch in rank order, and what the request cost.
     Rows(Vec<ResultRow>, RequestStats),
@@ -13,6 +13,25 @@ pub enum Reply {
     Flushed(Box<FlushResult>),
     /// Figures of the engine, as a JSON object.
     Stats(String),
+    /// Rows of a scan in its order.
+    ScanRows {
+        /// Number of the scan on this connection.
+        scan: u64,
+        /// The rows.
+        rows: Vec<ScanRow>,
+        /// Nothing is left; the scan is forgotten.
+        exhausted: bool,
+        /// Of the whole scan so far.
+        stats: RequestStats,
+    },
+    /// Keys of live rows.
+    Keys(Vec<KeyInfo>),
+    /// Whether each text matches.
+    Matches(Vec<bool>),
+    /// Number of a scorer.
+    ScorerOpened(u64),
+    /// BM25 of each text.
+    Scores(Vec<f32>),
 }
 
 impl Reply {
@@ -23,6 +42,11 @@ impl Reply {
             Self::Rows(..) => "rows",
             Self::Flushed(_) => "flushed",
             Self::Stats(_) => "stats",
+            Self::ScanRows { .. } => "rows of a scan",
+            Self::Keys(_) => "keys",
+            Self::Matches(_) => "matches",
+            Self::ScorerOpened(_) => "a scorer",
+            Self::Scores(_) => "scores",
         }
     }
 }

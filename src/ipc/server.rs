@@ -4,7 +4,7 @@
 //! It knows nothing of searching: [`Handler`] does the work, and asks for what only the database has through [`Provider`].
 
 use super::frame::{Decoder, Kind, encode};
-use super::message::{PROTOCOL_VERSION, ProvidedEntry, Request, Response, ResultRow};
+use super::message::{PROTOCOL_VERSION, Provided, Request, Response, ResultRow};
 pub use super::reply::Reply;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::EntryId;
@@ -27,25 +27,29 @@ const HELLO_LIMIT: Duration = Duration::from_secs(10);
 /// Pause after a failed accept (no descriptor left): it would fail again at once.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// Does the work. A panic in it becomes `Internal` for its caller and nothing else.
-#[async_trait]
+/// Does the work.
 pub trait Handler: Send + Sync {
+    /// The state of a new connection.
+    fn connect(&self) -> Box<dyn Session>;
+}
+
+/// What works for one connection, and what it keeps from one request to the next; dropped with the connection. A panic in
+/// it becomes `Internal` for its caller and nothing else.
+#[async_trait]
+pub trait Session: Send {
     /// Answers one request (never `Hello` or `Provide`). Dropping the future cancels the work.
-    async fn handle(&self, request: Request, provider: &mut dyn Provider) -> Result<Reply>;
+    async fn handle(&mut self, request: Request, provider: &mut dyn Provider) -> Result<Reply>;
 }
 
 /// Fetches what the engine lacks from the caller of the running request.
 #[async_trait]
 pub trait Provider: Send {
-    /// The payloads of `entries` and the encoded delete vectors of the segments named, in no particular order.
+    /// The payloads of `entries`, the encoded delete vectors of the segments named and, if wanted, the tombstones of the
+    /// view, in no particular order.
     ///
     /// # Errors
     /// `Cancelled` when the caller has gone away.
-    async fn need(
-        &mut self,
-        entries: Vec<EntryId>,
-        delete_vectors: Vec<String>,
-    ) -> Result<(Vec<ProvidedEntry>, Vec<(String, Vec<u8>)>)>;
+    async fn need(&mut self, entries: Vec<EntryId>, delete_vectors: Vec<String>, tombstones: bool) -> Result<Provided>;
 }
 
 /// A bound socket.
@@ -160,24 +164,50 @@ impl Frames {
             Ok(Reply::Flushed(result)) => self.write(&Response::Flushed(result)).await,
             Ok(Reply::Stats(json)) => self.write(&Response::Stats(json)).await,
             Err(error) => self.write(&Response::Error(error)).await,
+            Ok(Reply::Matches(matches)) => self.write(&Response::Matches(matches)).await,
+            Ok(Reply::ScorerOpened(scorer)) => self.write(&Response::ScorerOpened { scorer }).await,
+            Ok(Reply::Scores(scores)) => self.write(&Response::Scores(scores)).await,
             Ok(Reply::Rows(rows, stats)) => {
-                let mut rest = rows.into_iter().peekable();
-                loop {
-                    let mut part = Vec::new();
-                    let mut bytes = 0;
-                    while bytes < ROWS_FRAME_BYTES
-                        && let Some(row) = rest.next()
-                    {
-                        bytes += row_bytes(&row);
-                        part.push(row);
-                    }
-                    let last = rest.peek().is_none();
+                self.write_parts(rows, row_bytes, |rows, last| {
                     let stats = if last { stats } else { Default::default() };
-                    self.write(&Response::Rows { rows: part, last, stats }).await?;
-                    if last {
-                        return Ok(());
-                    }
-                }
+                    Response::Rows { rows, last, stats }
+                })
+                .await
+            }
+            Ok(Reply::ScanRows { scan, rows, exhausted, stats }) => {
+                self.write_parts(rows, size_of_val, |rows, last| {
+                    let stats = if last { stats } else { Default::default() };
+                    Response::ScanRows { scan, rows, exhausted, last, stats }
+                })
+                .await
+            }
+            Ok(Reply::Keys(keys)) => {
+                self.write_parts(keys, size_of_val, |keys, last| Response::Keys { keys, last }).await
+            }
+        }
+    }
+
+    /// Items in frames of about [`ROWS_FRAME_BYTES`], at least one frame.
+    async fn write_parts<T>(
+        &mut self,
+        items: Vec<T>,
+        bytes_of: impl Fn(&T) -> usize,
+        frame: impl Fn(Vec<T>, bool) -> Response,
+    ) -> std::result::Result<(), End> {
+        let mut rest = items.into_iter().peekable();
+        loop {
+            let mut part = Vec::new();
+            let mut bytes = 0;
+            while bytes < ROWS_FRAME_BYTES
+                && let Some(item) = rest.next()
+            {
+                bytes += bytes_of(&item);
+                part.push(item);
+            }
+            let last = rest.peek().is_none();
+            self.write(&frame(part, last)).await?;
+            if last {
+                return Ok(());
             }
         }
     }
@@ -212,12 +242,13 @@ async fn connection(stream: UnixStream, handler: Arc<dyn Handler>, owner: u32) {
 
 async fn converse(frames: &mut Frames, handler: &dyn Handler) -> std::result::Result<(), End> {
     hello(frames).await?;
+    let mut session = handler.connect();
     loop {
         let request = frames.read().await?;
         if matches!(request, Request::Hello { .. } | Request::Provide { .. }) {
             return Err(End::Violation(Error::invalid("this message is not the start of a request")));
         }
-        let reply = run(frames, handler, request).await?;
+        let reply = run(frames, session.as_mut(), request).await?;
         frames.write_reply(reply).await?;
     }
 }
@@ -244,25 +275,30 @@ async fn hello(frames: &mut Frames) -> std::result::Result<(), End> {
 }
 
 /// Runs one request; ends early, dropping the work, when the peer goes away.
-async fn run(frames: &mut Frames, handler: &dyn Handler, request: Request) -> std::result::Result<Result<Reply>, End> {
+async fn run(
+    frames: &mut Frames,
+    session: &mut dyn Session,
+    request: Request,
+) -> std::result::Result<Result<Reply>, End> {
     let (sender, mut questions) = mpsc::channel(1);
     let mut provider = Asker { sender };
-    let mut work = std::pin::pin!(AssertUnwindSafe(handler.handle(request, &mut provider)).catch_unwind());
+    let mut work = std::pin::pin!(AssertUnwindSafe(session.handle(request, &mut provider)).catch_unwind());
     let mut open: Option<Question> = None;
     loop {
         tokio::select! {
             biased;
             result = &mut work => return Ok(result.unwrap_or_else(|panic| Err(panicked(panic.as_ref())))),
             Some(question) = questions.recv(), if open.is_none() => {
-                let Question { entries, delete_vectors, .. } = &question;
-                let need = Response::Need { entries: entries.clone(), delete_vectors: delete_vectors.clone() };
-                frames.write(&need).await?;
+                let Question { entries, delete_vectors, tombstones, .. } = &question;
+                let (entries, delete_vectors) = (entries.clone(), delete_vectors.clone());
+                frames.write(&Response::Need { entries, delete_vectors, tombstones: *tombstones }).await?;
                 open = Some(question);
             }
             message = frames.read() => match (message?, open.take()) {
-                (Request::Provide { entries, delete_vectors, last }, Some(mut question)) => {
-                    question.answer.0.extend(entries);
-                    question.answer.1.extend(delete_vectors);
+                (Request::Provide { entries, delete_vectors, tombstones, last }, Some(mut question)) => {
+                    question.answer.entries.extend(entries);
+                    question.answer.delete_vectors.extend(delete_vectors);
+                    question.answer.tombstones.extend(tombstones);
                     if last {
                         // It fails only if the handler no longer waits.
                         let _ = question.reply_to.send(question.answer);
@@ -287,14 +323,13 @@ fn panicked(panic: &(dyn std::any::Any + Send)) -> Error {
         .with_hint("This is a bug in elacsym; the server log has more.")
 }
 
-type Answer = (Vec<ProvidedEntry>, Vec<(String, Vec<u8>)>);
-
 /// A `need` that waits for its answer.
 struct Question {
     entries: Vec<EntryId>,
     delete_vectors: Vec<String>,
-    answer: Answer,
-    reply_to: oneshot::Sender<Answer>,
+    tombstones: bool,
+    answer: Provided,
+    reply_to: oneshot::Sender<Provided>,
 }
 
 /// The [`Provider`] of one request: hands its questions to the task that owns the socket.
@@ -304,13 +339,13 @@ struct Asker {
 
 #[async_trait]
 impl Provider for Asker {
-    async fn need(&mut self, entries: Vec<EntryId>, delete_vectors: Vec<String>) -> Result<Answer> {
-        if entries.is_empty() && delete_vectors.is_empty() {
-            return Ok(Answer::default());
+    async fn need(&mut self, entries: Vec<EntryId>, delete_vectors: Vec<String>, tombstones: bool) -> Result<Provided> {
+        if entries.is_empty() && delete_vectors.is_empty() && !tombstones {
+            return Ok(Provided::default());
         }
         let gone = || Error::new(ErrorKind::Cancelled, "the caller has gone away");
         let (reply_to, answer) = oneshot::channel();
-        let question = Question { entries, delete_vectors, answer: Answer::default(), reply_to };
+        let question = Question { entries, delete_vectors, tombstones, answer: Provided::default(), reply_to };
         self.sender.send(question).await.map_err(|_| gone())?;
         answer.await.map_err(|_| gone())
     }

@@ -236,13 +236,13 @@ impl Connection {
                 Response::Flushed(result) => return Ok(Reply::Flushed(result)),
                 Response::Stats(json) => return Ok(Reply::Stats(json)),
                 Response::Error(error) => return Err(Failure::Refused(error)),
-                Response::Need { entries, delete_vectors } => {
+                Response::Need { entries, delete_vectors, tombstones: _ } => {
                     let provided = needs.provide(&entries, &delete_vectors)?;
                     self.provide(provided)?;
                 }
-                Response::Hello { .. } => {
+                _ => {
                     return Err(Failure::Broken(Error::internal(
-                        "the elacsym engine said hello in the middle of a request",
+                        "the elacsym engine answered something else than was asked",
                     )));
                 }
             }
@@ -270,7 +270,8 @@ impl Connection {
                 part_vectors.push(vector);
             }
             let last = entries.peek().is_none() && delete_vectors.peek().is_none();
-            let part = Request::Provide { entries: part_entries, delete_vectors: part_vectors, last };
+            let part =
+                Request::Provide { entries: part_entries, delete_vectors: part_vectors, tombstones: Vec::new(), last };
             self.send(&encode(Kind::Request, &part)?)?;
             if last {
                 return Ok(());

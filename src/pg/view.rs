@@ -59,6 +59,7 @@ impl View {
                 .map(|s| SegmentView { info: s.info.clone(), delete_version: s.delete_version })
                 .collect(),
             buffered: self.buffered.iter().map(|row| row.entry).collect::<Vec<BufferedEntry>>(),
+            tombstones: None,
         }
     }
 

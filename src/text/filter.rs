@@ -42,6 +42,11 @@ impl Evaluator<'_> {
             Filter::IsNull { .. } => {
                 fields.insert(self.segment.present);
             }
+            Filter::Match { attribute, .. } => {
+                let schema = self.segment.reader().schema();
+                fields.insert(self.segment.present);
+                fields.extend(attribute_fields(schema, *attribute).text);
+            }
             Filter::In { attribute, .. }
             | Filter::Compare { attribute, .. }
             | Filter::ContainsAny { attribute, .. }
@@ -92,6 +97,7 @@ impl Evaluator<'_> {
                     _ => Ok(RoaringBitmap::new()),
                 }
             }
+            Filter::Match { .. } => Err(Error::internal("match is not there yet")),
             Filter::Prefix { attribute, prefix } => {
                 let attribute = self.attribute(*attribute)?;
                 match (attribute.kind, self.field(attribute)) {

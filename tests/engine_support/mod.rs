@@ -84,6 +84,9 @@ pub struct Database {
     pub generation: u64,
     pub segments: Vec<Published>,
     pub wal: Vec<WalRow>,
+    pub tombstones: Vec<Tombstone>,
+    /// Generation of the tombstones.
+    pub log: u64,
 }
 
 impl Database {
@@ -95,6 +98,8 @@ impl Database {
             generation: 0,
             segments: Vec::new(),
             wal: Vec::new(),
+            tombstones: Vec::new(),
+            log: 1,
         }
     }
 
@@ -118,6 +123,8 @@ impl Database {
                 .map(|s| SegmentView { info: s.info.clone(), delete_version: s.version })
                 .collect(),
             buffered: self.wal.iter().map(|row| row.entry).collect(),
+            tombstones: (!self.tombstones.is_empty())
+                .then(|| TombstonesVersion { generation: self.log, count: self.tombstones.len() as u64 }),
         }
     }
 
@@ -169,6 +176,9 @@ impl Database {
             self.segments.push(Published { info: info.clone(), version: 0, delete_vector: Vec::new() });
         }
         self.wal.clear();
+        // The delete vectors hold what they killed.
+        self.tombstones.clear();
+        self.log += 1;
         Ok(result)
     }
 }
@@ -183,11 +193,7 @@ pub struct Backend<'a> {
 
 #[async_trait]
 impl Provider for Backend<'_> {
-    async fn need(
-        &mut self,
-        entries: Vec<EntryId>,
-        delete_vectors: Vec<String>,
-    ) -> Result<(Vec<ProvidedEntry>, Vec<(String, Vec<u8>)>)> {
+    async fn need(&mut self, entries: Vec<EntryId>, delete_vectors: Vec<String>, tombstones: bool) -> Result<Provided> {
         self.calls += 1;
         self.entries += entries.len();
         assert_eq!(self.calls, 1, "one Need for each request");
@@ -206,7 +212,8 @@ impl Provider for Backend<'_> {
                 (id, bytes)
             })
             .collect();
-        Ok((entries, vectors))
+        let tombstones = if tombstones { self.database.tombstones.clone() } else { Vec::new() };
+        Ok(Provided { entries, delete_vectors: vectors, tombstones })
     }
 }
 

@@ -4,8 +4,8 @@ use async_trait::async_trait;
 use elacsym::engine::{Engine, Provider as EngineProvider};
 use elacsym::error::{Error, Result};
 use elacsym::ids::EntryId;
-use elacsym::ipc::message::{ProvidedEntry, Request};
-use elacsym::ipc::server::{Handler, Provider, Reply};
+use elacsym::ipc::message::{Provided, Request};
+use elacsym::ipc::server::{Handler, Provider, Reply, Session};
 use std::sync::Arc;
 
 /// The engine behind the socket.
@@ -16,18 +16,23 @@ struct Caller<'a>(&'a mut dyn Provider);
 
 #[async_trait]
 impl EngineProvider for Caller<'_> {
-    async fn need(
-        &mut self,
-        entries: Vec<EntryId>,
-        delete_vectors: Vec<String>,
-    ) -> Result<(Vec<ProvidedEntry>, Vec<(String, Vec<u8>)>)> {
-        self.0.need(entries, delete_vectors).await
+    async fn need(&mut self, entries: Vec<EntryId>, delete_vectors: Vec<String>, tombstones: bool) -> Result<Provided> {
+        self.0.need(entries, delete_vectors, tombstones).await
     }
 }
 
-#[async_trait]
 impl Handler for Search {
-    async fn handle(&self, request: Request, provider: &mut dyn Provider) -> Result<Reply> {
+    fn connect(&self) -> Box<dyn Session> {
+        Box::new(Connection(self.0.clone()))
+    }
+}
+
+/// One connection.
+struct Connection(Arc<Engine>);
+
+#[async_trait]
+impl Session for Connection {
+    async fn handle(&mut self, request: Request, provider: &mut dyn Provider) -> Result<Reply> {
         let mut caller = Caller(provider);
         match request {
             Request::Ping => Ok(Reply::Done),
@@ -53,6 +58,13 @@ impl Handler for Search {
                 Ok(Reply::Done)
             }
             Request::Stats => Ok(Reply::Stats(self.0.stats_json().await)),
+            Request::ScanOpen(_)
+            | Request::ScanNext { .. }
+            | Request::ScanClose { .. }
+            | Request::Keys(_)
+            | Request::TextMatch { .. }
+            | Request::ScorerOpen(_)
+            | Request::ScoreTexts { .. } => Err(Error::internal("not there yet")),
             Request::Hello { .. } | Request::Provide { .. } => {
                 Err(Error::internal("the socket server handles this request itself"))
             }

@@ -22,7 +22,12 @@ fn feed<T: DeserializeOwned>(decoder: &mut Decoder, mut bytes: &[u8], piece: usi
 
 fn sample(payload: Vec<u8>) -> Request {
     let id = crate::ids::EntryId { key: -5, order: crate::ids::EntryOrder { seq: 7, xid: 9 } };
-    Request::Provide { entries: vec![ProvidedEntry { id, payload }], delete_vectors: vec![], last: true }
+    Request::Provide {
+        entries: vec![ProvidedEntry { id, payload }],
+        delete_vectors: vec![],
+        tombstones: vec![],
+        last: true,
+    }
 }
 
 #[test]

@@ -1,6 +1,6 @@
 use super::*;
 use crate::ids::EntryOrder;
-use crate::ipc::message::RequestStats;
+use crate::ipc::message::{ProvidedEntry, RequestStats, Tombstone};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
@@ -24,9 +24,15 @@ fn entry(key: i64) -> EntryId {
     EntryId { key, order: EntryOrder { seq: 1, xid: 2 } }
 }
 
+impl Handler for Arc<Fake> {
+    fn connect(&self) -> Box<dyn Session> {
+        Box::new(self.clone())
+    }
+}
+
 #[async_trait]
-impl Handler for Fake {
-    async fn handle(&self, request: Request, provider: &mut dyn Provider) -> Result<Reply> {
+impl Session for Arc<Fake> {
+    async fn handle(&mut self, request: Request, provider: &mut dyn Provider) -> Result<Reply> {
         self.running.fetch_add(1, Ordering::SeqCst);
         let _running = Running(&self.running);
         self.handled.fetch_add(1, Ordering::SeqCst);
@@ -37,9 +43,11 @@ impl Handler for Fake {
             Request::DeleteObjects { .. } => panic!("a bug"),
             // Asks twice and tells what it got.
             Request::Stats => {
-                let (entries, vectors) = provider.need(vec![entry(1), entry(2)], vec!["s".into()]).await?;
-                let (more, _) = provider.need(vec![entry(3)], vec![]).await?;
-                assert_eq!(provider.need(vec![], vec![]).await?, Answer::default());
+                let Provided { entries, delete_vectors: vectors, tombstones } =
+                    provider.need(vec![entry(1), entry(2)], vec!["s".into()], true).await?;
+                assert_eq!(tombstones, [Tombstone { key: 1, seq: 2 }, Tombstone { key: 3, seq: 4 }]);
+                let more = provider.need(vec![entry(3)], vec![], false).await?.entries;
+                assert_eq!(provider.need(vec![], vec![], false).await?, Provided::default());
                 let bytes: usize = entries.iter().chain(&more).map(|e| e.payload.len()).sum();
                 Ok(Reply::Stats(format!(
                     "{} entries, {} vectors, {bytes} bytes",
@@ -72,7 +80,7 @@ fn start() -> Started {
     let server = Server::bind(&path).unwrap();
     let handler = Arc::new(Fake::default());
     let (stop, stopped) = oneshot::channel();
-    let task = tokio::spawn(server.serve(handler.clone(), async {
+    let task = tokio::spawn(server.serve(Arc::new(handler.clone()), async {
         let _ = stopped.await;
     }));
     Started { path, handler, stop: Some(stop), task, _directory: directory }
@@ -153,16 +161,24 @@ async fn the_engine_gets_what_it_needs_in_parts_and_the_connection_stays_usable(
     let mut client = Client::new(&server.path).await;
     for _ in 0..2 {
         let need = client.ask(&Request::Stats).await;
-        assert_eq!(need, Response::Need { entries: vec![entry(1), entry(2)], delete_vectors: vec!["s".into()] });
+        let entries = vec![entry(1), entry(2)];
+        assert_eq!(need, Response::Need { entries, delete_vectors: vec!["s".into()], tombstones: true });
         for key in [1, 2] {
             let entries = vec![ProvidedEntry { id: entry(key), payload: vec![0; 10] }];
-            client.send(&Request::Provide { entries, delete_vectors: vec![], last: false }).await;
+            let tombstones = vec![Tombstone { key: key * 2 - 1, seq: key as u64 * 2 }];
+            client.send(&Request::Provide { entries, delete_vectors: vec![], tombstones, last: false }).await;
         }
-        let last = Request::Provide { entries: vec![], delete_vectors: vec![("s".into(), vec![1])], last: true };
+        let last = Request::Provide {
+            entries: vec![],
+            delete_vectors: vec![("s".into(), vec![1])],
+            tombstones: vec![],
+            last: true,
+        };
         let need = client.ask(&last).await;
-        assert_eq!(need, Response::Need { entries: vec![entry(3)], delete_vectors: vec![] });
+        assert_eq!(need, Response::Need { entries: vec![entry(3)], delete_vectors: vec![], tombstones: false });
         let entries = vec![ProvidedEntry { id: entry(3), payload: vec![0; 5] }];
-        let answer = client.ask(&Request::Provide { entries, delete_vectors: vec![], last: true }).await;
+        let answer =
+            client.ask(&Request::Provide { entries, delete_vectors: vec![], tombstones: vec![], last: true }).await;
         assert_eq!(answer, Response::Stats("3 entries, 1 vectors, 25 bytes".into()));
     }
 }

@@ -161,6 +161,7 @@ fn empty_view() -> crate::ipc::message::NamespaceView {
         schema: String::new(),
         segments: Vec::new(),
         buffered: Vec::new(),
+        tombstones: None,
     }
 }
 
