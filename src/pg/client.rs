@@ -8,13 +8,13 @@ use super::{preload, shmem};
 use crate::error::{Error, Result};
 use crate::ids::EntryId;
 use crate::ipc::frame::{Decoder, Kind, encode};
-use crate::ipc::message::{PROTOCOL_VERSION, ProvidedEntry, Request, Response};
+use crate::ipc::message::{PROTOCOL_VERSION, ProvidedEntry, Request, Response, Tombstone};
 pub use crate::ipc::reply::Reply;
 use crate::pg::gucs::SOCKET_PATH;
 use pgrx::pg_sys;
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd};
-use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 /// How long a call waits for an engine that is not there: several times what a restart takes.
@@ -34,6 +34,14 @@ pub trait Needs {
     /// # Errors
     /// Whatever makes the answer impossible; the call ends with it.
     fn provide(&mut self, entries: &[EntryId], delete_vectors: &[String]) -> Result<Provided>;
+
+    /// The tombstones of the request's view. It may raise.
+    ///
+    /// # Errors
+    /// Whatever makes the answer impossible; the call ends with it.
+    fn tombstones(&mut self) -> Result<Vec<Tombstone>> {
+        Err(Error::internal("the engine asked for tombstones of a request that has none"))
+    }
 }
 
 /// Answer to [`Needs::provide`].
@@ -90,6 +98,35 @@ pub fn call(request: &Request, needs: &mut dyn Needs) -> Result<Reply> {
                     .with_hint("Try again; the server log says why the engine went away."));
             }
         }
+    }
+}
+
+/// Which connection the next call will use, if it is still there then. Scans belong to one connection.
+pub fn connection_number() -> u64 {
+    NUMBER.load(Ordering::Relaxed)
+}
+
+/// As [`call`], but only on that very connection; `None` when it is gone, and whatever it held in the engine with it.
+///
+/// # Errors
+/// The engine's own error.
+pub fn call_on(number: u64, request: &Request, needs: &mut dyn Needs) -> Result<Option<Reply>> {
+    if connection_number() != number {
+        return Ok(None);
+    }
+    let frame = encode(Kind::Request, request)?;
+    let Some(mut connection) = Connection::take_kept() else { return Ok(None) };
+    match connection.exchange(&frame, needs) {
+        Ok(reply) => {
+            connection.keep();
+            Ok(Some(reply))
+        }
+        Err(Failure::Refused(error)) => {
+            connection.keep();
+            Err(error)
+        }
+        Err(Failure::Broken(error)) => Err(error),
+        Err(Failure::Lost(_)) => Ok(None),
     }
 }
 
@@ -157,6 +194,8 @@ struct Connection {
 /// The connection between two calls (-1: none). A plain number, not a thread-local with a destructor: those run while the
 /// process exits, when PostgreSQL is half gone.
 static KEPT: AtomicI32 = AtomicI32::new(-1);
+/// Connections opened so far.
+static NUMBER: AtomicU64 = AtomicU64::new(0);
 
 impl Connection {
     fn take_kept() -> Option<Self> {
@@ -183,6 +222,7 @@ impl Connection {
 
     /// Connects and says hello, waiting up to [`ENGINE_WAIT`] for an engine to be there.
     fn open() -> Result<Self> {
+        NUMBER.fetch_add(1, Ordering::Relaxed);
         let deadline = Instant::now() + ENGINE_WAIT;
         let mut pause = CONNECT_PAUSE.0;
         loop {
@@ -224,6 +264,8 @@ impl Connection {
     fn exchange(&mut self, request: &[u8], needs: &mut dyn Needs) -> std::result::Result<Reply, Failure> {
         self.send(request)?;
         let mut all_rows = Vec::new();
+        let mut scan_rows = Vec::new();
+        let mut all_keys = Vec::new();
         loop {
             match self.receive()? {
                 Response::Done => return Ok(Reply::Done),
@@ -236,13 +278,29 @@ impl Connection {
                 Response::Flushed(result) => return Ok(Reply::Flushed(result)),
                 Response::Stats(json) => return Ok(Reply::Stats(json)),
                 Response::Error(error) => return Err(Failure::Refused(error)),
-                Response::Need { entries, delete_vectors, tombstones: _ } => {
+                Response::Need { entries, delete_vectors, tombstones } => {
                     let provided = needs.provide(&entries, &delete_vectors)?;
-                    self.provide(provided)?;
+                    let tombstones = if tombstones { needs.tombstones()? } else { Vec::new() };
+                    self.provide(provided, tombstones)?;
                 }
-                _ => {
+                Response::ScanRows { scan, mut rows, exhausted, last, stats } => {
+                    scan_rows.append(&mut rows);
+                    if last {
+                        return Ok(Reply::ScanRows { scan, rows: scan_rows, exhausted, stats });
+                    }
+                }
+                Response::Keys { mut keys, last } => {
+                    all_keys.append(&mut keys);
+                    if last {
+                        return Ok(Reply::Keys(all_keys));
+                    }
+                }
+                Response::Matches(matches) => return Ok(Reply::Matches(matches)),
+                Response::ScorerOpened { scorer } => return Ok(Reply::ScorerOpened(scorer)),
+                Response::Scores(scores) => return Ok(Reply::Scores(scores)),
+                Response::Hello { .. } => {
                     return Err(Failure::Broken(Error::internal(
-                        "the elacsym engine answered something else than was asked",
+                        "the elacsym engine said hello in the middle of a request",
                     )));
                 }
             }
@@ -250,7 +308,7 @@ impl Connection {
     }
 
     /// Sends the answer to a `Need` in parts of bounded size.
-    fn provide(&mut self, provided: Provided) -> std::result::Result<(), Failure> {
+    fn provide(&mut self, provided: Provided, mut tombstones: Vec<Tombstone>) -> std::result::Result<(), Failure> {
         let mut entries = provided.entries.into_iter().peekable();
         let mut delete_vectors = provided.delete_vectors.into_iter().peekable();
         loop {
@@ -270,8 +328,12 @@ impl Connection {
                 part_vectors.push(vector);
             }
             let last = entries.peek().is_none() && delete_vectors.peek().is_none();
-            let part =
-                Request::Provide { entries: part_entries, delete_vectors: part_vectors, tombstones: Vec::new(), last };
+            let part = Request::Provide {
+                entries: part_entries,
+                delete_vectors: part_vectors,
+                tombstones: if last { std::mem::take(&mut tombstones) } else { Vec::new() },
+                last,
+            };
             self.send(&encode(Kind::Request, &part)?)?;
             if last {
                 return Ok(());

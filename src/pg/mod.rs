@@ -1,6 +1,7 @@
 //! The glue that PostgreSQL loads: the only place that names pgrx. No PostgreSQL process ever starts a thread.
 
 pub mod acl;
+pub mod am;
 pub mod buffer_table;
 pub mod catalog;
 pub mod client;
@@ -15,6 +16,7 @@ pub mod locks;
 pub mod manifest;
 pub mod namespace;
 pub mod preload;
+pub mod query_stats;
 pub mod shmem;
 pub mod snapshot;
 pub mod stat_engine;
