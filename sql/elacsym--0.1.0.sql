@@ -134,6 +134,196 @@ CREATE FUNCTION elacsym.stat_engine(
     AS 'MODULE_PATHNAME', 'stat_engine_wrapper';
 COMMENT ON FUNCTION elacsym.stat_engine() IS 'what the engine says of itself';
 
+-- The index access method. Operators and operator classes that people name in statements (vector_cosine_ops, bm25_ops, @@@, <@>)
+-- are created where the type vector is: whoever finds the type without naming a schema finds them too. The rest is in schema elacsym.
+
+CREATE FUNCTION elacsym.amhandler(internal) RETURNS index_am_handler
+    LANGUAGE c VOLATILE STRICT PARALLEL SAFE
+    AS 'MODULE_PATHNAME', 'elacsym_amhandler';
+CREATE ACCESS METHOD elacsym TYPE INDEX HANDLER elacsym.amhandler;
+COMMENT ON ACCESS METHOD elacsym IS 'vectors, full text and attributes in object storage';
+
+-- Support function 1: what a key of the operator class is.
+CREATE FUNCTION elacsym.opclass_cosine(internal) RETURNS integer
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE
+    AS 'MODULE_PATHNAME', 'elacsym_opclass_cosine';
+CREATE FUNCTION elacsym.opclass_l2(internal) RETURNS integer
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE
+    AS 'MODULE_PATHNAME', 'elacsym_opclass_l2';
+CREATE FUNCTION elacsym.opclass_dot(internal) RETURNS integer
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE
+    AS 'MODULE_PATHNAME', 'elacsym_opclass_dot';
+CREATE FUNCTION elacsym.opclass_bm25(internal) RETURNS integer
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE
+    AS 'MODULE_PATHNAME', 'elacsym_opclass_bm25';
+-- Support function 2: the options of the operator class.
+CREATE FUNCTION elacsym.opclass_bm25_options(internal) RETURNS void
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE
+    AS 'MODULE_PATHNAME', 'elacsym_opclass_bm25_options';
+
+-- A full-text query together with the index whose analysis and statistics it goes by. The planner makes one out of the text on
+-- the right side of @@@ and <@>; people write one to say which of several indexes they mean.
+CREATE TYPE elacsym.bm25query;
+CREATE FUNCTION elacsym.bm25query_in(cstring) RETURNS elacsym.bm25query
+    LANGUAGE c STABLE STRICT PARALLEL SAFE
+    AS 'MODULE_PATHNAME', 'elacsym_bm25query_in';
+CREATE FUNCTION elacsym.bm25query_out(elacsym.bm25query) RETURNS cstring
+    LANGUAGE c STABLE STRICT PARALLEL SAFE
+    AS 'MODULE_PATHNAME', 'elacsym_bm25query_out';
+CREATE TYPE elacsym.bm25query (
+    INPUT = elacsym.bm25query_in,
+    OUTPUT = elacsym.bm25query_out,
+    STORAGE = plain
+);
+COMMENT ON TYPE elacsym.bm25query IS 'a full-text query and the column of the index it goes by';
+
+CREATE FUNCTION elacsym.bm25query(query text, index regclass, "column" integer DEFAULT NULL) RETURNS elacsym.bm25query
+    LANGUAGE c STABLE PARALLEL SAFE
+    AS 'MODULE_PATHNAME', 'elacsym_bm25query';
+COMMENT ON FUNCTION elacsym.bm25query(text, regclass, integer)
+    IS 'a query that goes by this column of an index; without a column by its only bm25_ops column';
+
+CREATE FUNCTION elacsym.text_operator_support(internal) RETURNS internal
+    LANGUAGE c STABLE STRICT PARALLEL SAFE
+    AS 'MODULE_PATHNAME', 'elacsym_text_operator_support';
+CREATE FUNCTION elacsym.text_match(text, text) RETURNS boolean
+    LANGUAGE c STABLE STRICT PARALLEL SAFE COST 1000 SUPPORT elacsym.text_operator_support
+    AS 'MODULE_PATHNAME', 'elacsym_text_match';
+CREATE FUNCTION elacsym.text_match(text, elacsym.bm25query) RETURNS boolean
+    LANGUAGE c STABLE STRICT PARALLEL SAFE COST 1000 SUPPORT elacsym.text_operator_support
+    AS 'MODULE_PATHNAME', 'elacsym_text_match_by_index';
+-- Workers would take the statistics at different moments.
+CREATE FUNCTION elacsym.text_distance(text, text) RETURNS double precision
+    LANGUAGE c STABLE STRICT PARALLEL RESTRICTED COST 1000 SUPPORT elacsym.text_operator_support
+    AS 'MODULE_PATHNAME', 'elacsym_text_distance';
+CREATE FUNCTION elacsym.text_distance(text, elacsym.bm25query) RETURNS double precision
+    LANGUAGE c STABLE STRICT PARALLEL RESTRICTED COST 1000 SUPPORT elacsym.text_operator_support
+    AS 'MODULE_PATHNAME', 'elacsym_text_distance_by_index';
+
+-- Attributes: what a filter may compare. Families hold the operators between the types of one kind.
+
+CREATE OPERATOR FAMILY elacsym.integer_ops USING elacsym;
+CREATE OPERATOR CLASS elacsym.int2_ops DEFAULT FOR TYPE int2 USING elacsym FAMILY elacsym.integer_ops AS
+    OPERATOR 1 <, OPERATOR 2 <=, OPERATOR 3 =, OPERATOR 4 >=, OPERATOR 5 >, OPERATOR 6 <>;
+CREATE OPERATOR CLASS elacsym.int4_ops DEFAULT FOR TYPE int4 USING elacsym FAMILY elacsym.integer_ops AS
+    OPERATOR 1 <, OPERATOR 2 <=, OPERATOR 3 =, OPERATOR 4 >=, OPERATOR 5 >, OPERATOR 6 <>;
+CREATE OPERATOR CLASS elacsym.int8_ops DEFAULT FOR TYPE int8 USING elacsym FAMILY elacsym.integer_ops AS
+    OPERATOR 1 <, OPERATOR 2 <=, OPERATOR 3 =, OPERATOR 4 >=, OPERATOR 5 >, OPERATOR 6 <>;
+ALTER OPERATOR FAMILY elacsym.integer_ops USING elacsym ADD
+    OPERATOR 1 < (int2, int4), OPERATOR 2 <= (int2, int4), OPERATOR 3 = (int2, int4),
+    OPERATOR 4 >= (int2, int4), OPERATOR 5 > (int2, int4), OPERATOR 6 <> (int2, int4),
+    OPERATOR 1 < (int2, int8), OPERATOR 2 <= (int2, int8), OPERATOR 3 = (int2, int8),
+    OPERATOR 4 >= (int2, int8), OPERATOR 5 > (int2, int8), OPERATOR 6 <> (int2, int8),
+    OPERATOR 1 < (int4, int2), OPERATOR 2 <= (int4, int2), OPERATOR 3 = (int4, int2),
+    OPERATOR 4 >= (int4, int2), OPERATOR 5 > (int4, int2), OPERATOR 6 <> (int4, int2),
+    OPERATOR 1 < (int4, int8), OPERATOR 2 <= (int4, int8), OPERATOR 3 = (int4, int8),
+    OPERATOR 4 >= (int4, int8), OPERATOR 5 > (int4, int8), OPERATOR 6 <> (int4, int8),
+    OPERATOR 1 < (int8, int2), OPERATOR 2 <= (int8, int2), OPERATOR 3 = (int8, int2),
+    OPERATOR 4 >= (int8, int2), OPERATOR 5 > (int8, int2), OPERATOR 6 <> (int8, int2),
+    OPERATOR 1 < (int8, int4), OPERATOR 2 <= (int8, int4), OPERATOR 3 = (int8, int4),
+    OPERATOR 4 >= (int8, int4), OPERATOR 5 > (int8, int4), OPERATOR 6 <> (int8, int4);
+
+CREATE OPERATOR FAMILY elacsym.float_ops USING elacsym;
+CREATE OPERATOR CLASS elacsym.float4_ops DEFAULT FOR TYPE float4 USING elacsym FAMILY elacsym.float_ops AS
+    OPERATOR 1 <, OPERATOR 2 <=, OPERATOR 3 =, OPERATOR 4 >=, OPERATOR 5 >, OPERATOR 6 <>;
+CREATE OPERATOR CLASS elacsym.float8_ops DEFAULT FOR TYPE float8 USING elacsym FAMILY elacsym.float_ops AS
+    OPERATOR 1 <, OPERATOR 2 <=, OPERATOR 3 =, OPERATOR 4 >=, OPERATOR 5 >, OPERATOR 6 <>;
+ALTER OPERATOR FAMILY elacsym.float_ops USING elacsym ADD
+    OPERATOR 1 < (float4, float8), OPERATOR 2 <= (float4, float8), OPERATOR 3 = (float4, float8),
+    OPERATOR 4 >= (float4, float8), OPERATOR 5 > (float4, float8), OPERATOR 6 <> (float4, float8),
+    OPERATOR 1 < (float8, float4), OPERATOR 2 <= (float8, float4), OPERATOR 3 = (float8, float4),
+    OPERATOR 4 >= (float8, float4), OPERATOR 5 > (float8, float4), OPERATOR 6 <> (float8, float4);
+
+CREATE OPERATOR CLASS elacsym.text_ops DEFAULT FOR TYPE text USING elacsym AS
+    OPERATOR 1 <, OPERATOR 2 <=, OPERATOR 3 =, OPERATOR 4 >=, OPERATOR 5 >, OPERATOR 6 <>;
+CREATE OPERATOR CLASS elacsym.numeric_ops DEFAULT FOR TYPE numeric USING elacsym AS
+    OPERATOR 1 <, OPERATOR 2 <=, OPERATOR 3 =, OPERATOR 4 >=, OPERATOR 5 >, OPERATOR 6 <>;
+CREATE OPERATOR CLASS elacsym.bool_ops DEFAULT FOR TYPE bool USING elacsym AS
+    OPERATOR 1 <, OPERATOR 2 <=, OPERATOR 3 =, OPERATOR 4 >=, OPERATOR 5 >, OPERATOR 6 <>;
+CREATE OPERATOR CLASS elacsym.date_ops DEFAULT FOR TYPE date USING elacsym AS
+    OPERATOR 1 <, OPERATOR 2 <=, OPERATOR 3 =, OPERATOR 4 >=, OPERATOR 5 >, OPERATOR 6 <>;
+CREATE OPERATOR CLASS elacsym.timestamp_ops DEFAULT FOR TYPE timestamp USING elacsym AS
+    OPERATOR 1 <, OPERATOR 2 <=, OPERATOR 3 =, OPERATOR 4 >=, OPERATOR 5 >, OPERATOR 6 <>;
+CREATE OPERATOR CLASS elacsym.timestamptz_ops DEFAULT FOR TYPE timestamptz USING elacsym AS
+    OPERATOR 1 <, OPERATOR 2 <=, OPERATOR 3 =, OPERATOR 4 >=, OPERATOR 5 >, OPERATOR 6 <>;
+CREATE OPERATOR CLASS elacsym.uuid_ops DEFAULT FOR TYPE uuid USING elacsym AS
+    OPERATOR 1 <, OPERATOR 2 <=, OPERATOR 3 =, OPERATOR 4 >=, OPERATOR 5 >, OPERATOR 6 <>;
+
+-- Each array type has a family of its own: the operators are those of anyarray, which a family can hold only once.
+CREATE OPERATOR CLASS elacsym.text_array_ops DEFAULT FOR TYPE text[] USING elacsym AS
+    OPERATOR 7 && (anyarray, anyarray), OPERATOR 8 @> (anyarray, anyarray);
+CREATE OPERATOR CLASS elacsym.varchar_array_ops DEFAULT FOR TYPE varchar[] USING elacsym AS
+    OPERATOR 7 && (anyarray, anyarray), OPERATOR 8 @> (anyarray, anyarray);
+CREATE OPERATOR CLASS elacsym.int4_array_ops DEFAULT FOR TYPE int4[] USING elacsym AS
+    OPERATOR 7 && (anyarray, anyarray), OPERATOR 8 @> (anyarray, anyarray);
+CREATE OPERATOR CLASS elacsym.int8_array_ops DEFAULT FOR TYPE int8[] USING elacsym AS
+    OPERATOR 7 && (anyarray, anyarray), OPERATOR 8 @> (anyarray, anyarray);
+
+-- Vectors and full text. Up to the next change of search_path new things go to the schema of vector.
+DO $$
+BEGIN
+    PERFORM pg_catalog.set_config('search_path', pg_catalog.quote_ident(n.nspname) || ', pg_temp', true)
+       FROM pg_catalog.pg_extension e JOIN pg_catalog.pg_namespace n ON n.oid = e.extnamespace WHERE e.extname = 'vector';
+END $$;
+
+CREATE OPERATOR @@@ (LEFTARG = text, RIGHTARG = text, FUNCTION = elacsym.text_match,
+    RESTRICT = contsel, JOIN = contjoinsel);
+CREATE OPERATOR @@@ (LEFTARG = text, RIGHTARG = elacsym.bm25query, FUNCTION = elacsym.text_match,
+    RESTRICT = contsel, JOIN = contjoinsel);
+CREATE OPERATOR <@> (LEFTARG = text, RIGHTARG = text, FUNCTION = elacsym.text_distance);
+CREATE OPERATOR <@> (LEFTARG = text, RIGHTARG = elacsym.bm25query, FUNCTION = elacsym.text_distance);
+COMMENT ON OPERATOR @@@ (text, text) IS 'matches a full-text query: terms, "phrases", +required, -excluded, prefix*';
+COMMENT ON OPERATOR @@@ (text, elacsym.bm25query) IS 'matches a full-text query that goes by an index';
+COMMENT ON OPERATOR <@> (text, text) IS 'negated BM25 score: ascending order is best first';
+COMMENT ON OPERATOR <@> (text, elacsym.bm25query) IS 'negated BM25 score that goes by an index: ascending order is best first';
+
+CREATE OPERATOR CLASS bm25_ops FOR TYPE text USING elacsym AS
+    OPERATOR 9 @@@ (text, text),
+    OPERATOR 9 @@@ (text, elacsym.bm25query),
+    OPERATOR 10 <@> (text, text) FOR ORDER BY pg_catalog.float_ops,
+    OPERATOR 10 <@> (text, elacsym.bm25query) FOR ORDER BY pg_catalog.float_ops,
+    FUNCTION 1 elacsym.opclass_bm25(internal),
+    FUNCTION 2 elacsym.opclass_bm25_options(internal);
+CREATE OPERATOR CLASS vector_l2_ops FOR TYPE vector USING elacsym AS
+    OPERATOR 10 <-> (vector, vector) FOR ORDER BY pg_catalog.float_ops,
+    FUNCTION 1 elacsym.opclass_l2(internal);
+CREATE OPERATOR CLASS vector_ip_ops FOR TYPE vector USING elacsym AS
+    OPERATOR 10 <#> (vector, vector) FOR ORDER BY pg_catalog.float_ops,
+    FUNCTION 1 elacsym.opclass_dot(internal);
+CREATE OPERATOR CLASS vector_cosine_ops FOR TYPE vector USING elacsym AS
+    OPERATOR 10 <=> (vector, vector) FOR ORDER BY pg_catalog.float_ops,
+    FUNCTION 1 elacsym.opclass_cosine(internal);
+
+-- The stand-in extension "vector" has no halfvec.
+DO $$
+BEGIN
+    IF pg_catalog.to_regtype('halfvec') IS NOT NULL THEN
+        CREATE OPERATOR CLASS halfvec_l2_ops FOR TYPE halfvec USING elacsym AS
+            OPERATOR 10 <-> (halfvec, halfvec) FOR ORDER BY pg_catalog.float_ops,
+            FUNCTION 1 elacsym.opclass_l2(internal);
+        CREATE OPERATOR CLASS halfvec_ip_ops FOR TYPE halfvec USING elacsym AS
+            OPERATOR 10 <#> (halfvec, halfvec) FOR ORDER BY pg_catalog.float_ops,
+            FUNCTION 1 elacsym.opclass_dot(internal);
+        CREATE OPERATOR CLASS halfvec_cosine_ops FOR TYPE halfvec USING elacsym AS
+            OPERATOR 10 <=> (halfvec, halfvec) FOR ORDER BY pg_catalog.float_ops,
+            FUNCTION 1 elacsym.opclass_cosine(internal);
+    END IF;
+END $$;
+
+DO $$
+BEGIN
+    PERFORM pg_catalog.set_config('search_path', 'elacsym, ' || pg_catalog.current_setting('search_path'), true);
+END $$;
+
+CREATE FUNCTION elacsym.last_query_stats(
+        OUT segments bigint, OUT buffered bigint, OUT lists_probed bigint, OUT rows_scanned bigint, OUT rows_reranked bigint,
+        OUT object_requests bigint, OUT object_bytes bigint, OUT cache_hits bigint, OUT cache_misses bigint,
+        OUT engine_micros bigint)
+    RETURNS SETOF record
+    LANGUAGE c VOLATILE PARALLEL RESTRICTED ROWS 1
+    AS 'MODULE_PATHNAME', 'last_query_stats_wrapper';
+COMMENT ON FUNCTION elacsym.last_query_stats() IS 'what the last search of this session did and cost';
+
 -- Views. They run with the rights of the extension's owner and show a role only what it may use.
 
 CREATE VIEW elacsym.namespaces WITH (security_barrier) AS
