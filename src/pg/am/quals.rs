@@ -125,7 +125,9 @@ unsafe fn comparison(
     key: &pg_sys::ScanKeyData,
 ) -> Result<Condition> {
     // The other side's type, where an operator class has several.
-    let other = if key.sk_subtype == pg_sys::InvalidOid { Some(sql) } else { SqlType::from_oid(key.sk_subtype) };
+    // Operators of arrays are those of anyarray.
+    let same = key.sk_subtype == pg_sys::InvalidOid || sql.is_array();
+    let other = if same { Some(sql) } else { SqlType::from_oid(key.sk_subtype) };
     let Some(other) = other else { return Ok(None) };
     if key.sk_flags.cast_unsigned() & pg_sys::SK_SEARCHARRAY != 0 {
         if sql.is_array() {
