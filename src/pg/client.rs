@@ -44,6 +44,16 @@ pub trait Needs {
     }
 }
 
+impl<N: Needs + ?Sized> Needs for &mut N {
+    fn provide(&mut self, entries: &[EntryId], delete_vectors: &[String]) -> Result<Provided> {
+        (**self).provide(entries, delete_vectors)
+    }
+
+    fn tombstones(&mut self) -> Result<Vec<Tombstone>> {
+        (**self).tombstones()
+    }
+}
+
 /// Answer to [`Needs::provide`].
 #[derive(Debug, Default)]
 pub struct Provided {

@@ -238,7 +238,7 @@ fn text_options(_index: pg_sys::Relation, _column: usize) -> Result<FullTextOpti
 ///
 /// # Safety
 /// `i` must be less than its number of columns.
-unsafe fn tuple_attribute<'a>(descriptor: pg_sys::TupleDesc, i: usize) -> &'a pg_sys::FormData_pg_attribute {
+pub unsafe fn tuple_attribute<'a>(descriptor: pg_sys::TupleDesc, i: usize) -> &'a pg_sys::FormData_pg_attribute {
     #[cfg(feature = "pg18")]
     // SAFETY: as the caller says.
     return unsafe { &*pg_sys::TupleDescAttr(descriptor, i as i32) };

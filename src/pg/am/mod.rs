@@ -5,6 +5,8 @@ pub mod build;
 pub mod columns;
 pub mod cost;
 pub mod halfvec;
+pub mod access;
+pub mod heap_rows;
 pub mod insert;
 pub mod key;
 pub mod metapage;
