@@ -14,7 +14,7 @@ use crate::pg::gucs::SOCKET_PATH;
 use pgrx::pg_sys;
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd};
-use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 /// How long a call waits for an engine that is not there: several times what a restart takes.
@@ -93,6 +93,31 @@ pub fn call(request: &Request, needs: &mut dyn Needs) -> Result<Reply> {
     }
 }
 
+/// The connection that the next [`call`] uses, if one is open. What the engine keeps for a connection (scans, scorers) is
+/// gone when this changes.
+pub fn connection() -> Option<u64> {
+    (KEPT.load(Ordering::Relaxed) >= 0).then(|| KEPT_NUMBER.load(Ordering::Relaxed))
+}
+
+/// Tells the engine something that is not worth waiting for another engine: only over the connection that is open.
+///
+/// # Errors
+/// The engine's own error; none when it is gone.
+pub fn tell(request: &Request) -> Result<()> {
+    let frame = encode(Kind::Request, request)?;
+    let Some(mut connection) = Connection::take_kept() else { return Ok(()) };
+    match connection.exchange(&frame, &mut NoNeeds) {
+        Ok(_) => connection.keep(),
+        Err(Failure::Refused(error)) => {
+            connection.keep();
+            return Err(error);
+        }
+        Err(Failure::Broken(error)) => return Err(error),
+        Err(Failure::Lost(_)) => {}
+    }
+    Ok(())
+}
+
 /// Process id and version of the engine that answers. Same waiting and errors as [`call`].
 ///
 /// # Errors
@@ -148,6 +173,8 @@ impl Drop for ExternalFd {
 
 struct Connection {
     fd: OwnedFd,
+    /// Counts the connections of this process.
+    number: u64,
     decoder: Decoder,
     engine_pid: u32,
     engine_version: String,
@@ -157,6 +184,10 @@ struct Connection {
 /// The connection between two calls (-1: none). A plain number, not a thread-local with a destructor: those run while the
 /// process exits, when PostgreSQL is half gone.
 static KEPT: AtomicI32 = AtomicI32::new(-1);
+/// Its number.
+static KEPT_NUMBER: AtomicU64 = AtomicU64::new(0);
+/// Connections opened by this process.
+static OPENED: AtomicU64 = AtomicU64::new(0);
 
 impl Connection {
     fn take_kept() -> Option<Self> {
@@ -166,18 +197,19 @@ impl Connection {
         }
         // SAFETY: `keep` stored it and gave up ownership; the swap makes us its only owner.
         let fd = unsafe { OwnedFd::from_raw_fd(fd) };
-        Some(Self::new(fd, ExternalFd))
+        Some(Self::new(fd, KEPT_NUMBER.load(Ordering::Relaxed), ExternalFd))
     }
 
-    fn new(fd: OwnedFd, counted: ExternalFd) -> Self {
+    fn new(fd: OwnedFd, number: u64, counted: ExternalFd) -> Self {
         let decoder = Decoder::new(Kind::Response);
-        Self { fd, decoder, engine_pid: 0, engine_version: String::new(), _counted: counted }
+        Self { fd, number, decoder, engine_pid: 0, engine_version: String::new(), _counted: counted }
     }
 
     fn keep(self) {
-        let Self { fd, _counted, .. } = self;
+        let Self { fd, number, _counted, .. } = self;
         // The count stays up while the connection is kept; `take_kept` takes it over.
         std::mem::forget(_counted);
+        KEPT_NUMBER.store(number, Ordering::Relaxed);
         KEPT.store(fd.into_raw_fd(), Ordering::Relaxed);
     }
 
@@ -205,7 +237,8 @@ impl Connection {
 
     fn try_open() -> std::result::Result<Self, Failure> {
         let counted = ExternalFd::acquire()?;
-        let mut connection = Self::new(connect().map_err(Failure::Lost)?, counted);
+        let mut connection =
+            Self::new(connect().map_err(Failure::Lost)?, OPENED.fetch_add(1, Ordering::Relaxed) + 1, counted);
         let hello = Request::Hello { protocol: PROTOCOL_VERSION, version: env!("CARGO_PKG_VERSION").to_owned() };
         connection.send(&encode(Kind::Request, &hello)?)?;
         match connection.receive()? {
@@ -234,6 +267,9 @@ impl Connection {
                     }
                 }
                 Response::Flushed(result) => return Ok(Reply::Flushed(result)),
+                Response::Matches(matches) => return Ok(Reply::Matches(matches)),
+                Response::ScorerOpened { scorer } => return Ok(Reply::ScorerOpened(scorer)),
+                Response::Scores(scores) => return Ok(Reply::Scores(scores)),
                 Response::Stats(json) => return Ok(Reply::Stats(json)),
                 Response::Error(error) => return Err(Failure::Refused(error)),
                 Response::Need { entries, delete_vectors, tombstones: _ } => {

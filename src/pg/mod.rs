@@ -1,7 +1,9 @@
 //! The glue that PostgreSQL loads: the only place that names pgrx. No PostgreSQL process ever starts a thread.
 
 pub mod acl;
+pub mod am;
 pub mod buffer_table;
+pub mod c_function;
 pub mod catalog;
 pub mod client;
 pub mod engine_call;
@@ -14,10 +16,13 @@ pub mod hooks;
 pub mod locks;
 pub mod manifest;
 pub mod namespace;
+pub mod opclass;
 pub mod preload;
+pub mod query_stats;
 pub mod shmem;
 pub mod snapshot;
 pub mod stat_engine;
+pub mod text_operators;
 pub mod vector_type;
 pub mod view;
 pub mod worker;
