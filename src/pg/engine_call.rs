@@ -4,6 +4,7 @@ use crate::error::{Error, Result};
 use crate::ids::EntryId;
 use crate::ipc::message::{FlushResult, Request, ResultRow};
 use crate::pg::client::{self, Needs, Provided, Reply};
+use crate::pg::query_stats;
 use crate::pg::snapshot::Snapshot;
 use crate::pg::view::View;
 
@@ -43,7 +44,10 @@ fn unexpected(reply: &Reply, wanted: &str) -> Error {
 /// Asks for rows (query, fetch).
 pub fn rows_of(request: &Request, mut source: impl Needs) -> Result<Vec<ResultRow>> {
     match client::call(request, &mut source)? {
-        Reply::Rows(rows, _) => Ok(rows),
+        Reply::Rows(rows, stats) => {
+            query_stats::record(stats);
+            Ok(rows)
+        }
         other => Err(unexpected(&other, "rows")),
     }
 }

@@ -1,9 +1,10 @@
 //! What this process remembers of its running transaction, and what it does at its end.
 //!
 //! PostgreSQL calls us back at the end of every transaction and subtransaction. Those calls must not fail: they set
-//! plain variables and a flag in shared memory, nothing else.
+//! plain variables and a flag in shared memory, nothing else. Only before a commit there is time to tidy up.
 
 use crate::pg::shmem;
+use crate::pg::text_operators;
 use pgrx::pg_sys;
 use std::cell::Cell;
 
@@ -51,6 +52,9 @@ pub fn mark_written() {
 #[pgrx::pg_guard]
 unsafe extern "C-unwind" fn at_transaction_end(event: pg_sys::XactEvent::Type, _arg: *mut std::ffi::c_void) {
     match event {
+        pg_sys::XactEvent::XACT_EVENT_PRE_COMMIT | pg_sys::XactEvent::XACT_EVENT_PRE_PREPARE => {
+            text_operators::close_scorers();
+        }
         pg_sys::XactEvent::XACT_EVENT_COMMIT => {
             if WROTE.replace(false) {
                 // SAFETY: a plain global, set once when the process connects to its database.

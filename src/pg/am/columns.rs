@@ -47,6 +47,8 @@ pub struct Column {
 /// The key columns of one index.
 #[derive(Debug, Clone)]
 pub struct Columns {
+    /// The index.
+    pub index: pg_sys::Oid,
     /// In the order of the index.
     pub columns: Vec<Column>,
     /// Dimension and metric, if there is a vector column.
@@ -99,7 +101,9 @@ impl Columns {
             };
             columns.push(Column { kind, name, collation });
         }
-        Ok(Self { columns, vector })
+        // SAFETY: an open relation.
+        let index = unsafe { (*index).rd_id };
+        Ok(Self { index, columns, vector })
     }
 
     /// The schema of the index's namespace.
@@ -230,8 +234,10 @@ fn opclass_kind(index: pg_sys::Relation, column: usize) -> Result<Option<i32>> {
     Ok(Some(code.value() as i32))
 }
 
-fn text_options(_index: pg_sys::Relation, _column: usize) -> Result<FullTextOptions> {
-    Ok(FullTextOptions::default())
+fn text_options(index: pg_sys::Relation, column: usize) -> Result<FullTextOptions> {
+    let number = i16::try_from(column + 1).map_err(|_| Error::internal("too many columns"))?;
+    // SAFETY: an open index and one of its bm25_ops columns.
+    unsafe { crate::pg::opclass::bm25_options(index, number) }
 }
 
 /// Column `i` of a descriptor.
