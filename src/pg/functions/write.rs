@@ -9,7 +9,7 @@ use crate::pg::buffer_table::Writer;
 use crate::pg::error::OrRaise;
 use crate::pg::locks::Mode;
 use crate::pg::vector_type::PgVector;
-use crate::pg::{acl, namespace, preload};
+use crate::pg::{acl, bulk, namespace, preload};
 use crate::schema::json_type;
 use pgrx::pg_extern;
 use serde_json::Value as Json;
@@ -39,7 +39,7 @@ fn upsert_documents(name: &str, documents: &Jsonb) -> Result<i64> {
         }
     };
     // All are checked before the first is written, and the last one of an id counts.
-    let mut encoded: Vec<(Key, Vec<u8>)> = Vec::with_capacity(documents.len());
+    let mut encoded: Vec<bulk::Row> = Vec::with_capacity(documents.len());
     let mut places: HashMap<Key, usize> = HashMap::with_capacity(documents.len());
     for json in documents {
         let (key, document) = Document::parse(&namespace.schema, &json)?;
@@ -52,12 +52,12 @@ fn upsert_documents(name: &str, documents: &Jsonb) -> Result<i64> {
             }
         }
     }
-    if encoded.is_empty() {
-        return Ok(0);
-    }
-    let writer = Writer::open(namespace.id)?;
-    for (key, payload) in &encoded {
-        writer.append(*key, Op::Upsert, payload)?;
+    let rest = bulk::write(&namespace, &encoded)?;
+    if !rest.is_empty() {
+        let writer = Writer::open(namespace.id)?;
+        for (key, payload) in rest {
+            writer.append(*key, Op::Upsert, payload)?;
+        }
     }
     Ok(encoded.len() as i64)
 }
