@@ -34,7 +34,7 @@ pub trait Handler: Send + Sync {
     async fn handle(&self, request: Request, provider: &mut dyn Provider) -> Result<Reply>;
 }
 
-/// Fetches what the engine lacks from the caller of the running request.
+/// Fetches bytes that only the database has from the caller of the running request.
 #[async_trait]
 pub trait Provider: Send {
     /// The payloads of `entries` and the encoded delete vectors of the segments named, in no particular order.

@@ -1,45 +1,29 @@
 //! Requests of the socket to methods of the engine.
 
 use async_trait::async_trait;
-use elacsym::engine::{Engine, Provider as EngineProvider};
+use elacsym::engine::Engine;
 use elacsym::error::{Error, Result};
-use elacsym::ids::EntryId;
-use elacsym::ipc::message::{ProvidedEntry, Request};
+use elacsym::ipc::message::Request;
 use elacsym::ipc::server::{Handler, Provider, Reply};
 use std::sync::Arc;
 
 /// The engine behind the socket.
 pub struct Search(pub Arc<Engine>);
 
-/// The caller of the running request, as the engine sees it.
-struct Caller<'a>(&'a mut dyn Provider);
-
-#[async_trait]
-impl EngineProvider for Caller<'_> {
-    async fn need(
-        &mut self,
-        entries: Vec<EntryId>,
-        delete_vectors: Vec<String>,
-    ) -> Result<(Vec<ProvidedEntry>, Vec<(String, Vec<u8>)>)> {
-        self.0.need(entries, delete_vectors).await
-    }
-}
-
 #[async_trait]
 impl Handler for Search {
     async fn handle(&self, request: Request, provider: &mut dyn Provider) -> Result<Reply> {
-        let mut caller = Caller(provider);
         match request {
             Request::Ping => Ok(Reply::Done),
             Request::Query(request) => {
-                let (rows, stats) = self.0.query(*request, &mut caller).await?;
+                let (rows, stats) = self.0.query(*request, provider).await?;
                 Ok(Reply::Rows(rows, stats))
             }
             Request::Fetch(request) => {
-                let (rows, stats) = self.0.fetch(*request, &mut caller).await?;
+                let (rows, stats) = self.0.fetch(*request, provider).await?;
                 Ok(Reply::Rows(rows, stats))
             }
-            Request::Flush(request) => Ok(Reply::Flushed(Box::new(self.0.flush(*request, &mut caller).await?))),
+            Request::Flush(request) => Ok(Reply::Flushed(Box::new(self.0.flush(*request, provider).await?))),
             Request::PutManifest { root, path, generation, json } => {
                 self.0.put_manifest(&root, &path, generation, json).await?;
                 Ok(Reply::Done)
