@@ -372,7 +372,12 @@ def test_text_of_another_encoding_is_a_clear_error_and_changes_nothing(errors_co
             f"elacsym.upsert('ns', 2, NULL, jsonb_build_object('title', {bad}))",
             f"elacsym.upsert({bad}, '[]')",
             f"elacsym.create_namespace({bad}, '{{\"vector_dim\": 2}}')",
+            f"elacsym.drop_namespace({bad})",
+            f"elacsym.flush({bad})",
+            f"elacsym.delete({bad}, '{{1}}')",
+            f"(SELECT count(*) FROM elacsym.fetch('ns', '{{1}}', true, ARRAY['title', {bad}]))",
             f"(SELECT count(*) FROM elacsym.query('ns', full_text => to_jsonb({bad})))",
+            f"(SELECT count(*) FROM elacsym.query('ns', full_text => '\"plain\"', fusion => {bad}))",
         ):
             with pytest.raises(psycopg.Error) as raised:
                 conn.execute(f"SELECT {call}")
