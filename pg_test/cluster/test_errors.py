@@ -319,7 +319,7 @@ def test_credentials_file_that_is_wrong_is_a_clear_error(new_cluster, strict_s3,
     cluster.start()
     check_nothing_is_flushed(cluster, [sqlstate], message, *([str(file)] if sqlstate == "22023" else []))
     assert "s3cr3t" not in cluster.log()
-    # mended, and read again by a reload
+    # mended, and read again at the next start
     key, secret = strict_s3.keys_of["owner"]
     file.write_text(f"[default]\naws_access_key_id = {key}\naws_secret_access_key = {secret}\n")
     give_to_pg_user(file)
