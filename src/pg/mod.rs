@@ -3,6 +3,7 @@
 pub mod acl;
 pub mod am;
 pub mod buffer_table;
+pub mod bulk;
 pub mod c_function;
 pub mod catalog;
 pub mod client;

@@ -48,7 +48,7 @@ impl View {
         })
     }
 
-    /// The segments alone.
+    /// As [`Self::read`] with no buffered entry: for VACUUM, and for a write that adds a segment.
     pub fn without_buffer(id: NamespaceId, stored_schema: String, snapshot: &Snapshot) -> Result<Self> {
         let segments = catalog::segments(id, snapshot)?;
         Ok(Self { id, stored_schema, segments, buffered: Vec::new(), bytes: 0, rest: None })

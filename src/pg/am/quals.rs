@@ -54,10 +54,10 @@ pub unsafe fn translate(columns: &Columns, keys: &[pg_sys::ScanKeyData]) -> Resu
     let mut recheck = false;
     for key in keys {
         let place = usize::try_from(key.sk_attno - 1).unwrap_or(usize::MAX);
-        let Some(column) = columns.columns.get(place) else {
+        if place >= columns.columns.len() {
             recheck = true;
             continue;
-        };
+        }
         // SAFETY: a key of that column.
         match unsafe { condition(columns, place, key) }? {
             Some((filter, exact)) => {

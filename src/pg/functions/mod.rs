@@ -9,6 +9,8 @@ mod index_search;
 mod jsonb;
 mod namespaces;
 mod search;
+mod text;
 mod write;
 
 pub use jsonb::Jsonb;
+pub use text::Text;
