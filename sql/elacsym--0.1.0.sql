@@ -139,7 +139,7 @@ COMMENT ON FUNCTION elacsym.stat_engine() IS 'what the engine says of itself';
 
 CREATE FUNCTION elacsym.amhandler(internal) RETURNS index_am_handler
     LANGUAGE c VOLATILE STRICT PARALLEL SAFE
-    AS 'MODULE_PATHNAME', 'elacsym_amhandler';
+    AS 'MODULE_PATHNAME', 'elacsym_amhandler_wrapper';
 CREATE ACCESS METHOD elacsym TYPE INDEX HANDLER elacsym.amhandler;
 COMMENT ON ACCESS METHOD elacsym IS 'vectors, full text and attributes in object storage';
 

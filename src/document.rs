@@ -151,6 +151,14 @@ impl Document {
         if let Some(vector) = &self.vector {
             Self::check_vector(schema, vector)?;
         }
+        self.check_size()
+    }
+
+    /// Checks the size.
+    ///
+    /// # Errors
+    /// `OutOfRange`.
+    pub fn check_size(&self) -> Result<()> {
         let bytes = self.encoded_len();
         if bytes > MAX_DOCUMENT_BYTES {
             return Err(Error::new(

@@ -11,6 +11,8 @@ mod engine_behaviour;
 mod engine_model;
 #[path = "engine_rounds.rs"]
 mod engine_rounds;
+#[path = "engine_scan.rs"]
+mod engine_scan;
 #[path = "engine_scifact.rs"]
 mod engine_scifact;
 mod engine_support;

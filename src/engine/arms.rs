@@ -18,7 +18,7 @@ use crate::text::{BufferScorer, CorpusStats, ParsedTextQuery};
 use crate::vector::{self, Metric, Need, Reply, SearchStats, Searcher, VectorSource};
 
 /// Buffered entries between two looks at the cancellation flag: about a millisecond of exact distances.
-const CHUNK: usize = 512;
+pub const CHUNK: usize = 512;
 
 /// What a query wants, checked.
 #[derive(Debug)]
@@ -65,7 +65,7 @@ pub struct Run {
 }
 
 /// Rows of each segment that may be returned: alive and matching the filter; None: all.
-type Allowed = Vec<Option<Arc<RoaringBitmap>>>;
+pub type Allowed = Vec<Option<Arc<RoaringBitmap>>>;
 
 /// The result of both arms; an arm that was not asked for is None.
 pub struct ArmResults {
@@ -115,11 +115,40 @@ impl Run {
         })
     }
 
-    async fn allowed(&self) -> Result<Allowed> {
+    /// Rows that are alive and match the filter.
+    ///
+    /// # Errors
+    /// Of the segments.
+    pub async fn allowed(&self) -> Result<Allowed> {
         if self.spec.filter.is_none() {
             return Ok(self.view.segments.iter().map(|s| s.alive.clone()).collect());
         }
         try_join_all(self.view.segments.iter().map(|segment| self.filtered(segment))).await
+    }
+
+    /// Places of the buffered documents that match the filter.
+    ///
+    /// # Errors
+    /// `Cancelled`.
+    pub async fn allowed_buffered(&self) -> Result<RoaringBitmap> {
+        if self.view.buffered.is_empty() {
+            return Ok(RoaringBitmap::new());
+        }
+        let (spec, view) = (self.spec.clone(), self.view.clone());
+        self.cpu
+            .run(move |cancel| {
+                let mut places = RoaringBitmap::new();
+                for (place, entry) in (0_u32..).zip(&view.buffered) {
+                    if (place as usize).is_multiple_of(CHUNK) {
+                        cancel.check()?;
+                    }
+                    if matches(&spec.filter, &entry.document) {
+                        places.insert(place);
+                    }
+                }
+                Ok(places)
+            })
+            .await
     }
 
     /// The rows of one segment that are alive and match the filter.
@@ -163,6 +192,22 @@ impl Run {
         place: usize,
         allowed: Option<Arc<RoaringBitmap>>,
     ) -> Result<(Candidates, SearchStats)> {
+        let (hits, stats) = self.nearest(place, self.spec.depth, allowed).await?;
+        // Nearer is better.
+        let scored = hits.into_iter().map(|(ordinal, distance)| (ordinal, -distance)).collect();
+        Ok((self.identified(place, scored).await?, stats))
+    }
+
+    /// (ordinal, distance) of the nearest `count` allowed rows of one segment, nearest first.
+    ///
+    /// # Errors
+    /// Of the segment.
+    pub async fn nearest(
+        &self,
+        place: usize,
+        count: usize,
+        allowed: Option<Arc<RoaringBitmap>>,
+    ) -> Result<(Vec<(u32, f32)>, SearchStats)> {
         let segment = &self.view.segments[place].segment;
         let Some(head) = segment.head().cloned() else { return Ok(Default::default()) };
         let spec_attributes = self.spec.prefetch.clone();
@@ -172,7 +217,7 @@ impl Run {
             .run(move |_| {
                 let (query, _) = spec.vector.as_ref().ok_or_else(|| Error::internal("vector arm without a vector"))?;
                 let allowed = allowed.map(|rows| only_vectors(rows, head.rows()));
-                Searcher::new(head, query, spec.depth, spec.effort, allowed)
+                Searcher::new(head, query, count, spec.effort, allowed)
             })
             .await?;
         let source = SegmentSource::new(segment.clone(), self.reads.clone(), spec_attributes);
@@ -191,22 +236,28 @@ impl Run {
                 })
                 .await?;
         }
-        let (hits, stats) = searcher.finish();
-        // Nearer is better.
-        let scored = hits.into_iter().map(|(ordinal, distance)| (ordinal, -distance)).collect();
-        Ok((self.identified(place, scored).await?, stats))
+        Ok(searcher.finish())
     }
 
     /// The text arm of each segment, and the statistics of the whole corpus it used.
     async fn text_rows(&self, allowed: &Allowed) -> Result<(CorpusStats, Vec<Candidates>)> {
-        let of_segments = try_join_all(self.view.segments.iter().map(|live| self.text_stats(&live.segment)));
-        let (of_segments, of_buffer) = tokio::try_join!(of_segments, self.buffered_stats())?;
-        let mut stats = of_buffer;
-        of_segments.iter().flatten().for_each(|part| stats.add(part));
+        let stats = self.corpus().await?;
         let parts =
             allowed.iter().enumerate().map(|(place, allowed)| self.text_rows_of(place, allowed.clone(), &stats));
         let rows = try_join_all(parts).await?;
         Ok((stats, rows))
+    }
+
+    /// Statistics of the whole corpus for the text query.
+    ///
+    /// # Errors
+    /// Of the segments.
+    pub async fn corpus(&self) -> Result<CorpusStats> {
+        let of_segments = try_join_all(self.view.segments.iter().map(|live| self.text_stats(&live.segment)));
+        let (of_segments, of_buffer) = tokio::try_join!(of_segments, self.buffered_stats())?;
+        let mut stats = of_buffer;
+        of_segments.iter().flatten().for_each(|part| stats.add(part));
+        Ok(stats)
     }
 
     async fn text_stats(&self, segment: &Arc<Segment>) -> Result<Option<CorpusStats>> {
@@ -225,16 +276,29 @@ impl Run {
         allowed: Option<Arc<RoaringBitmap>>,
         stats: &CorpusStats,
     ) -> Result<Candidates> {
+        let hits = self.best(place, self.spec.depth, allowed, stats).await?;
+        self.identified(place, hits).await
+    }
+
+    /// (ordinal, BM25) of the best `count` allowed rows of one segment that hold a term of the query, best first.
+    ///
+    /// # Errors
+    /// Of the segment.
+    pub async fn best(
+        &self,
+        place: usize,
+        count: usize,
+        allowed: Option<Arc<RoaringBitmap>>,
+        stats: &CorpusStats,
+    ) -> Result<Vec<(u32, f32)>> {
         let Some(text) = self.view.segments[place].segment.text().cloned() else { return Ok(Vec::new()) };
         let (spec, stats) = (self.spec.clone(), stats.clone());
-        let hits = self
-            .cpu
+        self.cpu
             .run(move |_| match &spec.text {
-                Some(query) => text.search(query, &stats, spec.depth, allowed.as_deref()),
+                Some(query) => text.search(query, &stats, count, allowed.as_deref()),
                 None => Ok(Vec::new()),
             })
-            .await?;
-        self.identified(place, hits).await
+            .await
     }
 
     /// (ordinal, score) of one segment with their keys.

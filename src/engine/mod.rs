@@ -17,7 +17,9 @@ mod flush;
 mod permits;
 mod query;
 mod results;
+mod scan;
 mod segments;
+mod session;
 mod stats;
 mod view;
 
@@ -38,6 +40,9 @@ use buffer::BufferCache;
 use permits::CpuPool;
 use segments::OpenSegments;
 use stats::RequestCounters;
+
+pub use scan::{Scan, ScanPart};
+pub use session::Session;
 
 /// Share of `cache_memory` that decoded write-buffer entries may take (they are outside the block cache): the divisor.
 /// Resolved views, which share their documents with it, have the same budget.

@@ -19,10 +19,15 @@ pub enum Kind {
     DeleteObjects,
     /// [`super::Engine::check_storage`].
     CheckStorage,
+    /// [`super::Engine::scan_open`].
+    ScanOpen,
+    /// [`super::Engine::scan_next`].
+    ScanNext,
 }
 
 /// Names in the order of the discriminants.
-const NAMES: [&str; 6] = ["query", "fetch", "flush", "put_manifest", "delete_objects", "check_storage"];
+const NAMES: [&str; 8] =
+    ["query", "fetch", "flush", "put_manifest", "delete_objects", "check_storage", "scan_open", "scan_next"];
 
 #[derive(Debug, Default)]
 struct Counter {

@@ -10,8 +10,10 @@ use pgrx::pg_sys;
 
 /// Version of the catalog's content that this library writes.
 pub const CATALOG_FORMAT: i32 = 1;
-/// `kind` of a namespace that SQL functions created; index incarnations will be `i`.
+/// `kind` of a namespace that SQL functions created.
 pub const KIND_NAMESPACE: u8 = b'n';
+/// `kind` of an incarnation of an index.
+pub const KIND_INDEX: u8 = b'i';
 
 const NAMESPACE_BY_ID: IndexName = IndexName(c"namespace_pkey");
 const NAMESPACE_BY_NAME: IndexName = IndexName(c"namespace_name_key");

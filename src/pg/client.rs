@@ -8,7 +8,7 @@ use super::{preload, shmem};
 use crate::error::{Error, Result};
 use crate::ids::EntryId;
 use crate::ipc::frame::{Decoder, Kind, encode};
-use crate::ipc::message::{PROTOCOL_VERSION, ProvidedEntry, Request, Response};
+use crate::ipc::message::{PROTOCOL_VERSION, ProvidedEntry, Request, Response, Tombstone};
 pub use crate::ipc::reply::Reply;
 use crate::pg::gucs::SOCKET_PATH;
 use pgrx::pg_sys;
@@ -34,6 +34,14 @@ pub trait Needs {
     /// # Errors
     /// Whatever makes the answer impossible; the call ends with it.
     fn provide(&mut self, entries: &[EntryId], delete_vectors: &[String]) -> Result<Provided>;
+
+    /// The tombstones of the request's view. It may raise.
+    ///
+    /// # Errors
+    /// Whatever makes the answer impossible; the call ends with it.
+    fn tombstones(&mut self) -> Result<Vec<Tombstone>> {
+        Err(Error::internal("the engine asked for tombstones of a request that has none"))
+    }
 }
 
 /// Answer to [`Needs::provide`].
@@ -93,29 +101,33 @@ pub fn call(request: &Request, needs: &mut dyn Needs) -> Result<Reply> {
     }
 }
 
-/// The connection that the next [`call`] uses, if one is open. What the engine keeps for a connection (scans, scorers) is
-/// gone when this changes.
-pub fn connection() -> Option<u64> {
-    (KEPT.load(Ordering::Relaxed) >= 0).then(|| KEPT_NUMBER.load(Ordering::Relaxed))
+/// Which connection the next call will use, if it is still there then. Scans belong to one connection.
+pub fn connection_number() -> u64 {
+    NUMBER.load(Ordering::Relaxed)
 }
 
-/// Tells the engine something that is not worth waiting for another engine: only over the connection that is open.
+/// As [`call`], but only on that very connection; `None` when it is gone, and whatever it held in the engine with it.
 ///
 /// # Errors
-/// The engine's own error; none when it is gone.
-pub fn tell(request: &Request) -> Result<()> {
+/// The engine's own error.
+pub fn call_on(number: u64, request: &Request, needs: &mut dyn Needs) -> Result<Option<Reply>> {
+    if connection_number() != number {
+        return Ok(None);
+    }
     let frame = encode(Kind::Request, request)?;
-    let Some(mut connection) = Connection::take_kept() else { return Ok(()) };
-    match connection.exchange(&frame, &mut NoNeeds) {
-        Ok(_) => connection.keep(),
+    let Some(mut connection) = Connection::take_kept() else { return Ok(None) };
+    match connection.exchange(&frame, needs) {
+        Ok(reply) => {
+            connection.keep();
+            Ok(Some(reply))
+        }
         Err(Failure::Refused(error)) => {
             connection.keep();
-            return Err(error);
+            Err(error)
         }
-        Err(Failure::Broken(error)) => return Err(error),
-        Err(Failure::Lost(_)) => {}
+        Err(Failure::Broken(error)) => Err(error),
+        Err(Failure::Lost(_)) => Ok(None),
     }
-    Ok(())
 }
 
 /// Process id and version of the engine that answers. Same waiting and errors as [`call`].
@@ -173,8 +185,6 @@ impl Drop for ExternalFd {
 
 struct Connection {
     fd: OwnedFd,
-    /// Counts the connections of this process.
-    number: u64,
     decoder: Decoder,
     engine_pid: u32,
     engine_version: String,
@@ -184,10 +194,8 @@ struct Connection {
 /// The connection between two calls (-1: none). A plain number, not a thread-local with a destructor: those run while the
 /// process exits, when PostgreSQL is half gone.
 static KEPT: AtomicI32 = AtomicI32::new(-1);
-/// Its number.
-static KEPT_NUMBER: AtomicU64 = AtomicU64::new(0);
-/// Connections opened by this process.
-static OPENED: AtomicU64 = AtomicU64::new(0);
+/// Connections opened so far.
+static NUMBER: AtomicU64 = AtomicU64::new(0);
 
 impl Connection {
     fn take_kept() -> Option<Self> {
@@ -197,24 +205,24 @@ impl Connection {
         }
         // SAFETY: `keep` stored it and gave up ownership; the swap makes us its only owner.
         let fd = unsafe { OwnedFd::from_raw_fd(fd) };
-        Some(Self::new(fd, KEPT_NUMBER.load(Ordering::Relaxed), ExternalFd))
+        Some(Self::new(fd, ExternalFd))
     }
 
-    fn new(fd: OwnedFd, number: u64, counted: ExternalFd) -> Self {
+    fn new(fd: OwnedFd, counted: ExternalFd) -> Self {
         let decoder = Decoder::new(Kind::Response);
-        Self { fd, number, decoder, engine_pid: 0, engine_version: String::new(), _counted: counted }
+        Self { fd, decoder, engine_pid: 0, engine_version: String::new(), _counted: counted }
     }
 
     fn keep(self) {
-        let Self { fd, number, _counted, .. } = self;
+        let Self { fd, _counted, .. } = self;
         // The count stays up while the connection is kept; `take_kept` takes it over.
         std::mem::forget(_counted);
-        KEPT_NUMBER.store(number, Ordering::Relaxed);
         KEPT.store(fd.into_raw_fd(), Ordering::Relaxed);
     }
 
     /// Connects and says hello, waiting up to [`ENGINE_WAIT`] for an engine to be there.
     fn open() -> Result<Self> {
+        NUMBER.fetch_add(1, Ordering::Relaxed);
         let deadline = Instant::now() + ENGINE_WAIT;
         let mut pause = CONNECT_PAUSE.0;
         loop {
@@ -237,8 +245,7 @@ impl Connection {
 
     fn try_open() -> std::result::Result<Self, Failure> {
         let counted = ExternalFd::acquire()?;
-        let mut connection =
-            Self::new(connect().map_err(Failure::Lost)?, OPENED.fetch_add(1, Ordering::Relaxed) + 1, counted);
+        let mut connection = Self::new(connect().map_err(Failure::Lost)?, counted);
         let hello = Request::Hello { protocol: PROTOCOL_VERSION, version: env!("CARGO_PKG_VERSION").to_owned() };
         connection.send(&encode(Kind::Request, &hello)?)?;
         match connection.receive()? {
@@ -257,6 +264,8 @@ impl Connection {
     fn exchange(&mut self, request: &[u8], needs: &mut dyn Needs) -> std::result::Result<Reply, Failure> {
         self.send(request)?;
         let mut all_rows = Vec::new();
+        let mut scan_rows = Vec::new();
+        let mut all_keys = Vec::new();
         loop {
             match self.receive()? {
                 Response::Done => return Ok(Reply::Done),
@@ -267,18 +276,31 @@ impl Connection {
                     }
                 }
                 Response::Flushed(result) => return Ok(Reply::Flushed(result)),
+                Response::Stats(json) => return Ok(Reply::Stats(json)),
+                Response::Error(error) => return Err(Failure::Refused(error)),
+                Response::Need { entries, delete_vectors, tombstones } => {
+                    let provided = needs.provide(&entries, &delete_vectors)?;
+                    let tombstones = if tombstones { needs.tombstones()? } else { Vec::new() };
+                    self.provide(provided, tombstones)?;
+                }
+                Response::ScanRows { scan, mut rows, exhausted, last, stats } => {
+                    scan_rows.append(&mut rows);
+                    if last {
+                        return Ok(Reply::ScanRows { scan, rows: scan_rows, exhausted, stats });
+                    }
+                }
+                Response::Keys { mut keys, last } => {
+                    all_keys.append(&mut keys);
+                    if last {
+                        return Ok(Reply::Keys(all_keys));
+                    }
+                }
                 Response::Matches(matches) => return Ok(Reply::Matches(matches)),
                 Response::ScorerOpened { scorer } => return Ok(Reply::ScorerOpened(scorer)),
                 Response::Scores(scores) => return Ok(Reply::Scores(scores)),
-                Response::Stats(json) => return Ok(Reply::Stats(json)),
-                Response::Error(error) => return Err(Failure::Refused(error)),
-                Response::Need { entries, delete_vectors, tombstones: _ } => {
-                    let provided = needs.provide(&entries, &delete_vectors)?;
-                    self.provide(provided)?;
-                }
-                _ => {
+                Response::Hello { .. } => {
                     return Err(Failure::Broken(Error::internal(
-                        "the elacsym engine answered something else than was asked",
+                        "the elacsym engine said hello in the middle of a request",
                     )));
                 }
             }
@@ -286,7 +308,7 @@ impl Connection {
     }
 
     /// Sends the answer to a `Need` in parts of bounded size.
-    fn provide(&mut self, provided: Provided) -> std::result::Result<(), Failure> {
+    fn provide(&mut self, provided: Provided, mut tombstones: Vec<Tombstone>) -> std::result::Result<(), Failure> {
         let mut entries = provided.entries.into_iter().peekable();
         let mut delete_vectors = provided.delete_vectors.into_iter().peekable();
         loop {
@@ -306,8 +328,12 @@ impl Connection {
                 part_vectors.push(vector);
             }
             let last = entries.peek().is_none() && delete_vectors.peek().is_none();
-            let part =
-                Request::Provide { entries: part_entries, delete_vectors: part_vectors, tombstones: Vec::new(), last };
+            let part = Request::Provide {
+                entries: part_entries,
+                delete_vectors: part_vectors,
+                tombstones: if last { std::mem::take(&mut tombstones) } else { Vec::new() },
+                last,
+            };
             self.send(&encode(Kind::Request, &part)?)?;
             if last {
                 return Ok(());

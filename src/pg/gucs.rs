@@ -393,6 +393,11 @@ pub fn flush_bytes() -> u64 {
     unit(FLUSH_BYTES.get(), 10)
 }
 
+/// \[backend\] Memory of one index build, in bytes.
+pub fn build_memory() -> usize {
+    usize::try_from(unit(BUILD_MEMORY.get(), 20)).unwrap_or(usize::MAX)
+}
+
 /// \[backend, worker\] Age of the oldest buffered row that starts a flush.
 pub fn flush_interval() -> Duration {
     Duration::from_millis(u64::try_from(FLUSH_INTERVAL.get()).unwrap_or(0))

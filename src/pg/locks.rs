@@ -1,15 +1,17 @@
 //! Heavyweight locks on namespaces: visible in `pg_locks` as objects of `elacsym.namespace`, known to the deadlock
 //! detector.
 //!
-//! | who | namespace lock | flush lock |
-//! |---|---|---|
-//! | query, fetch | access share | |
-//! | upsert, delete | row exclusive | |
-//! | flush, publishing | row exclusive | exclusive, from before reading to after publishing |
-//! | drop | access exclusive | |
-//! | create | (name lock) exclusive | |
+//! | who | namespace lock | flush lock | publish lock |
+//! |---|---|---|---|
+//! | query, fetch | access share | | |
+//! | upsert, delete | row exclusive | | |
+//! | flush, publishing | row exclusive | exclusive, from before reading to after publishing | exclusive, while publishing |
+//! | drop | access exclusive | | |
+//! | create | (name lock) exclusive | | |
+//! | VACUUM of an indexed table | | | share, while it lists the entries |
 //!
-//! Order: namespace, then flush. The maintenance worker takes both conditionally and waits for neither.
+//! Order: namespace, then flush, then publish. The maintenance worker takes the first two conditionally and waits for
+//! neither. Nobody needs a namespace lock to search an index or to write to it: the locks on the relations do that.
 
 use crate::error::Result;
 use crate::ids::NamespaceId;
@@ -23,6 +25,8 @@ pub enum Mode {
     AccessShare,
     /// Writing.
     RowExclusive,
+    /// Beside others of its kind.
+    Share,
     /// One at a time, beside readers and writers of other kinds of lock.
     Exclusive,
     /// Alone.
@@ -34,6 +38,7 @@ impl Mode {
         (match self {
             Self::AccessShare => pg_sys::AccessShareLock,
             Self::RowExclusive => pg_sys::RowExclusiveLock,
+            Self::Share => pg_sys::ShareLock,
             Self::Exclusive => pg_sys::ExclusiveLock,
             Self::AccessExclusive => pg_sys::AccessExclusiveLock,
         }) as i32
@@ -47,6 +52,8 @@ pub enum Target<'a> {
     Namespace(NamespaceId),
     /// The right to change its set of segments.
     Flush(NamespaceId),
+    /// The right to publish a change of the set of segments.
+    Publish(NamespaceId),
     /// The right to create a namespace of this name.
     Name(&'a str),
 }
@@ -56,6 +63,7 @@ impl Target<'_> {
         let (object, sub) = match self {
             Self::Namespace(id) => (crc32fast::hash(&id.0), 0),
             Self::Flush(id) => (crc32fast::hash(&id.0), 1),
+            Self::Publish(id) => (crc32fast::hash(&id.0), 3),
             Self::Name(name) => (crc32fast::hash(name.as_bytes()), 2),
         };
         Ok(pg_sys::LOCKTAG {
@@ -90,6 +98,14 @@ pub fn lock(target: Target<'_>, mode: Mode) -> Result<()> {
 /// Takes the lock to the end of the transaction if it is free now.
 pub fn try_lock(target: Target<'_>, mode: Mode) -> Result<bool> {
     Ok(acquire(&target.tag()?, mode, false, true))
+}
+
+/// Releases a lock before the end of the transaction.
+pub fn unlock(target: Target<'_>, mode: Mode) -> Result<()> {
+    let tag = target.tag()?;
+    // SAFETY: a lock that this transaction holds.
+    unsafe { pg_sys::LockRelease(&raw const tag, mode.number(), false) };
+    Ok(())
 }
 
 /// A lock that outlives transactions, for the worker's flush. An abort releases it, as it does every lock.

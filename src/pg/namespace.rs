@@ -135,7 +135,7 @@ pub fn create(name: &str, schema: &NamespaceSchema) -> Result<()> {
 }
 
 /// A version 4 UUID.
-fn random_id() -> Result<NamespaceId> {
+pub fn random_id() -> Result<NamespaceId> {
     let mut bytes = [0_u8; 16];
     // SAFETY: fills exactly that many bytes, or says that it could not.
     if !unsafe { pg_sys::pg_strong_random(bytes.as_mut_ptr().cast(), bytes.len()) } {
@@ -152,7 +152,24 @@ fn random_id() -> Result<NamespaceId> {
 /// `NotFound`, `Denied`.
 pub fn drop(name: &str) -> Result<()> {
     xact::register();
-    let row = lock_by_name(name, Mode::AccessExclusive)?;
+    drop_locked(lock_by_name(name, Mode::AccessExclusive)?)
+}
+
+/// Drops the namespace of an earlier life of an index, or of an index that is gone. Nobody uses it any more but perhaps a
+/// flush that is about to publish, which is waited for.
+///
+/// # Errors
+/// `Fenced` when somebody else has dropped it meanwhile.
+pub fn drop_row(row: NamespaceRow) -> Result<()> {
+    xact::register();
+    locks::lock(Target::Namespace(row.id), Mode::AccessExclusive)?;
+    match catalog::namespace_by_id(row.id, &Snapshot::fresh(Name::Namespace.oid()?))? {
+        Some(row) => drop_locked(row),
+        None => Ok(()),
+    }
+}
+
+fn drop_locked(row: NamespaceRow) -> Result<()> {
     // Alone with it: every writer and every flush that publishes holds the namespace's lock to its end.
     let snapshot = Snapshot::fresh(Name::Segment.oid()?);
     for segment in catalog::segments(row.id, &snapshot)? {

@@ -1,12 +1,13 @@
 //! `_PG_init`: what happens when PostgreSQL loads the library.
 
-use super::{error, gucs, hooks, shmem, worker};
+use super::{am, error, gucs, hooks, shmem, worker};
 use pgrx::pg_sys;
 
 /// \[postmaster, backend\] Settings always; everything else only when preloaded and not during `pg_upgrade`, whose server
 /// must run without any process of ours.
 pub fn init() {
     gucs::define();
+    am::options::register();
     // SAFETY: written by PostgreSQL before it loads libraries.
     let preloading = unsafe { pg_sys::process_shared_preload_libraries_in_progress };
     // SAFETY: as above.

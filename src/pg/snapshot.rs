@@ -6,11 +6,12 @@ use pgrx::pg_sys;
 /// A registered MVCC snapshot, released when dropped. While a PostgreSQL error unwinds, the resource owner does it.
 pub struct Snapshot {
     ptr: pg_sys::Snapshot,
+    registered: bool,
 }
 
 impl Drop for Snapshot {
     fn drop(&mut self) {
-        if !std::thread::panicking() {
+        if self.registered && !std::thread::panicking() {
             // SAFETY: registered by us, released once.
             unsafe { pg_sys::UnregisterSnapshot(self.ptr) };
         }
@@ -21,7 +22,7 @@ impl Snapshot {
     fn register(snapshot: pg_sys::Snapshot) -> Self {
         // SAFETY: a valid snapshot from the snapshot manager.
         let ptr = unsafe { pg_sys::RegisterSnapshot(snapshot) };
-        Self { ptr }
+        Self { ptr, registered: true }
     }
 
     /// The snapshot of the running statement: what a table would show (INV-2).
@@ -35,6 +36,11 @@ impl Snapshot {
         }
         // SAFETY: one is active.
         Ok(Self::register(unsafe { pg_sys::GetActiveSnapshot() }))
+    }
+
+    /// Every row that is physically there, whoever wrote it (`SnapshotAny`): for VACUUM only (pitfalls 2.e).
+    pub fn any() -> Self {
+        Self { ptr: &raw mut pg_sys::SnapshotAnyData, registered: false }
     }
 
     /// The state of now, as DDL looks at catalogs: works in parallel workers and under every isolation level, and sees

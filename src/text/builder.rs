@@ -86,8 +86,10 @@ impl TextBuilder {
             if let (Some(field), Value::String(text)) = (fields.text, value) {
                 row.add_text(field, text);
             }
-            if let Some(field) = fields.filter {
+            if fields.text.is_some() || fields.filter.is_some() {
                 row.add_u64(self.present, u64::from(*id));
+            }
+            if let Some(field) = fields.filter {
                 add_filter_value(&mut row, field, attribute, value)?;
             }
         }

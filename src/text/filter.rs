@@ -78,11 +78,7 @@ impl Evaluator<'_> {
                 Ok(any)
             }
             Filter::Not(filter) => Ok(self.all() - self.evaluate(filter)?),
-            Filter::IsNull { attribute } => {
-                self.attribute(*attribute)?;
-                let term = Term::from_field_u64(self.segment.present, u64::from(*attribute));
-                Ok(self.all() - self.any_term([term])?)
-            }
+            Filter::IsNull { attribute } => Ok(self.all() - self.present(*attribute)?),
             Filter::In { attribute, values } => self.is_in(self.attribute(*attribute)?, values),
             Filter::Compare { attribute, comparison, value } => {
                 self.compare(self.attribute(*attribute)?, *comparison, value)
@@ -126,6 +122,23 @@ impl Evaluator<'_> {
         } else {
             Err(Error::invalid(format!("attribute \"{}\" is not indexed for filters", attribute.name)))
         }
+    }
+
+    /// Rows that have the attribute, which is indexed for filters or full text.
+    pub fn present(&self, id: AttributeId) -> Result<RoaringBitmap> {
+        if self.segment.schema.by_id(id).is_none_or(|attribute| attribute.full_text.is_none()) {
+            self.attribute(id)?;
+        }
+        let rows = self.any_term([Term::from_field_u64(self.segment.present, u64::from(id))])?;
+        let text = attribute_fields(self.segment.reader().schema(), id).text;
+        if let (true, Some(field)) = (rows.is_empty() && !directory::planning(), text) {
+            // Segments once did not say it of full text: all but empty texts have a length.
+            let norms = self.segment.reader().get_fieldnorms_reader(field);
+            let norms = norms.map_err(|error| from_tantivy(&self.segment.object, error))?;
+            let with_tokens = (0..self.segment.rows()).filter(|row| norms.fieldnorm_id(*row) > 0);
+            return Ok(RoaringBitmap::from_sorted_iter(with_tokens).expect("invariant: a range ascends"));
+        }
+        Ok(rows)
     }
 
     /// None if the attribute is younger than the segment: then it is null everywhere.

@@ -23,48 +23,57 @@ impl EngineProvider for Caller<'_> {
 
 impl Handler for Search {
     fn connect(&self) -> Box<dyn Session> {
-        Box::new(Connection(self.0.clone()))
+        Box::new(Connection(elacsym::engine::Session::new(self.0.clone())))
     }
 }
 
 /// One connection.
-struct Connection(Arc<Engine>);
+struct Connection(elacsym::engine::Session);
 
 #[async_trait]
 impl Session for Connection {
     async fn handle(&mut self, request: Request, provider: &mut dyn Provider) -> Result<Reply> {
         let mut caller = Caller(provider);
+        let engine = self.0.engine().clone();
         match request {
             Request::Ping => Ok(Reply::Done),
             Request::Query(request) => {
-                let (rows, stats) = self.0.query(*request, &mut caller).await?;
+                let (rows, stats) = engine.query(*request, &mut caller).await?;
                 Ok(Reply::Rows(rows, stats))
             }
             Request::Fetch(request) => {
-                let (rows, stats) = self.0.fetch(*request, &mut caller).await?;
+                let (rows, stats) = engine.fetch(*request, &mut caller).await?;
                 Ok(Reply::Rows(rows, stats))
             }
-            Request::Flush(request) => Ok(Reply::Flushed(Box::new(self.0.flush(*request, &mut caller).await?))),
+            Request::Flush(request) => Ok(Reply::Flushed(Box::new(engine.flush(*request, &mut caller).await?))),
             Request::PutManifest { root, path, generation, json } => {
-                self.0.put_manifest(&root, &path, generation, json).await?;
+                engine.put_manifest(&root, &path, generation, json).await?;
                 Ok(Reply::Done)
             }
             Request::DeleteObjects { root, keys } => {
-                self.0.delete_objects(&root, &keys).await?;
+                engine.delete_objects(&root, &keys).await?;
                 Ok(Reply::Done)
             }
             Request::CheckStorage => {
-                self.0.check_storage().await?;
+                engine.check_storage().await?;
                 Ok(Reply::Done)
             }
-            Request::Stats => Ok(Reply::Stats(self.0.stats_json().await)),
-            Request::ScanOpen(_)
-            | Request::ScanNext { .. }
-            | Request::ScanClose { .. }
-            | Request::Keys(_)
-            | Request::TextMatch { .. }
-            | Request::ScorerOpen(_)
-            | Request::ScoreTexts { .. } => Err(Error::internal("not there yet")),
+            Request::Stats => Ok(Reply::Stats(engine.stats_json().await)),
+            Request::ScanOpen(request) => {
+                let (scan, part) = self.0.scan_open(*request, &mut caller).await?;
+                Ok(Reply::ScanRows { scan, rows: part.rows, exhausted: part.exhausted, stats: part.stats })
+            }
+            Request::ScanNext { scan, rows } => {
+                let part = self.0.scan_next(scan, rows).await?;
+                Ok(Reply::ScanRows { scan, rows: part.rows, exhausted: part.exhausted, stats: part.stats })
+            }
+            Request::ScanClose { scans } => {
+                self.0.close(&scans);
+                Ok(Reply::Done)
+            }
+            Request::Keys(_) | Request::TextMatch { .. } | Request::ScorerOpen(_) | Request::ScoreTexts { .. } => {
+                Err(Error::internal("not there yet"))
+            }
             Request::Hello { .. } | Request::Provide { .. } => {
                 Err(Error::internal("the socket server handles this request itself"))
             }

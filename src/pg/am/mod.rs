@@ -1,68 +1,68 @@
-//! The index access method. On this branch only what the SQL objects around it need to exist.
+//! The index access method `elacsym`: the callbacks PostgreSQL knows it by. `docs/architecture.md` has a walk of an insert,
+//! a scan and a VACUUM; the facts about PostgreSQL that decide its form are named in each file.
+
+pub mod build;
+pub mod columns;
+pub mod cost;
+pub mod halfvec;
+pub mod insert;
+pub mod key;
+pub mod metapage;
+pub mod open_scans;
+pub mod options;
+pub mod page;
+pub mod quals;
+pub mod scan;
+pub mod tombstones;
+pub mod vacuum;
+pub mod values;
+pub mod view;
 
 use pgrx::pg_sys;
+use pgrx::{Internal, pg_extern};
 
-/// Columns of an index.
-pub mod columns {
-    use crate::schema::AttributeId;
+/// Support functions of an operator class.
+const SUPPORT_FUNCTIONS: u16 = columns::OPTIONS_SUPPORT;
 
-    /// The attribute of a key column, counted from 0.
-    pub fn attribute_id(column: usize) -> AttributeId {
-        AttributeId::try_from(column).expect("invariant: an index has at most 32 columns")
-    }
+/// \[backend\] `elacsym.amhandler(internal) RETURNS index_am_handler`
+#[pg_extern(sql = "")]
+fn elacsym_amhandler(_argument: Internal) -> Internal {
+    // SAFETY: zeroed memory of the current context, tagged as what it is.
+    let routine = unsafe { pg_sys::palloc0(size_of::<pg_sys::IndexAmRoutine>()) }.cast::<pg_sys::IndexAmRoutine>();
+    // SAFETY: just allocated; all-zero bytes are a valid struct of flags and null function pointers.
+    let am = unsafe { &mut *routine };
+    am.type_ = pg_sys::NodeTag::T_IndexAmRoutine;
+    // Operator classes choose their own numbers (quals::strategy).
+    am.amstrategies = 0;
+    am.amsupport = SUPPORT_FUNCTIONS;
+    am.amoptsprocnum = columns::OPTIONS_SUPPORT;
+    am.amcanorderbyop = true;
+    am.amcanmulticol = true;
+    am.amoptionalkey = true;
+    am.amsearcharray = true;
+    am.amsearchnulls = true;
+    am.amcaninclude = true;
+    am.amusemaintenanceworkmem = false;
+    am.amkeytype = pg_sys::InvalidOid;
+    am.ambuild = Some(build::ambuild);
+    am.ambuildempty = Some(build::ambuildempty);
+    am.aminsert = Some(insert::aminsert);
+    am.ambulkdelete = Some(vacuum::ambulkdelete);
+    am.amvacuumcleanup = Some(vacuum::amvacuumcleanup);
+    am.amcostestimate = Some(cost::amcostestimate);
+    am.amoptions = Some(options::amoptions);
+    am.ambuildphasename = Some(build::ambuildphasename);
+    am.amvalidate = Some(amvalidate);
+    am.ambeginscan = Some(scan::ambeginscan);
+    am.amrescan = Some(scan::amrescan);
+    am.amgettuple = Some(scan::amgettuple);
+    am.amgetbitmap = Some(scan::amgetbitmap);
+    am.amendscan = Some(scan::amendscan);
+    Internal::from(Some(pg_sys::Datum::from(routine)))
 }
 
-/// The present state of an index.
-pub mod view {
-    use crate::error::{Error, Result};
-    use crate::ipc::message::NamespaceView;
-    use crate::pg::client::{Needs, NoNeeds};
-    use pgrx::pg_sys;
-
-    /// What a fresh snapshot shows of an index.
-    pub struct IndexView(NoNeeds);
-
-    impl IndexView {
-        /// What the engine gets to know at once.
-        pub fn message(&self) -> NamespaceView {
-            unreachable!("invariant: never made")
-        }
-    }
-
-    impl Needs for IndexView {
-        fn provide(&mut self, e: &[crate::ids::EntryId], d: &[String]) -> Result<crate::pg::client::Provided> {
-            self.0.provide(e, d)
-        }
-    }
-
-    /// Runs `ask` over the present state.
-    pub fn with_view<T>(_: pg_sys::Relation, _: impl FnMut(&mut IndexView) -> Result<T>) -> Result<T> {
-        Err(Error::internal("the access method is on another branch"))
-    }
-}
-
-fn handler(_: &mut crate::pg::c_function::Call) -> crate::pg::c_function::Returned {
-    let routine = pg_sys::IndexAmRoutine {
-        type_: pg_sys::NodeTag::T_IndexAmRoutine,
-        amstrategies: 10,
-        amsupport: 2,
-        amoptsprocnum: 2,
-        amcanorderbyop: true,
-        amcanmulticol: true,
-        amoptionalkey: true,
-        amsearcharray: true,
-        amsearchnulls: true,
-        amcaninclude: true,
-        ..Default::default()
-    };
-    // SAFETY: allocation in the current memory context.
-    let place = unsafe { pg_sys::palloc(size_of::<pg_sys::IndexAmRoutine>()) }.cast::<pg_sys::IndexAmRoutine>();
-    // SAFETY: just allocated with that size.
-    unsafe { place.write(routine) };
-    Ok(Some(pg_sys::Datum::from(place)))
-}
-
-crate::pg::c_function::c_functions! {
-    /// The handler.
-    elacsym_amhandler = handler;
+/// PostgreSQL's `amvalidate`: operator classes are made by the extension's script alone, whose tests check them.
+#[pgrx::pg_guard]
+unsafe extern "C-unwind" fn amvalidate(_opclass: pg_sys::Oid) -> bool {
+    true
 }

@@ -12,9 +12,3 @@ mod evaluate;
 pub mod resolve;
 mod scorer;
 mod support;
-
-/// Before a commit: gives scorers that no statement uses any more back to the engine. What fails is left to the end of the
-/// connection.
-pub fn close_scorers() {
-    let _ = scorer::close_unused();
-}

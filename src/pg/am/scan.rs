@@ -1,0 +1,346 @@
+//! Index scans: `ambeginscan` to `amendscan`. Rows come from a scan that the engine holds open, in batches that double, until
+//! the executor stops asking (pitfalls 1).
+//!
+//! Nothing starts before the first row is asked for. The engine returns every key once and in order; if it is restarted in
+//! the middle, the scan starts anew and leaves out what it has returned.
+
+use super::columns::{Columns, Kind, vector_of};
+use super::open_scans::{self, OpenScan};
+use super::quals::{self, Quals};
+use super::view::with_view;
+use super::{cost, key, options, page};
+use crate::error::{Error, ErrorKind, Result};
+use crate::filter::Filter;
+use crate::ids::Key;
+use crate::ipc::message::{Request, ScanOrder, ScanRequest, ScanRow};
+use crate::pg::client::{self, Reply};
+use crate::pg::error::OrRaise;
+use crate::pg::{gucs, preload, xact};
+use pgrx::pg_sys;
+use std::collections::{HashSet, VecDeque};
+
+/// Rows of the first batch when the planner saw no LIMIT.
+const FIRST_ROWS: u32 = 32;
+/// Most rows of one batch: keeps what is fetched ahead of a LIMIT that nobody told us of bounded.
+const MOST_ROWS: u32 = 4096;
+
+/// State of one scan, in the executor's memory context.
+#[derive(Default)]
+struct State {
+    /// Set by the first row after `amrescan`.
+    running: Option<Running>,
+}
+
+/// A scan that has started.
+struct Running {
+    order: ScanOrder,
+    quals: Quals,
+    effort: f32,
+    /// `None` once the engine has returned everything, or the connection is lost.
+    open: Option<OpenScan>,
+    exhausted: bool,
+    ready: VecDeque<ScanRow>,
+    /// What was returned, in case the engine is restarted.
+    returned: Vec<Key>,
+    /// Returned before the present opening of the scan.
+    skip: HashSet<Key>,
+    next_rows: u32,
+    heap_blocks: u32,
+}
+
+/// PostgreSQL's `ambeginscan`.
+#[pgrx::pg_guard]
+pub unsafe extern "C-unwind" fn ambeginscan(
+    index: pg_sys::Relation,
+    keys: i32,
+    order_keys: i32,
+) -> pg_sys::IndexScanDesc {
+    preload::require();
+    xact::register();
+    // SAFETY: PostgreSQL's own arguments.
+    let scan = unsafe { pg_sys::RelationGetIndexScan(index, keys, order_keys) };
+    let state = pgrx::PgMemoryContexts::CurrentMemoryContext.leak_and_drop_on_delete(State::default());
+    // SAFETY: just allocated.
+    let desc = unsafe { &mut *scan };
+    desc.opaque = state.cast();
+    if order_keys > 0 {
+        let count = order_keys.cast_unsigned() as usize;
+        // SAFETY: memory of the current context, which lives as long as the scan.
+        desc.xs_orderbyvals = unsafe { pg_sys::palloc0(count * size_of::<pg_sys::Datum>()) }.cast();
+        // SAFETY: as above.
+        desc.xs_orderbynulls = unsafe { pg_sys::palloc0(count * size_of::<bool>()) }.cast();
+    }
+    scan
+}
+
+/// PostgreSQL's `amrescan`.
+#[pgrx::pg_guard]
+pub unsafe extern "C-unwind" fn amrescan(
+    scan: pg_sys::IndexScanDesc,
+    keys: pg_sys::ScanKey,
+    key_count: i32,
+    order_keys: pg_sys::ScanKey,
+    order_count: i32,
+) {
+    // SAFETY: PostgreSQL's own argument.
+    let desc = unsafe { &mut *scan };
+    // SAFETY: set by `ambeginscan`.
+    let state = unsafe { &mut *desc.opaque.cast::<State>() };
+    state.running = None;
+    // NULL means: the same keys as before.
+    if !keys.is_null() && key_count > 0 {
+        // SAFETY: both arrays have that many elements; they may be the same array.
+        unsafe { std::ptr::copy(keys, desc.keyData, key_count.cast_unsigned() as usize) };
+    }
+    if !order_keys.is_null() && order_count > 0 {
+        // SAFETY: as above.
+        unsafe { std::ptr::copy(order_keys, desc.orderByData, order_count.cast_unsigned() as usize) };
+    }
+}
+
+/// PostgreSQL's `amendscan`. The state itself goes with its memory context.
+#[pgrx::pg_guard]
+pub unsafe extern "C-unwind" fn amendscan(scan: pg_sys::IndexScanDesc) {
+    // SAFETY: set by `ambeginscan`.
+    let state = unsafe { &mut *(*scan).opaque.cast::<State>() };
+    state.running = None;
+}
+
+/// PostgreSQL's `amgettuple`.
+#[pgrx::pg_guard]
+pub unsafe extern "C-unwind" fn amgettuple(
+    scan: pg_sys::IndexScanDesc,
+    direction: pg_sys::ScanDirection::Type,
+) -> bool {
+    if direction != pg_sys::ScanDirection::ForwardScanDirection {
+        Err(Error::internal("an elacsym index cannot be scanned backwards")).or_raise()
+    }
+    // SAFETY: PostgreSQL's own argument.
+    let desc = unsafe { &mut *scan };
+    // SAFETY: a scan of ours.
+    let row = unsafe { next_row(desc) }.or_raise();
+    let Some(row) = row else { return false };
+    desc.xs_heaptid = key::to_tid(row.key);
+    desc.xs_recheckorderby = false;
+    if desc.numberOfOrderBys > 0 {
+        // SAFETY: allocated by `ambeginscan` for at least one key.
+        unsafe { *desc.xs_orderbynulls = row.value.is_none() };
+        let value = f64::from(row.value.unwrap_or(0.0));
+        // SAFETY: as above; float8 is passed by value.
+        unsafe { *desc.xs_orderbyvals = pg_sys::Datum::from(value.to_bits()) };
+    }
+    true
+}
+
+/// PostgreSQL's `amgetbitmap`.
+#[pgrx::pg_guard]
+pub unsafe extern "C-unwind" fn amgetbitmap(scan: pg_sys::IndexScanDesc, bitmap: *mut pg_sys::TIDBitmap) -> i64 {
+    // SAFETY: PostgreSQL's own argument.
+    let desc = unsafe { &mut *scan };
+    let mut rows = 0;
+    // SAFETY: a scan of ours.
+    while let Some(row) = unsafe { next_row(desc) }.or_raise() {
+        let mut tid = key::to_tid(row.key);
+        // SAFETY: one tid; `xs_recheck` was set by `next_row`.
+        unsafe { pg_sys::tbm_add_tuples(bitmap, &raw mut tid, 1, desc.xs_recheck) };
+        rows += 1;
+    }
+    rows
+}
+
+/// # Safety
+/// `desc` must be a scan begun by [`ambeginscan`].
+unsafe fn next_row(desc: &mut pg_sys::IndexScanDescData) -> Result<Option<ScanRow>> {
+    // SAFETY: set by `ambeginscan`.
+    let state = unsafe { &mut *desc.opaque.cast::<State>() };
+    if state.running.is_none() {
+        // SAFETY: as the caller says.
+        state.running = Some(unsafe { Running::start(desc) }?);
+    }
+    let running = state.running.as_mut().expect("invariant: started above");
+    desc.xs_recheck = running.quals.recheck;
+    loop {
+        if let Some(row) = running.ready.pop_front() {
+            // A tid beyond the heap's end at the start cannot be visible: a defence against stale entries (pitfalls 3.10).
+            if key::block(row.key) >= running.heap_blocks || running.skip.contains(&row.key) {
+                continue;
+            }
+            running.returned.push(row.key);
+            return Ok(Some(row));
+        }
+        if running.exhausted {
+            return Ok(None);
+        }
+        running.fetch(desc.indexRelation)?;
+    }
+}
+
+impl Running {
+    /// # Safety
+    /// `desc` must be a scan begun by [`ambeginscan`], with its keys set.
+    unsafe fn start(desc: &pg_sys::IndexScanDescData) -> Result<Self> {
+        refuse_dirty_snapshot(desc.xs_snapshot)?;
+        let index = desc.indexRelation;
+        let columns = Columns::of(index)?;
+        // SAFETY: `numberOfKeys` elements, filled by `amrescan`.
+        let keys = unsafe { slice(desc.keyData, desc.numberOfKeys) };
+        // SAFETY: keys of this index.
+        let quals = unsafe { quals::translate(&columns, keys) }?;
+        // SAFETY: as above.
+        let order_keys = unsafe { slice(desc.orderByData, desc.numberOfOrderBys) };
+        // SAFETY: keys of this index.
+        let order = unsafe { order(&columns, order_keys) }?;
+        if keys.is_empty() && order_keys.is_empty() {
+            return Err(Error::internal("an elacsym index cannot be scanned without a condition or an order")
+                .with_hint("Use ORDER BY with a distance operator, or a WHERE clause on an indexed column."));
+        }
+        let never = order_keys.is_empty() && quals.filter == Some(Filter::Or(Vec::new()));
+        let heap_blocks = if desc.heapRelation.is_null() { u32::MAX } else { page::blocks(desc.heapRelation) };
+        let effort = gucs::effort() * options::effort(index);
+        let hint = cost::limit_hint(index).unwrap_or(FIRST_ROWS);
+        pgstat_count(index);
+        Ok(Self {
+            order,
+            quals,
+            effort,
+            open: None,
+            exhausted: never,
+            ready: VecDeque::new(),
+            returned: Vec::new(),
+            skip: HashSet::new(),
+            next_rows: hint.clamp(1, MOST_ROWS),
+            // The engine's snapshot is taken after this, but rows beyond are younger than the query's.
+            heap_blocks,
+        })
+    }
+
+    /// Gets the next batch.
+    fn fetch(&mut self, index: pg_sys::Relation) -> Result<()> {
+        let reply = match &self.open {
+            Some(open) => open.next(self.next_rows)?,
+            None => None,
+        };
+        let reply = match reply {
+            Some(reply) => reply,
+            None => {
+                self.open = None;
+                self.skip = self.returned.iter().copied().collect();
+                self.open_anew(index)?
+            }
+        };
+        let Reply::ScanRows { scan, rows, exhausted, stats } = reply else {
+            return Err(Error::internal(format!("the engine answered \"{}\" instead of rows", reply.name())));
+        };
+        crate::pg::query_stats::record(stats);
+        if exhausted {
+            open_scans::ended(self.open.take());
+        } else if self.open.is_none() {
+            self.open = Some(OpenScan::new(scan));
+        }
+        self.exhausted = exhausted;
+        self.ready.extend(rows);
+        self.next_rows = self.next_rows.saturating_mul(2).min(MOST_ROWS);
+        Ok(())
+    }
+
+    fn open_anew(&self, index: pg_sys::Relation) -> Result<Reply> {
+        open_scans::close_pending()?;
+        with_view(index, |view| {
+            self.check_dimension(view)?;
+            let request = Request::ScanOpen(Box::new(ScanRequest {
+                namespace: view.message(),
+                order: self.order.clone(),
+                filter: self.quals.filter.clone(),
+                effort: self.effort,
+                rows: self.next_rows,
+            }));
+            client::call(&request, view)
+        })
+    }
+
+    /// The schema the index was built with must still be the one its columns give: otherwise a new build is needed.
+    fn check_dimension(&self, view: &super::view::IndexView) -> Result<()> {
+        let ScanOrder::Distance { vector } = &self.order else { return Ok(()) };
+        match view.schema.vector {
+            Some(schema) if schema.dim == vector.len() => Ok(()),
+            _ => Err(Error::new(ErrorKind::TypeMismatch, "the index was built with another number of dimensions")
+                .with_hint("Run REINDEX on the index.")),
+        }
+    }
+}
+
+/// # Safety
+/// `start` must have `count` elements.
+unsafe fn slice<'a>(start: pg_sys::ScanKey, count: i32) -> &'a [pg_sys::ScanKeyData] {
+    match usize::try_from(count) {
+        Ok(count) if count > 0 && !start.is_null() => {
+            // SAFETY: as the caller says.
+            unsafe { std::slice::from_raw_parts(start, count) }
+        }
+        _ => &[],
+    }
+}
+
+/// # Safety
+/// `keys` must be the order keys of a scan of an index with these columns.
+unsafe fn order(columns: &Columns, keys: &[pg_sys::ScanKeyData]) -> Result<ScanOrder> {
+    let Some(key) = keys.first() else { return Ok(ScanOrder::Unordered) };
+    if keys.len() > 1 {
+        return Err(Error::internal("an elacsym index orders by one operator only"));
+    }
+    let is_null = key.sk_flags.cast_unsigned() & pg_sys::SK_ISNULL != 0;
+    if is_null {
+        // The distance to NULL is NULL for every row: any order is right.
+        return Ok(ScanOrder::Unordered);
+    }
+    let place = usize::try_from(key.sk_attno - 1).unwrap_or(usize::MAX);
+    match columns.columns.get(place).map(|column| &column.kind) {
+        Some(Kind::Vector { half, .. }) => {
+            // SAFETY: the operators of the vector classes take values of the column's type.
+            let vector = unsafe { vector_of(key.sk_argument, *half) }?;
+            columns.check_vector(&vector).map_err(|error| {
+                let Error { message, .. } = error;
+                // What pgvector's operator says when the executor meets two such vectors.
+                Error::new(ErrorKind::TypeMismatch, format!("different vector dimensions: {message}"))
+            })?;
+            Ok(ScanOrder::Distance { vector })
+        }
+        Some(Kind::Text(_)) => {
+            // SAFETY: the operators of the text class take text or bm25query.
+            let query = unsafe { quals::query_text(key) }?;
+            Ok(ScanOrder::Bm25 { attribute: super::columns::attribute_id(place), query })
+        }
+        _ => Err(Error::internal("an elacsym index cannot order by this column")),
+    }
+}
+
+/// Entries are found by a snapshot of our own, later than the query's; a snapshot that sees uncommitted rows of others
+/// would need them too (pitfalls 1.14).
+fn refuse_dirty_snapshot(snapshot: pg_sys::Snapshot) -> Result<()> {
+    // SAFETY: the scan's snapshot, or none for a bitmap scan that has not got one yet.
+    match unsafe { snapshot.as_ref() } {
+        Some(snapshot)
+            if snapshot.snapshot_type != pg_sys::SnapshotType::SNAPSHOT_MVCC
+                && snapshot.snapshot_type != pg_sys::SnapshotType::SNAPSHOT_HISTORIC_MVCC =>
+        {
+            Err(Error::internal("an elacsym index can only be scanned with an MVCC snapshot"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Counts the scan in `pg_stat_all_indexes`.
+fn pgstat_count(index: pg_sys::Relation) {
+    // SAFETY: an open relation.
+    let relation = unsafe { &mut *index };
+    // SAFETY: null when counting is off.
+    let Some(info) = (unsafe { relation.pgstat_info.as_mut() }) else { return };
+    #[cfg(any(feature = "pg14", feature = "pg15"))]
+    {
+        info.t_counts.t_numscans += 1;
+    }
+    #[cfg(not(any(feature = "pg14", feature = "pg15")))]
+    {
+        info.counts.numscans += 1;
+    }
+}

@@ -1,0 +1,222 @@
+//! SQL values to attribute values, for rows and for what filters compare them with.
+//!
+//! The translation keeps order and equality: `a < b` in SQL implies `a' <= b'` here. Where it is not exact (`numeric`,
+//! NaN, long strings) a filter finds too many rows and never too few, and says that the executor must look again.
+
+use crate::document::Value;
+use crate::error::{Error, ErrorKind, Result};
+use crate::limits::{MAX_FILTERABLE_STRING_BYTES, MAX_LIST_VALUES};
+use crate::schema::AttributeType;
+use pgrx::pg_sys;
+
+/// SQL types that an attribute column may have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum SqlType {
+    Text,
+    Int2,
+    Int4,
+    Int8,
+    Float4,
+    Float8,
+    Numeric,
+    Bool,
+    Date,
+    Timestamp,
+    TimestampTz,
+    Uuid,
+    TextArray,
+    Int4Array,
+    Int8Array,
+}
+
+/// One value, and whether the translation kept all of it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Translated {
+    /// The attribute's value.
+    pub value: Value,
+    /// Different SQL values have different translations.
+    pub exact: bool,
+}
+
+impl SqlType {
+    /// The type of that oid.
+    pub fn from_oid(oid: pg_sys::Oid) -> Option<Self> {
+        Some(match oid {
+            pg_sys::TEXTOID | pg_sys::VARCHAROID => Self::Text,
+            pg_sys::INT2OID => Self::Int2,
+            pg_sys::INT4OID => Self::Int4,
+            pg_sys::INT8OID => Self::Int8,
+            pg_sys::FLOAT4OID => Self::Float4,
+            pg_sys::FLOAT8OID => Self::Float8,
+            pg_sys::NUMERICOID => Self::Numeric,
+            pg_sys::BOOLOID => Self::Bool,
+            pg_sys::DATEOID => Self::Date,
+            pg_sys::TIMESTAMPOID => Self::Timestamp,
+            pg_sys::TIMESTAMPTZOID => Self::TimestampTz,
+            pg_sys::UUIDOID => Self::Uuid,
+            pg_sys::TEXTARRAYOID | pg_sys::VARCHARARRAYOID => Self::TextArray,
+            pg_sys::INT4ARRAYOID => Self::Int4Array,
+            pg_sys::INT8ARRAYOID => Self::Int8Array,
+            _ => return None,
+        })
+    }
+
+    /// The attribute type that holds its values.
+    pub fn attribute(self) -> AttributeType {
+        match self {
+            Self::Text | Self::Uuid => AttributeType::String,
+            Self::Int2 | Self::Int4 | Self::Int8 | Self::Date | Self::Timestamp | Self::TimestampTz => {
+                AttributeType::Int
+            }
+            Self::Float4 | Self::Float8 | Self::Numeric => AttributeType::Float,
+            Self::Bool => AttributeType::Bool,
+            Self::TextArray | Self::Int4Array | Self::Int8Array => AttributeType::ArrayString,
+        }
+    }
+
+    /// Whether it is an array.
+    pub fn is_array(self) -> bool {
+        self.attribute() == AttributeType::ArrayString
+    }
+
+    /// Translates a value that is not null.
+    ///
+    /// # Errors
+    /// `OutOfRange` for an array of too many elements; `Invalid` for text that is not UTF-8.
+    ///
+    /// # Safety
+    /// `datum` must be a value of this type.
+    pub unsafe fn translate(self, datum: pg_sys::Datum) -> Result<Translated> {
+        let exact = |value| Ok(Translated { value, exact: true });
+        match self {
+            Self::Text => {
+                // SAFETY: as the caller says.
+                let (text, exact) = cut(unsafe { text(datum) }?);
+                Ok(Translated { value: Value::String(text), exact })
+            }
+            Self::Int2 => exact(Value::Int(i64::from(datum.value() as i16))),
+            Self::Int4 | Self::Date => exact(Value::Int(i64::from(datum.value() as i32))),
+            Self::Int8 | Self::Timestamp | Self::TimestampTz => exact(Value::Int(datum.value() as i64)),
+            Self::Float4 => Ok(float(f64::from(f32::from_bits(datum.value() as u32)))),
+            Self::Float8 => Ok(float(f64::from_bits(datum.value() as u64))),
+            Self::Numeric => {
+                // SAFETY: as the caller says; overflow becomes infinity.
+                let float8 =
+                    unsafe { pgrx::direct_function_call_as_datum(pg_sys::numeric_float8_no_overflow, &[Some(datum)]) };
+                let float8 = float8.ok_or_else(|| Error::internal("numeric_float8_no_overflow returned null"))?;
+                Ok(Translated { exact: false, ..float(f64::from_bits(float8.value() as u64)) })
+            }
+            Self::Bool => exact(Value::Bool(datum.value() as u8 != 0)),
+            Self::Uuid => {
+                let mut bytes = [0; 16];
+                // SAFETY: a uuid is 16 bytes, passed by reference.
+                unsafe { std::ptr::copy_nonoverlapping(datum.cast_mut_ptr::<u8>(), bytes.as_mut_ptr(), 16) };
+                exact(Value::String(crate::ids::NamespaceId(bytes).to_string()))
+            }
+            Self::TextArray | Self::Int4Array | Self::Int8Array => {
+                // SAFETY: as the caller says.
+                let elements = unsafe { self.elements(datum) }?;
+                let all_exact = elements.iter().all(|element| element.as_ref().is_some_and(|e| e.exact));
+                let strings = elements.into_iter().flatten().map(|element| as_string(element.value)).collect();
+                Ok(Translated { value: Value::ArrayString(strings), exact: all_exact })
+            }
+        }
+    }
+
+    /// The elements of an array of this element type (or of this array type), flattened; `None` for null ones.
+    ///
+    /// # Errors
+    /// As [`Self::translate`].
+    ///
+    /// # Safety
+    /// `datum` must be an array, either of this type or with elements of this type.
+    pub unsafe fn elements(self, datum: pg_sys::Datum) -> Result<Vec<Option<Translated>>> {
+        let element = match self {
+            Self::TextArray => Self::Text,
+            Self::Int4Array => Self::Int4,
+            Self::Int8Array => Self::Int8,
+            scalar => scalar,
+        };
+        // SAFETY: an array is a varlena.
+        let array = unsafe { pg_sys::pg_detoast_datum(datum.cast_mut_ptr()) }.cast::<pg_sys::ArrayType>();
+        // SAFETY: a detoasted array.
+        let kind = unsafe { (*array).elemtype };
+        let (mut width, mut by_value, mut align) = (0_i16, false, 0 as std::ffi::c_char);
+        // SAFETY: the oid of an existing type.
+        unsafe { pg_sys::get_typlenbyvalalign(kind, &raw mut width, &raw mut by_value, &raw mut align) };
+        let (mut values, mut nulls, mut count) = (std::ptr::null_mut(), std::ptr::null_mut(), 0_i32);
+        // SAFETY: the array and the storage of its element type.
+        unsafe {
+            pg_sys::deconstruct_array(
+                array,
+                kind,
+                i32::from(width),
+                by_value,
+                align,
+                &raw mut values,
+                &raw mut nulls,
+                &raw mut count,
+            );
+        }
+        let count = usize::try_from(count).unwrap_or(0);
+        if count > MAX_LIST_VALUES {
+            return Err(Error::new(
+                ErrorKind::OutOfRange,
+                format!("array of {count} values is longer than {MAX_LIST_VALUES}"),
+            ));
+        }
+        let mut elements = Vec::with_capacity(count);
+        for i in 0..count {
+            // SAFETY: `count` elements each.
+            let is_null = unsafe { *nulls.add(i) };
+            // SAFETY: as above.
+            let value = unsafe { *values.add(i) };
+            // SAFETY: an element of the array's type.
+            elements.push(if is_null { None } else { Some(unsafe { element.translate(value) }?) });
+        }
+        Ok(elements)
+    }
+}
+
+fn as_string(value: Value) -> String {
+    match value {
+        Value::String(text) => text,
+        Value::Int(value) => value.to_string(),
+        other => other.to_json().to_string(),
+    }
+}
+
+/// Attribute floats are finite; SQL's NaN is above everything and equal to itself.
+fn float(value: f64) -> Translated {
+    let kept = if value.is_nan() { f64::MAX } else { value.clamp(f64::MIN, f64::MAX) };
+    // -0 equals 0 in SQL, and must be the same term.
+    let kept = if kept == 0.0 { 0.0 } else { kept };
+    Translated { value: Value::Float(kept), exact: kept.abs() < f64::MAX }
+}
+
+/// Long strings keep their beginning: as many whole characters as a filterable string may have bytes.
+fn cut(mut text: String) -> (String, bool) {
+    if text.len() <= MAX_FILTERABLE_STRING_BYTES - 1 {
+        return (text, true);
+    }
+    text.truncate(text.floor_char_boundary(MAX_FILTERABLE_STRING_BYTES));
+    (text, false)
+}
+
+/// A `text` value.
+///
+/// # Errors
+/// `Invalid` if it is not UTF-8.
+///
+/// # Safety
+/// `datum` must be a non-null value of a type stored as text is.
+pub unsafe fn text(datum: pg_sys::Datum) -> Result<String> {
+    // SAFETY: as the caller says.
+    let value = unsafe { pg_sys::pg_detoast_datum_packed(datum.cast_mut_ptr()) };
+    // SAFETY: detoasted; short headers are fine.
+    let bytes = unsafe { pgrx::varlena_to_byte_slice(value) };
+    String::from_utf8(bytes.to_vec()).map_err(|_| {
+        Error::invalid("text that is not UTF-8 cannot be indexed").with_hint("Use a database with encoding UTF8.")
+    })
+}
