@@ -11,4 +11,4 @@ pub mod bm25query;
 mod evaluate;
 pub mod resolve;
 mod scorer;
-mod support;
+pub mod support;

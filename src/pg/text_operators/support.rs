@@ -121,6 +121,61 @@ unsafe fn make_const(type_oid: pg_sys::Oid, length: i32, value: pg_sys::Datum, b
     unsafe { pg_sys::makeConst(type_oid, -1, pg_sys::InvalidOid, length, value, false, by_value) }.cast()
 }
 
+/// Whether a scan of column `column` (from 1) of this index may answer an operator with this right side: whether it goes by
+/// that column of that index. What a plan does not tell (a parameter of type `bm25query`) may, and the scan will see.
+///
+/// # Errors
+/// `Corrupt` for a damaged constant.
+///
+/// # Safety
+/// `query` must be an expression of the planner's of type `bm25query`.
+pub unsafe fn may_answer(query: *mut pg_sys::Node, index: pg_sys::Oid, column: i16) -> Result<bool> {
+    // SAFETY: every node starts with its tag.
+    match unsafe { (*query).type_ } {
+        pg_sys::NodeTag::T_Const => {
+            // SAFETY: the tag says so.
+            let constant = unsafe { &*query.cast::<pg_sys::Const>() };
+            if constant.constisnull {
+                return Ok(true);
+            }
+            // SAFETY: a constant of the type.
+            Ok(unsafe { Bm25Query::read(constant.constvalue) }?.goes_by(index, column))
+        }
+        pg_sys::NodeTag::T_FuncExpr => {
+            // SAFETY: the tag says so.
+            let arguments = unsafe { (*query.cast::<pg_sys::FuncExpr>()).args };
+            // SAFETY: a list of expressions.
+            let arguments = unsafe { PgList::<pg_sys::Node>::from_pg(arguments) };
+            // SAFETY: expressions of the list.
+            let (named, at) = unsafe { (constant(arguments.get_ptr(1)), constant(arguments.get_ptr(2))) };
+            let (Some(named), Some(at)) = (named, at) else { return Ok(true) };
+            let column_named = i16::try_from(at.value() as i32).unwrap_or(0);
+            let query = Bm25Query {
+                index: pg_sys::Oid::from(named.value() as u32),
+                column: column_named,
+                query: String::new(),
+            };
+            Ok(query.goes_by(index, column))
+        }
+        _ => Ok(true),
+    }
+}
+
+/// The value of a constant that is not null.
+///
+/// # Safety
+/// `node` must be a valid expression.
+unsafe fn constant(node: Option<*mut pg_sys::Node>) -> Option<pg_sys::Datum> {
+    let node = node?;
+    // SAFETY: every node starts with its tag.
+    if unsafe { (*node).type_ } != pg_sys::NodeTag::T_Const {
+        return None;
+    }
+    // SAFETY: the tag says so.
+    let constant = unsafe { &*node.cast::<pg_sys::Const>() };
+    (!constant.constisnull).then_some(constant.constvalue)
+}
+
 /// Oid of `elacsym.bm25query(text, regclass, integer)`.
 fn bm25query_function() -> Result<pg_sys::Oid> {
     let mut name = PgList::<pg_sys::Node>::new();
