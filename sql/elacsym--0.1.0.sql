@@ -11,9 +11,9 @@
 CREATE TABLE elacsym.namespace (
     id                  uuid NOT NULL,
     name                text COLLATE "C" NOT NULL,
-    kind                "char" NOT NULL,                -- n: made by create_namespace()
+    kind                "char" NOT NULL,                -- n: made by create_namespace(); i: one life of an index
     owner               oid NOT NULL,
-    relation            oid NOT NULL,
+    relation            oid NOT NULL,                   -- the index
     schema              jsonb NOT NULL,                 -- stored form: attributes with their stable ids
     options             jsonb NOT NULL,
     format              integer NOT NULL,
@@ -32,7 +32,7 @@ CREATE TABLE elacsym.wal (
     namespace   uuid NOT NULL,
     xid         xid8 NOT NULL,                          -- top-level transaction that wrote it
     seq         bigint NOT NULL,                        -- WAL insert position; per key the highest (seq, xid) wins
-    key         bigint NOT NULL,                        -- document id
+    key         bigint NOT NULL,                        -- document id; of an index the heap tid
     crc         integer NOT NULL,                       -- CRC32 of identity, op and payload
     op          "char" NOT NULL,                        -- 1: upsert, 2: delete
     payload     bytea NOT NULL
@@ -323,6 +323,28 @@ CREATE FUNCTION elacsym.last_query_stats(
     AS 'MODULE_PATHNAME', 'last_query_stats_wrapper';
 COMMENT ON FUNCTION elacsym.last_query_stats() IS 'what the last search of this session did and cost';
 
+CREATE FUNCTION elacsym.search(
+        index regclass, query_vector vector DEFAULT NULL, query_text text DEFAULT NULL, k integer DEFAULT 10,
+        filter jsonb DEFAULT NULL, fields jsonb DEFAULT NULL,
+        rrf_k integer DEFAULT 60, vector_weight real DEFAULT 1, text_weight real DEFAULT 1,
+        candidates integer DEFAULT NULL, effort real DEFAULT NULL, fusion text DEFAULT 'rrf')
+    RETURNS TABLE (ctid tid, score real, vector_rank integer, vector_distance real, text_rank integer, text_score real)
+    LANGUAGE c STABLE PARALLEL RESTRICTED ROWS 10 COST 1000
+    AS 'MODULE_PATHNAME', 'elacsym_search_wrapper';
+COMMENT ON FUNCTION elacsym.search(regclass, vector, text, integer, jsonb, jsonb, integer, real, real, integer, real, text)
+    IS 'the best visible rows of an indexed table by vector, full text or both, best first; join on ctid in the same statement';
+
+CREATE FUNCTION elacsym.search_keys(
+        index regclass, query_vector vector DEFAULT NULL, query_text text DEFAULT NULL, k integer DEFAULT 10,
+        filter jsonb DEFAULT NULL, fields jsonb DEFAULT NULL,
+        rrf_k integer DEFAULT 60, vector_weight real DEFAULT 1, text_weight real DEFAULT 1,
+        candidates integer DEFAULT NULL, effort real DEFAULT NULL, fusion text DEFAULT 'rrf')
+    RETURNS TABLE (key text, score real, vector_rank integer, vector_distance real, text_rank integer, text_score real)
+    LANGUAGE c STABLE PARALLEL RESTRICTED ROWS 10 COST 1000
+    AS 'MODULE_PATHNAME', 'elacsym_search_keys_wrapper';
+COMMENT ON FUNCTION elacsym.search_keys(regclass, vector, text, integer, jsonb, jsonb, integer, real, real, integer, real, text)
+    IS 'as elacsym.search(), with the primary key as text instead of the ctid';
+
 -- Views. They run with the rights of the extension's owner and show a role only what it may use.
 
 CREATE VIEW elacsym.namespaces WITH (security_barrier) AS
@@ -349,11 +371,39 @@ CREATE VIEW elacsym.namespaces WITH (security_barrier) AS
                   coalesce(pg_catalog.sum(s.deleted), 0)::bigint AS dead_rows,
                   coalesce(pg_catalog.sum(s.bytes), 0)::bigint AS bytes
              FROM elacsym.segment s WHERE s.namespace = n.id) s
-     WHERE pg_catalog.pg_has_role(n.owner, 'USAGE');
+     WHERE n.kind = 'n' AND pg_catalog.pg_has_role(n.owner, 'USAGE');
 COMMENT ON VIEW elacsym.namespaces IS 'the namespaces that the current role may use';
 
+CREATE VIEW elacsym.indexes WITH (security_barrier) AS
+    SELECT c.oid::regclass AS index,
+           i.indrelid::regclass AS "table",
+           n.id AS incarnation,
+           pg_catalog.pg_get_userbyid(c.relowner) AS owner,
+           (n.schema #>> '{vector,dim}')::integer AS vector_dim,
+           n.schema #>> '{vector,metric}' AS vector_metric,
+           s.segments,
+           s.rows,
+           s.dead_rows,
+           (SELECT pg_catalog.count(*) FROM elacsym.wal w WHERE w.namespace = n.id AND w.xid >= n.watermark) AS buffered,
+           s.bytes,
+           n.generation,
+           n.manifest_generation,
+           n.created_at,
+           n.schema
+      FROM elacsym.namespace n
+      JOIN pg_catalog.pg_class c ON c.oid = n.relation
+      JOIN pg_catalog.pg_index i ON i.indexrelid = c.oid
+     CROSS JOIN LATERAL (
+           SELECT pg_catalog.count(*) AS segments,
+                  coalesce(pg_catalog.sum(s.rows), 0)::bigint AS rows,
+                  coalesce(pg_catalog.sum(s.deleted), 0)::bigint AS dead_rows,
+                  coalesce(pg_catalog.sum(s.bytes), 0)::bigint AS bytes
+             FROM elacsym.segment s WHERE s.namespace = n.id) s
+     WHERE n.kind = 'i' AND pg_catalog.pg_has_role(c.relowner, 'USAGE');
+COMMENT ON VIEW elacsym.indexes IS 'the elacsym indexes on tables that the current role owns';
+
 CREATE VIEW elacsym.segments WITH (security_barrier) AS
-    SELECT n.name::text AS namespace,
+    SELECT CASE n.kind WHEN 'i' THEN c.oid::regclass::text ELSE n.name::text END AS namespace,
            s.id::text AS segment,
            s.generation,
            (s.info ->> 'format')::integer AS format,
@@ -376,11 +426,12 @@ CREATE VIEW elacsym.segments WITH (security_barrier) AS
            s.stats
       FROM elacsym.segment s
       JOIN elacsym.namespace n ON n.id = s.namespace
-     WHERE pg_catalog.pg_has_role(n.owner, 'USAGE');
-COMMENT ON VIEW elacsym.segments IS 'the segments of the namespaces that the current role may use';
+      LEFT JOIN pg_catalog.pg_class c ON n.kind = 'i' AND c.oid = n.relation
+     WHERE pg_catalog.pg_has_role(coalesce(c.relowner, n.owner), 'USAGE');
+COMMENT ON VIEW elacsym.segments IS 'the segments of the namespaces and indexes that the current role may use';
 
 CREATE VIEW elacsym.stat_engine AS SELECT * FROM elacsym.stat_engine();
 COMMENT ON VIEW elacsym.stat_engine IS 'what the engine says of itself';
 
 GRANT USAGE ON SCHEMA elacsym TO PUBLIC;
-GRANT SELECT ON elacsym.namespaces, elacsym.segments, elacsym.stat_engine TO PUBLIC;
+GRANT SELECT ON elacsym.namespaces, elacsym.indexes, elacsym.segments, elacsym.stat_engine TO PUBLIC;

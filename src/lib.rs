@@ -18,6 +18,7 @@ pub mod filter;
 pub mod ids;
 pub mod ipc;
 pub mod limits;
+pub mod rank;
 pub mod schema;
 pub mod segment_info;
 pub mod vector;
@@ -28,8 +29,6 @@ pub mod cache;
 pub mod engine;
 #[cfg(feature = "engine")]
 pub mod env;
-#[cfg(feature = "engine")]
-pub mod rank;
 #[cfg(feature = "engine")]
 pub mod segment;
 #[cfg(feature = "engine")]

@@ -12,7 +12,7 @@ use elacsym::document::{Document, Value};
 use elacsym::engine::{Engine, Session};
 use elacsym::error::ErrorKind;
 use elacsym::filter::Filter;
-use elacsym::ids::{EntryOrder, Key};
+use elacsym::ids::{EntryId, EntryOrder, Key};
 use elacsym::ipc::message::*;
 use elacsym::limits::MAX_OPEN_SCANS;
 use elacsym::schema::{Attribute, AttributeType, NamespaceSchema, ZERO_VECTOR};
@@ -213,6 +213,29 @@ async fn check(database: &Database, truth: &Truth, engine: &Arc<Engine>, random:
     }
 }
 
+/// Keys, checksums and fetched documents are those of the model.
+async fn check_keys(database: &Database, truth: &Truth, engine: &Engine, what: &str) {
+    let alive = truth.alive(&None);
+    for checksums in [false, true] {
+        let request = KeysRequest { namespace: database.view(), checksums };
+        let mut keys = engine.keys(request, &mut database.provider()).await.unwrap();
+        keys.sort_by_key(|info| info.id);
+        let info = |(key, (order, document)): (&Key, &(EntryOrder, &Document))| KeyInfo {
+            id: EntryId { key: *key, order: *order },
+            crc: if checksums { crc32fast::hash(&document.encode()) } else { 0 },
+        };
+        assert_eq!(keys, alive.iter().map(info).collect::<Vec<_>>(), "{what}");
+    }
+    let keys: Vec<Key> = (-4..60).collect();
+    let rows = database.fetch(engine, &keys).await.unwrap();
+    let vectors = |key: &Key| alive.get(key).map(|(_, document)| (*key, document.vector.clone()));
+    assert_eq!(
+        rows.into_iter().map(|row| (row.key, row.vector)).collect::<Vec<_>>(),
+        keys.iter().filter_map(vectors).collect::<Vec<_>>(),
+        "{what}"
+    );
+}
+
 async fn scenario(seed: u64) {
     let directory = tempfile::tempdir().unwrap();
     let mut random = Random::new(seed);
@@ -232,11 +255,20 @@ async fn scenario(seed: u64) {
                 None => database.delete(key, order),
             }
         }
+        // VACUUM: what it finds dead is dead up to the seq it saw, which may be older than entries that came since.
+        while random.chance(45) {
+            let tombstone = Tombstone { key: random.below(60) as Key - 4, seq: seq.saturating_sub(random.below(40)) };
+            database.tombstones.push(tombstone);
+            let highest = truth.dead.entry(tombstone.key).or_default();
+            *highest = (*highest).max(tombstone.seq);
+        }
         if random.chance(60) {
             check(&database, &truth, &running, &mut random, &format!("seed {seed}, step {step}, before flush")).await;
+            check_keys(&database, &truth, &running, &format!("seed {seed}, step {step}, before flush")).await;
         }
         if random.chance(30) {
             database.flush(&running).await.unwrap();
+            check_keys(&database, &truth, &running, &format!("seed {seed}, step {step}, after flush")).await;
             check(&database, &truth, &running, &mut random, &format!("seed {seed}, step {step}, after flush")).await;
         }
     }
@@ -259,9 +291,7 @@ async fn an_approximate_scan_returns_each_key_once_and_starts_as_good_as_a_query
     let mut database = Database::new(directory.path(), schema("l2"));
     let running = Arc::new(engine(directory.path()).await);
     for key in 0..ROWS {
-        if key == ROWS * 5 / 6 {
-            database.flush(&running).await.unwrap();
-        } else if key == ROWS - 500 {
+        if key == ROWS * 5 / 6 || key == ROWS - 500 {
             database.flush(&running).await.unwrap();
         }
         let vector = (0..DIM).map(|_| random.unit() - 0.5).collect();
@@ -319,4 +349,133 @@ async fn a_session_holds_so_many_scans_and_closing_frees_them() {
     assert_eq!(session.scan_next(number, 0).await.unwrap().rows, []);
     let part = session.scan_next(number, u32::MAX).await.unwrap();
     assert_eq!((part.rows.len(), part.exhausted), (8, true));
+}
+
+fn order(seq: u64) -> EntryOrder {
+    EntryOrder { seq, xid: 1 }
+}
+
+fn with_year(year: i64) -> Document {
+    Document { vector: None, attributes: vec![(2, Value::Int(year))] }
+}
+
+async fn live_keys(database: &Database, engine: &Engine) -> Vec<(Key, u64)> {
+    let request = KeysRequest { namespace: database.view(), checksums: false };
+    let keys = engine.keys(request, &mut database.provider()).await.unwrap();
+    let mut keys: Vec<(Key, u64)> = keys.into_iter().map(|info| (info.id.key, info.id.order.seq)).collect();
+    keys.sort_unstable();
+    keys
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_tombstone_kills_up_to_its_seq_and_no_later_entry_in_buffer_or_segment() {
+    let directory = tempfile::tempdir().unwrap();
+    let running = engine(directory.path()).await;
+    let mut database = Database::new(directory.path(), schema("l2"));
+    for key in 1..=4 {
+        database.upsert(key, order(10), with_year(2000));
+    }
+    database.flush(&running).await.unwrap();
+    // Key 1: in the segment. Key 2: the same, used again. Key 5: buffered. Key 6: buffered, used again.
+    database.upsert(2, order(21), with_year(2001));
+    database.upsert(5, order(20), with_year(2002));
+    database.upsert(6, order(19), with_year(2003));
+    database.upsert(6, order(21), with_year(2004));
+    database.upsert(3, order(12), with_year(2005));
+    for key in [1, 2, 5, 6] {
+        database.tombstones.push(Tombstone { key, seq: 20 });
+    }
+    // Below the entry in the segment: nothing.
+    database.tombstones.push(Tombstone { key: 4, seq: 9 });
+    let expected = vec![(2, 21), (3, 12), (4, 10), (6, 21)];
+    assert_eq!(live_keys(&database, &running).await, expected);
+    let result = database.flush(&running).await.unwrap();
+    assert_eq!(result.segment.unwrap().rows, 3, "dead entries are not written");
+    assert_eq!(live_keys(&database, &running).await, expected, "the delete vectors hold what the tombstones said");
+    assert_eq!(live_keys(&database, &engine(directory.path()).await).await, expected);
+
+    // Nothing buffered: only delete vectors come back.
+    database.tombstones.push(Tombstone { key: 2, seq: 21 });
+    database.tombstones.push(Tombstone { key: 4, seq: 10 });
+    let result = database.flush(&running).await.unwrap();
+    assert_eq!((result.segment, result.delete_vectors.len()), (None, 2));
+    assert_eq!(live_keys(&database, &running).await, [(3, 12), (6, 21)]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tombstones_are_asked_for_once_in_each_state_of_their_log() {
+    let directory = tempfile::tempdir().unwrap();
+    let running = engine(directory.path()).await;
+    let mut database = Database::new(directory.path(), schema("l2"));
+    database.upsert(1, order(10), with_year(2000));
+    database.upsert(2, order(11), with_year(2000));
+    database.tombstones.push(Tombstone { key: 1, seq: 10 });
+    let mut asked = Vec::new();
+    for more in [false, false, true, false] {
+        if more {
+            database.tombstones.push(Tombstone { key: 2, seq: 11 });
+        }
+        let mut backend = database.provider();
+        let request = KeysRequest { namespace: database.view(), checksums: false };
+        let keys = running.keys(request, &mut backend).await.unwrap();
+        asked.push((backend.calls, backend.entries, keys.len()));
+    }
+    assert_eq!(asked, [(1, 2, 1), (0, 0, 1), (1, 0, 0), (0, 0, 0)]);
+    // Another number than the view says: somebody lost some.
+    database.log += 1;
+    let mut request = KeysRequest { namespace: database.view(), checksums: false };
+    request.namespace.tombstones.as_mut().unwrap().count = 3;
+    let error = running.keys(request, &mut database.provider()).await.unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Internal);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn checksums_are_those_of_the_documents_as_they_were_written() {
+    let schema = NamespaceSchema::parse(&json!({"vector_dim": 3, "vector_metric": "l2", "attributes": {
+        "a": {"type": "array_string"},
+        "b": {"type": "bool"},
+        "f": {"type": "float"},
+        "i": {"type": "int"},
+        "s": {"type": "string", "indexed": true},
+        "t": {"type": "string", "full_text": true},
+    }}))
+    .unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let running = engine(directory.path()).await;
+    let mut random = Random::new(9);
+    let mut database = Database::new(directory.path(), schema);
+    let floats = [0.0, -0.0, f64::NAN, f64::INFINITY, f64::NEG_INFINITY, f64::MIN_POSITIVE / 8.0, 0.1, f64::MAX];
+    let texts = ["", " ", "\0", "wörter 漢字 🙂", "the the", "line\nline"];
+    let mut expected = BTreeMap::new();
+    for key in 0..3_000 {
+        let mut attributes = Vec::new();
+        let text = |random: &mut Random| texts[random.below(texts.len() as u64) as usize].to_string();
+        for id in 0..6 {
+            if random.chance(30) {
+                continue;
+            }
+            let value = match id {
+                0 => Value::ArrayString((0..random.below(4)).map(|_| text(&mut random)).collect()),
+                1 => Value::Bool(random.chance(50)),
+                2 => Value::Float(floats[random.below(floats.len() as u64) as usize]),
+                3 => Value::Int([i64::MIN, -1, 0, i64::MAX][random.below(4) as usize]),
+                _ => Value::String(text(&mut random)),
+            };
+            attributes.push((id, value));
+        }
+        let elements = [0.0, -0.0, 1.5, f32::MAX, f32::MIN_POSITIVE / 4.0];
+        let vector = random.chance(70).then(|| (0..3).map(|_| elements[random.below(5) as usize]).collect());
+        let document = Document { vector, attributes };
+        expected.insert(key, crc32fast::hash(&document.encode()));
+        database.upsert(key, order(key as u64), document);
+        if key == 2_500 {
+            database.flush(&running).await.unwrap();
+        }
+    }
+    let request = KeysRequest { namespace: database.view(), checksums: true };
+    let keys = running.keys(request, &mut database.provider()).await.unwrap();
+    assert_eq!(keys.len(), expected.len());
+    for info in keys {
+        assert_eq!(info.crc, expected[&info.id.key], "key {}", info.id.key);
+    }
 }

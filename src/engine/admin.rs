@@ -61,6 +61,7 @@ impl Engine {
             "open_segments": usage(self.segments.usage()),
             "buffer": usage(self.buffer.usage()),
             "delete_vectors": usage(self.delete_vectors.usage()),
+            "tombstones": usage(self.tombstones.usage()),
             "views": usage(self.views.usage()),
             "requests": self.counters.to_json(),
         })

@@ -39,6 +39,13 @@ pub struct Spec {
     pub prefetch: Vec<AttributeId>,
 }
 
+impl Spec {
+    /// Of no order: only which rows, with the filter.
+    pub fn of_rows(schema: &Arc<NamespaceSchema>, filter: Option<Filter>) -> Self {
+        Self { schema: schema.clone(), vector: None, text: None, filter, depth: 0, effort: 1.0, prefetch: Vec::new() }
+    }
+}
+
 /// Where a candidate is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Hit {

@@ -47,15 +47,7 @@ impl Engine {
         namespace.segments.retain(|s| keys.iter().any(|key| (s.info.min_key..=s.info.max_key).contains(key)));
         let view = Arc::new(self.resolve_anew(&namespace, &schema, provider, &reads).await?);
         let hits = locate(&view, &keys, &reads).await?;
-        let spec = Arc::new(Spec {
-            schema: schema.schema.clone(),
-            vector: None,
-            text: None,
-            filter: None,
-            depth: 0,
-            effort: 1.0,
-            prefetch: Vec::new(),
-        });
+        let spec = Arc::new(Spec::of_rows(&schema.schema, None));
         let run = Run { spec, view: view.clone(), cpu: self.cpu(), reads: reads.clone() };
         let row = |key: Key| ResultRow { key, ..ResultRow::default() };
         let found = keys.iter().zip(hits).filter_map(|(key, hit)| hit.map(|hit| (hit, row(*key)))).collect();

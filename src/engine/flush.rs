@@ -17,8 +17,8 @@ use crate::segment_info::DeleteVector;
 use crate::storage::{ObjectStore, PutOutcome};
 
 impl Engine {
-    /// Builds one segment of all buffered entries that nothing supersedes, uploads it, and finds the rows of older segments
-    /// that it makes dead. Publishing is the caller's: until then the new objects are orphans, whatever happens.
+    /// Builds one segment of all buffered entries that nothing supersedes and no tombstone kills, uploads it, and finds the rows
+    /// of older segments that it or the tombstones make dead: with these delete vectors, the tombstones are folded in. Publishing is the caller's: until then the new objects are orphans, whatever happens.
     ///
     /// # Errors
     /// As [`Engine::query`], and the store's for the uploads.
@@ -47,8 +47,9 @@ impl Engine {
             "tombstones": live.deletes.len(),
             "resolve_micros": resolved,
         });
+        let delete_vectors = newly_dead(&live);
         if live.buffered.is_empty() && live.deletes.is_empty() {
-            return Ok(FlushResult { segment: None, delete_vectors: Vec::new(), stats: stats.to_string() });
+            return Ok(FlushResult { segment: None, delete_vectors, stats: stats.to_string() });
         }
         // Before the build: a store that cannot be written should cost nothing.
         let store = self.stores.get_checked(&request.root).await?;
@@ -71,7 +72,6 @@ impl Engine {
             map.insert("build_micros".to_string(), (built - resolved).into());
             map.insert("upload_micros".to_string(), (uploaded - built).into());
         }
-        let delete_vectors = newly_dead(&live);
         Ok(FlushResult { segment: Some(written.info), delete_vectors, stats: stats.to_string() })
     }
 

@@ -14,6 +14,7 @@ mod bounded;
 mod buffer;
 mod fetch;
 mod flush;
+mod keys;
 mod permits;
 mod query;
 mod results;
@@ -21,6 +22,7 @@ mod scan;
 mod segments;
 mod session;
 mod stats;
+mod tombstones;
 mod view;
 
 use std::sync::{Arc, PoisonError, RwLock};
@@ -52,9 +54,9 @@ const BUFFER_SHARE: u64 = 4;
 const MIN_BUFFER_BUDGET: u64 = 128 << 20;
 /// Share of `cache_memory` that open segments may take: the divisor. About 1 KiB of head for 1000 vectors.
 const OPEN_SEGMENTS_SHARE: u64 = 2;
-/// Share of `cache_memory` that delete vectors may take: the divisor.
+/// Share of `cache_memory` that delete vectors may take: the divisor. Tombstones, and rows that they kill, have the same each.
 const DELETE_VECTORS_SHARE: u64 = 16;
-/// Least budget of the other two, in bytes, whatever the share: below it every request would open everything anew.
+/// Least budget of the others, in bytes, whatever the share: below it every request would open everything anew.
 const MIN_BUDGET: u64 = 8 << 20;
 
 /// Bytes that only the database has, asked for over the connection of the request.
@@ -77,6 +79,9 @@ pub struct Engine {
     buffer: BufferCache,
     /// By segment id and version.
     delete_vectors: Bounded<(String, u64), Arc<RoaringBitmap>>,
+    tombstones: Bounded<tombstones::Name, Arc<tombstones::Tombstones>>,
+    /// By segment id: rows that tombstones kill.
+    killed: Bounded<(String, tombstones::Name), Arc<RoaringBitmap>>,
     views: Bounded<u64, view::Remembered>,
     counters: RequestCounters,
     started: std::time::Duration,
@@ -98,6 +103,8 @@ impl Engine {
             segments: OpenSegments::new(budgets.segments),
             buffer: BufferCache::new(budgets.buffer),
             delete_vectors: Bounded::new(budgets.delete_vectors),
+            tombstones: Bounded::new(budgets.delete_vectors),
+            killed: Bounded::new(budgets.delete_vectors),
             views: Bounded::new(budgets.views),
             counters: RequestCounters::default(),
             started: env.clock.monotonic(),
@@ -128,6 +135,8 @@ impl Engine {
         self.segments.resize(budgets.segments);
         self.buffer.resize(budgets.buffer);
         self.delete_vectors.resize(budgets.delete_vectors);
+        self.tombstones.resize(budgets.delete_vectors);
+        self.killed.resize(budgets.delete_vectors);
         self.views.resize(budgets.views);
         *self.settings.write().unwrap_or_else(PoisonError::into_inner) = settings;
         Ok(())

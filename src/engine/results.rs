@@ -69,7 +69,7 @@ impl Engine {
     }
 
     /// The wanted values of some rows of one segment: vectors and attributes in parallel, one round trip each.
-    async fn documents(
+    pub(super) async fn documents(
         &self,
         run: &Run,
         segment: &Arc<Segment>,

@@ -23,11 +23,13 @@ pub enum Kind {
     ScanOpen,
     /// [`super::Engine::scan_next`].
     ScanNext,
+    /// [`super::Engine::keys`].
+    Keys,
 }
 
 /// Names in the order of the discriminants.
-const NAMES: [&str; 8] =
-    ["query", "fetch", "flush", "put_manifest", "delete_objects", "check_storage", "scan_open", "scan_next"];
+const NAMES: [&str; 9] =
+    ["query", "fetch", "flush", "put_manifest", "delete_objects", "check_storage", "scan_open", "scan_next", "keys"];
 
 #[derive(Debug, Default)]
 struct Counter {

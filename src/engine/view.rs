@@ -4,7 +4,7 @@
 //! Per key the highest [`EntryOrder`](crate::ids::EntryOrder) wins. Among visible buffered entries only the highest of a key
 //! counts. If some segment knows the key (alive, dead or deleted) at the same or a higher order, the buffered entry is
 //! ignored; otherwise it hides the key's rows in every segment. Between segments the delete vectors decide: a flush writes
-//! them for all it supersedes.
+//! them for all it supersedes. In an index, entries that a tombstone kills are no part of this: they are dead.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
@@ -14,6 +14,7 @@ use roaring::RoaringBitmap;
 
 use super::buffer::BufferedDocument;
 use super::segments::Opener;
+use super::tombstones::Tombstones;
 use super::{Engine, Provider};
 use crate::cache::ReadStats;
 use crate::error::{Error, Result};
@@ -51,7 +52,7 @@ pub struct LiveSegment {
     pub segment: Arc<Segment>,
     /// Its delete vector.
     pub deleted: Arc<RoaringBitmap>,
-    /// Rows that buffered entries hide; may overlap `deleted`.
+    /// Rows that buffered entries hide or tombstones kill; may overlap `deleted`.
     pub hidden: RoaringBitmap,
     /// Rows that are neither; None: all rows are alive.
     pub alive: Option<Arc<RoaringBitmap>>,
@@ -66,7 +67,7 @@ pub struct LiveView {
     pub buffered: Vec<Arc<BufferedDocument>>,
     /// Live buffered deletes by ascending key.
     pub deletes: Vec<EntryId>,
-    /// Buffered entries that lost against another one or a segment.
+    /// Buffered entries that lost against another one or a segment, or that a tombstone kills.
     pub superseded: usize,
 }
 
@@ -107,6 +108,7 @@ impl Engine {
         schema.hash.hash(&mut hasher);
         view.segments.iter().for_each(|s| (&s.info.id, s.delete_version).hash(&mut hasher));
         view.buffered.iter().for_each(|b| (b.id, b.op).hash(&mut hasher));
+        view.tombstones.hash(&mut hasher);
         let name = hasher.finish();
         if let Some(known) = self.views.get(&name)
             && *known.view == view
@@ -129,9 +131,20 @@ impl Engine {
     ) -> Result<LiveView> {
         let segments = self.open_all(&view.segments, schema, reads).await?;
         let winners = highest_of_each_key(&view.buffered);
-        let (live, hidden) = beat_segments(&winners, &segments, reads).await?;
+        let (mut live, mut hidden) = beat_segments(&winners, &segments, reads).await?;
+        // A tombstone that kills the winner of a key kills all that the winner hides, so it can be applied afterwards.
+        if let Some(tombstones) = self.known_tombstones(view) {
+            live.retain(|entry| !tombstones.kill(entry.id));
+        }
+        let Obtained { documents: mut buffered, deleted, tombstones } =
+            self.obtain(view, schema, &live, provider).await?;
+        live.retain(|entry| !tombstones.kill(entry.id));
+        buffered.retain(|entry| !tombstones.kill(entry.id));
+        let killed = segments.iter().map(|segment| self.killed(view, &tombstones, segment, reads));
+        for (killed, hidden) in try_join_all(killed).await?.into_iter().zip(&mut hidden) {
+            *hidden |= killed.as_ref();
+        }
         let superseded = view.buffered.len() - live.len();
-        let (buffered, deleted) = self.obtain(view, schema, &live, provider).await?;
         let deletes = live.iter().filter(|entry| entry.op == Op::Delete).map(|entry| entry.id).collect();
         let segments = segments.into_iter().zip(hidden).zip(deleted).map(|((segment, hidden), deleted)| {
             let alive = if hidden.is_empty() && deleted.is_empty() {
@@ -160,15 +173,16 @@ impl Engine {
         try_join_all(open).await
     }
 
-    /// Payloads of the live upserts and delete vectors of all segments, from the caches or else from the provider, which is
-    /// asked once for both.
+    /// Payloads of the live upserts, delete vectors of all segments and tombstones, from the caches or else from the provider,
+    /// which is asked once for all of it.
     async fn obtain(
         &self,
         view: &NamespaceView,
         schema: &Schema,
         live: &[BufferedEntry],
         provider: &mut dyn Provider,
-    ) -> Result<(Vec<Arc<BufferedDocument>>, Vec<Arc<RoaringBitmap>>)> {
+    ) -> Result<Obtained> {
+        let mut known_tombstones = self.known_tombstones(view);
         let upserts: Vec<EntryId> = live.iter().filter(|e| e.op == Op::Upsert).map(|e| e.id).collect();
         let mut documents: Vec<Option<Arc<BufferedDocument>>> =
             upserts.iter().map(|id| self.buffer.get(view.id, schema.hash, *id)).collect();
@@ -182,9 +196,12 @@ impl Engine {
             upserts.iter().zip(&documents).filter(|(_, document)| document.is_none()).map(|(id, _)| *id).collect();
         let missing_vectors: Vec<String> =
             view.segments.iter().zip(&deleted).filter(|(_, d)| d.is_none()).map(|(s, _)| s.info.id.clone()).collect();
-        if !missing.is_empty() || !missing_vectors.is_empty() {
-            let Provided { entries, delete_vectors: vectors, .. } =
-                provider.need(missing, missing_vectors, false).await?;
+        if !missing.is_empty() || !missing_vectors.is_empty() || known_tombstones.is_none() {
+            let provided = provider.need(missing, missing_vectors, known_tombstones.is_none()).await?;
+            let Provided { entries, delete_vectors: vectors, tombstones } = provided;
+            if known_tombstones.is_none() {
+                known_tombstones = Some(self.learn_tombstones(view, tombstones)?);
+            }
             let decoded = self.buffer.decode(&self.cpu(), view.id, &schema.schema, schema.hash, entries).await?;
             let mut by_id: std::collections::HashMap<EntryId, Arc<BufferedDocument>> =
                 decoded.into_iter().map(|document| (document.id, document)).collect();
@@ -213,8 +230,21 @@ impl Engine {
             deleted
                 .ok_or_else(|| Error::internal(format!("the delete vector of segment {} was not provided", s.info.id)))
         });
-        Ok((documents.collect::<Result<_>>()?, deleted.collect::<Result<_>>()?))
+        Ok(Obtained {
+            documents: documents.collect::<Result<_>>()?,
+            deleted: deleted.collect::<Result<_>>()?,
+            tombstones: known_tombstones.unwrap_or_default(),
+        })
     }
+}
+
+/// What resolving takes besides the view.
+struct Obtained {
+    /// Of the upserts, in their order.
+    documents: Vec<Arc<BufferedDocument>>,
+    /// By segment.
+    deleted: Vec<Arc<RoaringBitmap>>,
+    tombstones: Arc<Tombstones>,
 }
 
 /// The highest entry of each key, by ascending key.

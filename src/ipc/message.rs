@@ -410,7 +410,8 @@ pub struct RequestStats {
 /// Build one segment of the buffered entries of `namespace`, upload it, and find what they supersede.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct FlushRequest {
-    /// State to flush: all of `buffered` goes into the segment, `segments` are the ones it may supersede rows of.
+    /// State to flush: all of `buffered` that is not dead goes into the segment, `segments` are the ones it and the
+    /// tombstones may make rows of dead. May have tombstones and nothing buffered.
     pub namespace: NamespaceView,
     /// Storage root to write to.
     pub root: String,
@@ -421,7 +422,7 @@ pub struct FlushRequest {
 /// What a flush made.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct FlushResult {
-    /// The new segment; None if every entry was superseded.
+    /// The new segment; None if every entry was superseded or dead.
     pub segment: Option<SegmentInfo>,
     /// For each older segment with newly dead rows: id and its new complete delete vector (encoded).
     pub delete_vectors: Vec<(String, Vec<u8>)>,

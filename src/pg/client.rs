@@ -44,6 +44,16 @@ pub trait Needs {
     }
 }
 
+impl<N: Needs + ?Sized> Needs for &mut N {
+    fn provide(&mut self, entries: &[EntryId], delete_vectors: &[String]) -> Result<Provided> {
+        (**self).provide(entries, delete_vectors)
+    }
+
+    fn tombstones(&mut self) -> Result<Vec<Tombstone>> {
+        (**self).tombstones()
+    }
+}
+
 /// Answer to [`Needs::provide`].
 #[derive(Debug, Default)]
 pub struct Provided {
@@ -101,9 +111,29 @@ pub fn call(request: &Request, needs: &mut dyn Needs) -> Result<Reply> {
     }
 }
 
-/// Which connection the next call will use, if it is still there then. Scans belong to one connection.
-pub fn connection_number() -> u64 {
-    NUMBER.load(Ordering::Relaxed)
+/// The connection that the next [`call`] uses, if one is open. What the engine keeps for a connection (scans, scorers) is
+/// gone when this changes.
+pub fn connection() -> Option<u64> {
+    (KEPT.load(Ordering::Relaxed) >= 0).then(|| KEPT_NUMBER.load(Ordering::Relaxed))
+}
+
+/// Tells the engine something that is not worth waiting for another engine: only over the connection that is open.
+///
+/// # Errors
+/// The engine's own error; none when it is gone.
+pub fn tell(request: &Request) -> Result<()> {
+    let frame = encode(Kind::Request, request)?;
+    let Some(mut connection) = Connection::take_kept() else { return Ok(()) };
+    match connection.exchange(&frame, &mut NoNeeds) {
+        Ok(_) => connection.keep(),
+        Err(Failure::Refused(error)) => {
+            connection.keep();
+            return Err(error);
+        }
+        Err(Failure::Broken(error)) => return Err(error),
+        Err(Failure::Lost(_)) => {}
+    }
+    Ok(())
 }
 
 /// As [`call`], but only on that very connection; `None` when it is gone, and whatever it held in the engine with it.
@@ -111,7 +141,7 @@ pub fn connection_number() -> u64 {
 /// # Errors
 /// The engine's own error.
 pub fn call_on(number: u64, request: &Request, needs: &mut dyn Needs) -> Result<Option<Reply>> {
-    if connection_number() != number {
+    if connection() != Some(number) {
         return Ok(None);
     }
     let frame = encode(Kind::Request, request)?;
@@ -185,6 +215,8 @@ impl Drop for ExternalFd {
 
 struct Connection {
     fd: OwnedFd,
+    /// Counts the connections of this process.
+    number: u64,
     decoder: Decoder,
     engine_pid: u32,
     engine_version: String,
@@ -194,8 +226,10 @@ struct Connection {
 /// The connection between two calls (-1: none). A plain number, not a thread-local with a destructor: those run while the
 /// process exits, when PostgreSQL is half gone.
 static KEPT: AtomicI32 = AtomicI32::new(-1);
-/// Connections opened so far.
-static NUMBER: AtomicU64 = AtomicU64::new(0);
+/// Its number.
+static KEPT_NUMBER: AtomicU64 = AtomicU64::new(0);
+/// Connections opened by this process.
+static OPENED: AtomicU64 = AtomicU64::new(0);
 
 impl Connection {
     fn take_kept() -> Option<Self> {
@@ -205,24 +239,24 @@ impl Connection {
         }
         // SAFETY: `keep` stored it and gave up ownership; the swap makes us its only owner.
         let fd = unsafe { OwnedFd::from_raw_fd(fd) };
-        Some(Self::new(fd, ExternalFd))
+        Some(Self::new(fd, KEPT_NUMBER.load(Ordering::Relaxed), ExternalFd))
     }
 
-    fn new(fd: OwnedFd, counted: ExternalFd) -> Self {
+    fn new(fd: OwnedFd, number: u64, counted: ExternalFd) -> Self {
         let decoder = Decoder::new(Kind::Response);
-        Self { fd, decoder, engine_pid: 0, engine_version: String::new(), _counted: counted }
+        Self { fd, number, decoder, engine_pid: 0, engine_version: String::new(), _counted: counted }
     }
 
     fn keep(self) {
-        let Self { fd, _counted, .. } = self;
+        let Self { fd, number, _counted, .. } = self;
         // The count stays up while the connection is kept; `take_kept` takes it over.
         std::mem::forget(_counted);
+        KEPT_NUMBER.store(number, Ordering::Relaxed);
         KEPT.store(fd.into_raw_fd(), Ordering::Relaxed);
     }
 
     /// Connects and says hello, waiting up to [`ENGINE_WAIT`] for an engine to be there.
     fn open() -> Result<Self> {
-        NUMBER.fetch_add(1, Ordering::Relaxed);
         let deadline = Instant::now() + ENGINE_WAIT;
         let mut pause = CONNECT_PAUSE.0;
         loop {
@@ -245,7 +279,8 @@ impl Connection {
 
     fn try_open() -> std::result::Result<Self, Failure> {
         let counted = ExternalFd::acquire()?;
-        let mut connection = Self::new(connect().map_err(Failure::Lost)?, counted);
+        let mut connection =
+            Self::new(connect().map_err(Failure::Lost)?, OPENED.fetch_add(1, Ordering::Relaxed) + 1, counted);
         let hello = Request::Hello { protocol: PROTOCOL_VERSION, version: env!("CARGO_PKG_VERSION").to_owned() };
         connection.send(&encode(Kind::Request, &hello)?)?;
         match connection.receive()? {
@@ -276,6 +311,9 @@ impl Connection {
                     }
                 }
                 Response::Flushed(result) => return Ok(Reply::Flushed(result)),
+                Response::Matches(matches) => return Ok(Reply::Matches(matches)),
+                Response::ScorerOpened { scorer } => return Ok(Reply::ScorerOpened(scorer)),
+                Response::Scores(scores) => return Ok(Reply::Scores(scores)),
                 Response::Stats(json) => return Ok(Reply::Stats(json)),
                 Response::Error(error) => return Err(Failure::Refused(error)),
                 Response::Need { entries, delete_vectors, tombstones } => {
@@ -295,9 +333,6 @@ impl Connection {
                         return Ok(Reply::Keys(all_keys));
                     }
                 }
-                Response::Matches(matches) => return Ok(Reply::Matches(matches)),
-                Response::ScorerOpened { scorer } => return Ok(Reply::ScorerOpened(scorer)),
-                Response::Scores(scores) => return Ok(Reply::Scores(scores)),
                 Response::Hello { .. } => {
                     return Err(Failure::Broken(Error::internal(
                         "the elacsym engine said hello in the middle of a request",

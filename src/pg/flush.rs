@@ -9,6 +9,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::ipc::message::{FlushRequest, FlushResult, Request};
 use crate::pg::buffer_table::{self, Budget};
 use crate::pg::catalog::{self, NamespaceRow};
+use crate::pg::locks::{self, Mode, Target};
 use crate::pg::snapshot::Snapshot;
 use crate::pg::view::View;
 use crate::pg::{gucs, namespace, xact};
@@ -70,6 +71,8 @@ impl Plan {
         if row.id != self.row.id || row.generation != self.row.generation {
             return Err(crate::pg::heap_table::changed_meanwhile());
         }
+        // VACUUM of an indexed table reads the segments without a snapshot that would keep what is replaced here.
+        locks::lock(Target::Publish(row.id), Mode::Exclusive)?;
         let generation = row.generation + 1;
         buffer_table::delete(&self.view.buffered)?;
         if let Some(info) = result.segment {

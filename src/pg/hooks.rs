@@ -3,7 +3,7 @@
 //! `ProcessUtility`: commands that need a database for themselves first send our maintenance worker away, which would
 //! otherwise make them fail after PostgreSQL's five seconds of waiting; and COMMIT PREPARED, which runs no commit callback of
 //! ours, requests maintenance; and `CREATE INDEX … USING hnsw` or `ivfflat`, which becomes one of ours under
-//! `elacsym.replace_hnsw`.
+//! `elacsym.replace_hnsw`. Object access: dropping one of our indexes requests maintenance too.
 
 use super::{gucs, shmem};
 use crate::error::Error;
@@ -15,6 +15,7 @@ use std::ffi::{CStr, c_char};
 const IVFFLAT: &CStr = c"ivfflat";
 
 static mut PREVIOUS: pg_sys::ProcessUtility_hook_type = None;
+static mut PREVIOUS_ACCESS: pg_sys::object_access_hook_type = None;
 
 /// \[postmaster\] Installs the hooks; called once, from `_PG_init`, when preloaded.
 pub fn install() {
@@ -22,6 +23,29 @@ pub fn install() {
     unsafe {
         PREVIOUS = pg_sys::ProcessUtility_hook;
         pg_sys::ProcessUtility_hook = Some(process_utility);
+        PREVIOUS_ACCESS = pg_sys::object_access_hook;
+        pg_sys::object_access_hook = Some(object_access);
+    }
+}
+
+/// A dropped index leaves catalog rows and objects, which the maintenance worker finds by itself (pitfalls 4.9); this only
+/// wakes it after the commit.
+#[pgrx::pg_guard]
+unsafe extern "C-unwind" fn object_access(
+    access: pg_sys::ObjectAccessType::Type,
+    class: pg_sys::Oid,
+    object: pg_sys::Oid,
+    sub_object: i32,
+    argument: *mut std::ffi::c_void,
+) {
+    // SAFETY: set once, before any backend existed.
+    if let Some(previous) = unsafe { PREVIOUS_ACCESS } {
+        // SAFETY: PostgreSQL's own arguments for the hook that was there before us.
+        unsafe { pg_sys::ffi::pg_guard_ffi_boundary(|| previous(access, class, object, sub_object, argument)) };
+    }
+    let dropped = access == pg_sys::ObjectAccessType::OAT_DROP && class == pg_sys::RelationRelationId;
+    if dropped && sub_object == 0 && super::am::access::is_ours(object) {
+        super::xact::mark_written();
     }
 }
 

@@ -88,7 +88,10 @@ fn remembered(name: &str, mode: Mode) -> Option<Rc<Namespace>> {
 fn lock_by_name(name: &str, mode: Mode) -> Result<NamespaceRow> {
     let catalog = Name::Namespace.oid()?;
     loop {
-        let row = catalog::namespace_by_name(name, &Snapshot::fresh(catalog))?.ok_or_else(|| not_found(name))?;
+        let row = catalog::namespace_by_name(name, &Snapshot::fresh(catalog))?
+            // What belongs to an index is its own business, even for who knows the name.
+            .filter(|row| row.kind == catalog::KIND_NAMESPACE)
+            .ok_or_else(|| not_found(name))?;
         acl::check_owner(row.owner, name)?;
         locks::lock(Target::Namespace(row.id), mode)?;
         match catalog::namespace_by_name(name, &Snapshot::fresh(catalog))? {

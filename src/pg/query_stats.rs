@@ -8,14 +8,9 @@ thread_local! {
     static LAST: Cell<Option<RequestStats>> = const { Cell::new(None) };
 }
 
-/// \[backend\] Remembers what a search, scan or query cost; a later batch of the same scan replaces it with the scan's sum.
+/// \[backend\] Remembers what a search, scan or query cost, all its batches together.
 pub fn record(stats: RequestStats) {
     LAST.set(Some(stats));
-}
-
-/// \[backend\] The figures of the last search, if there was one.
-pub fn last() -> Option<RequestStats> {
-    LAST.get()
 }
 
 /// A counter as `bigint`.
@@ -41,7 +36,7 @@ fn last_query_stats() -> TableIterator<
         name!(engine_micros, i64),
     ),
 > {
-    TableIterator::new(last().map(|s| {
+    TableIterator::new(LAST.get().map(|s| {
         (
             count(s.segments),
             count(s.buffered),

@@ -124,7 +124,7 @@ impl Database {
                 .collect(),
             buffered: self.wal.iter().map(|row| row.entry).collect(),
             tombstones: (!self.tombstones.is_empty())
-                .then(|| TombstonesVersion { generation: self.log, count: self.tombstones.len() as u64 }),
+                .then_some(TombstonesVersion { generation: self.log, count: self.tombstones.len() as u64 }),
         }
     }
 

@@ -71,7 +71,8 @@ impl Session for Connection {
                 self.0.close(&scans);
                 Ok(Reply::Done)
             }
-            Request::Keys(_) | Request::TextMatch { .. } | Request::ScorerOpen(_) | Request::ScoreTexts { .. } => {
+            Request::Keys(request) => Ok(Reply::Keys(engine.keys(*request, &mut caller).await?)),
+            Request::TextMatch { .. } | Request::ScorerOpen(_) | Request::ScoreTexts { .. } => {
                 Err(Error::internal("not there yet"))
             }
             Request::Hello { .. } | Request::Provide { .. } => {

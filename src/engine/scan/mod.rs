@@ -139,15 +139,8 @@ fn check(request: &ScanRequest, schema: &Schema) -> Result<(Spec, Order)> {
     if request.effort.is_nan() || request.effort <= 0.0 {
         return Err(Error::new(ErrorKind::OutOfRange, format!("effort must be above 0, not {}", request.effort)));
     }
-    let mut spec = Spec {
-        schema: schema.schema.clone(),
-        vector: None,
-        text: None,
-        filter: request.filter.clone(),
-        depth: 0,
-        effort: request.effort,
-        prefetch: Vec::new(),
-    };
+    let mut spec = Spec::of_rows(&schema.schema, request.filter.clone());
+    spec.effort = request.effort;
     let order = match &request.order {
         ScanOrder::Unordered => Order::None,
         ScanOrder::Distance { vector } => {
@@ -282,15 +275,7 @@ impl Scan {
 
     /// Live rows that match this filter instead of the scan's.
     async fn matching(&self, filter: Filter) -> Result<Rows> {
-        let spec = Spec {
-            schema: self.run.spec.schema.clone(),
-            vector: None,
-            text: None,
-            filter: Some(filter),
-            depth: 0,
-            effort: 1.0,
-            prefetch: Vec::new(),
-        };
+        let spec = Spec::of_rows(&self.run.spec.schema, Some(filter));
         allowed(&Run { spec: Arc::new(spec), ..self.run.clone() }).await
     }
 

@@ -49,6 +49,8 @@ pub struct Column {
 /// The key columns of one index.
 #[derive(Debug, Clone)]
 pub struct Columns {
+    /// The index.
+    pub index: pg_sys::Oid,
     /// In the order of the index.
     pub columns: Vec<Column>,
     /// Dimension and metric, if there is a vector column.
@@ -101,7 +103,9 @@ impl Columns {
             };
             columns.push(Column { kind, name, collation });
         }
-        Ok(Self { columns, vector })
+        // SAFETY: an open relation.
+        let index = unsafe { (*index).rd_id };
+        Ok(Self { index, columns, vector })
     }
 
     /// The schema of the index's namespace.
@@ -232,15 +236,17 @@ fn opclass_kind(index: pg_sys::Relation, column: usize) -> Result<Option<i32>> {
     Ok(Some(code.value() as i32))
 }
 
-fn text_options(_index: pg_sys::Relation, _column: usize) -> Result<FullTextOptions> {
-    Ok(FullTextOptions::default())
+fn text_options(index: pg_sys::Relation, column: usize) -> Result<FullTextOptions> {
+    let number = i16::try_from(column + 1).map_err(|_| Error::internal("too many columns"))?;
+    // SAFETY: an open index and one of its bm25_ops columns.
+    unsafe { crate::pg::opclass::bm25_options(index, number) }
 }
 
 /// Column `i` of a descriptor.
 ///
 /// # Safety
 /// `i` must be less than its number of columns.
-unsafe fn tuple_attribute<'a>(descriptor: pg_sys::TupleDesc, i: usize) -> &'a pg_sys::FormData_pg_attribute {
+pub unsafe fn tuple_attribute<'a>(descriptor: pg_sys::TupleDesc, i: usize) -> &'a pg_sys::FormData_pg_attribute {
     #[cfg(feature = "pg18")]
     // SAFETY: as the caller says.
     return unsafe { &*pg_sys::TupleDescAttr(descriptor, i as i32) };

@@ -56,8 +56,10 @@ pub unsafe extern "C-unwind" fn amcostestimate(
     let info = unsafe { &*path.indexinfo };
     // SAFETY: null or a list.
     let orders = unsafe { path.indexorderbys.as_ref() }.map_or(0, |list| list.length);
-    let estimate = if (path.indexclauses.is_null() && orders == 0) || orders > 1 {
-        // Nothing to search by, or an order that the index cannot give.
+    // SAFETY: the path's own order operators.
+    let foreign = orders == 1 && unsafe { goes_by_another(path, info.indexoid) };
+    let estimate = if (path.indexclauses.is_null() && orders == 0) || orders > 1 || foreign {
+        // Nothing to search by, or an order that this index cannot give.
         #[cfg(feature = "pg18")]
         {
             path.path.disabled_nodes = 2;
@@ -87,6 +89,27 @@ pub unsafe extern "C-unwind" fn amcostestimate(
     // SAFETY: as above.
     unsafe {
         *pages = estimate.pages;
+    }
+}
+
+/// Whether the order is that of a full-text query which names another index.
+///
+/// # Safety
+/// The planner's own structs; the path has one order operator.
+unsafe fn goes_by_another(path: &pg_sys::IndexPath, index: pg_sys::Oid) -> bool {
+    // SAFETY: the list has one element.
+    let operator = unsafe { pg_sys::list_nth(path.indexorderbys, 0) }.cast::<pg_sys::OpExpr>();
+    // SAFETY: an order operator with two arguments.
+    let right = unsafe { pg_sys::list_nth((*operator).args, 1) }.cast::<pg_sys::Node>();
+    // SAFETY: null or a list of column numbers.
+    let column = unsafe { pg_sys::list_nth_int(path.indexorderbycols, 0) };
+    // SAFETY: an expression of the query.
+    match unsafe { crate::pg::text_operators::index_named_by(right) } {
+        Some((named, at)) => {
+            i32::from(at) != column + 1
+                || (named != index && !crate::pg::text_operators::resolve::is_part_of(index, named))
+        }
+        None => false,
     }
 }
 

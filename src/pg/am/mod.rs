@@ -1,10 +1,12 @@
 //! The index access method `elacsym`: the callbacks PostgreSQL knows it by. `docs/architecture.md` has a walk of an insert,
 //! a scan and a VACUUM; the facts about PostgreSQL that decide its form are named in each file.
 
+pub mod access;
 pub mod build;
 pub mod columns;
 pub mod cost;
 pub mod halfvec;
+pub mod heap_rows;
 pub mod insert;
 pub mod key;
 pub mod metapage;

@@ -23,7 +23,7 @@ pub struct OpenScan {
 impl OpenScan {
     /// The scan (or scorer) of that number on the connection of the last call.
     pub fn new(scan: u64) -> Self {
-        Self { connection: client::connection_number(), scan }
+        Self { connection: client::connection().unwrap_or(0), scan }
     }
 
     /// Its number, and the connection it belongs to.
@@ -59,7 +59,7 @@ pub fn ended(scan: Option<OpenScan>) {
 /// The engine's.
 pub fn close_pending() -> Result<()> {
     let pending = PENDING.with_borrow_mut(std::mem::take);
-    let connection = client::connection_number();
+    let connection = client::connection().unwrap_or(0);
     let scans: Vec<u64> = pending.iter().filter(|(number, _)| *number == connection).map(|(_, scan)| *scan).collect();
     if !scans.is_empty() {
         client::call_on(connection, &Request::ScanClose { scans }, &mut NoNeeds)?;

@@ -7,6 +7,7 @@ use crate::document::Value;
 use crate::error::Result;
 use crate::filter::{Comparison, Filter};
 use crate::limits::MAX_QUERY_TEXT_BYTES;
+use crate::pg::text_operators::bm25query::{self, Bm25Query};
 use crate::schema::AttributeId;
 use pgrx::pg_sys;
 
@@ -58,7 +59,7 @@ pub unsafe fn translate(columns: &Columns, keys: &[pg_sys::ScanKeyData]) -> Resu
             continue;
         };
         // SAFETY: a key of that column.
-        match unsafe { condition(column, attribute_id(place), key) }? {
+        match unsafe { condition(columns, place, key) }? {
             Some((filter, exact)) => {
                 filters.push(filter);
                 recheck |= !exact;
@@ -79,7 +80,8 @@ type Condition = Option<(Filter, bool)>;
 
 /// # Safety
 /// `key` must be a scan key of that column.
-unsafe fn condition(column: &Column, attribute: AttributeId, key: &pg_sys::ScanKeyData) -> Result<Condition> {
+unsafe fn condition(columns: &Columns, place: usize, key: &pg_sys::ScanKeyData) -> Result<Condition> {
+    let (column, attribute) = (&columns.columns[place], attribute_id(place));
     let flag = |bit: u32| key.sk_flags.cast_unsigned() & bit != 0;
     let is_null = Filter::IsNull { attribute };
     if flag(pg_sys::SK_SEARCHNULL) || flag(pg_sys::SK_SEARCHNOTNULL) {
@@ -96,10 +98,12 @@ unsafe fn condition(column: &Column, attribute: AttributeId, key: &pg_sys::ScanK
     }
     match &column.kind {
         Kind::Vector { .. } => Ok(None),
-        // SAFETY: the operators of the text class take text or bm25query.
         Kind::Text(_) if key.sk_strategy == strategy::MATCH => {
-            let query = unsafe { query_text(key) }?;
-            Ok((query.len() <= MAX_QUERY_TEXT_BYTES).then_some((Filter::Match { attribute, query }, true)))
+            // SAFETY: the operators of the text class take text or bm25query.
+            let query = unsafe { query_text(columns.index, key) }?;
+            Ok(query
+                .filter(|query| query.len() <= MAX_QUERY_TEXT_BYTES)
+                .map(|query| (Filter::Match { attribute, query }, true)))
         }
         Kind::Text(_) => Ok(None),
         // SAFETY: as the caller says.
@@ -107,13 +111,21 @@ unsafe fn condition(column: &Column, attribute: AttributeId, key: &pg_sys::ScanK
     }
 }
 
-/// The words of a text query.
+/// The words of a text query; `None` when it goes by another index, whose analysis may differ.
+///
+/// # Errors
+/// `Corrupt`; `Invalid` for text that is not UTF-8.
 ///
 /// # Safety
 /// The key's argument must be of type text or bm25query.
-pub unsafe fn query_text(key: &pg_sys::ScanKeyData) -> Result<String> {
+pub unsafe fn query_text(index: pg_sys::Oid, key: &pg_sys::ScanKeyData) -> Result<Option<String>> {
+    if key.sk_subtype != bm25query::type_oid()? {
+        // SAFETY: as the caller says.
+        return unsafe { text(key.sk_argument) }.map(Some);
+    }
     // SAFETY: as the caller says.
-    unsafe { text(key.sk_argument) }
+    let query = unsafe { Bm25Query::read(key.sk_argument) }?;
+    Ok(query.goes_by(index, key.sk_attno).then_some(query.query))
 }
 
 /// # Safety

@@ -307,7 +307,10 @@ unsafe fn order(columns: &Columns, keys: &[pg_sys::ScanKeyData]) -> Result<ScanO
         }
         Some(Kind::Text(_)) => {
             // SAFETY: the operators of the text class take text or bm25query.
-            let query = unsafe { quals::query_text(key) }?;
+            let query = unsafe { quals::query_text(columns.index, key) }?.ok_or_else(|| {
+                Error::invalid("the query goes by another index than the one it is ordered with")
+                    .with_hint("Name the index to go by: body <@> elacsym.bm25query('words', 'index_name').")
+            })?;
             Ok(ScanOrder::Bm25 { attribute: super::columns::attribute_id(place), query })
         }
         _ => Err(Error::internal("an elacsym index cannot order by this column")),

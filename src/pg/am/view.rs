@@ -99,3 +99,21 @@ pub fn with_view<T>(index: pg_sys::Relation, mut ask: impl FnMut(&mut IndexView)
         }
     }
 }
+
+/// The quoted name of a table with its schema, for queries.
+///
+/// # Errors
+/// `NotFound` when it is gone.
+pub fn qualified_name(table: pg_sys::Oid) -> Result<String> {
+    // SAFETY: any oid; null if there is no such relation.
+    let name = unsafe { pg_sys::get_rel_name(table) };
+    // SAFETY: as above; the oid of its schema, and null if that is gone.
+    let schema = unsafe { pg_sys::get_namespace_name(pg_sys::get_rel_namespace(table)) };
+    if name.is_null() || schema.is_null() {
+        return Err(Error::new(ErrorKind::NotFound, "the table was dropped"));
+    }
+    // SAFETY: two C strings; the result is one of the current memory context.
+    let quoted = unsafe { pg_sys::quote_qualified_identifier(schema, name) };
+    // SAFETY: a C string.
+    Ok(unsafe { std::ffi::CStr::from_ptr(quoted) }.to_string_lossy().into_owned())
+}

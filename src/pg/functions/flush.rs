@@ -2,12 +2,15 @@
 
 use super::arguments::required;
 use crate::error::{ErrorKind, Result};
+use crate::ids::NamespaceId;
+use crate::pg::am::access::OpenIndex;
+use crate::pg::am::metapage::Metapage;
 use crate::pg::engine_call::{Source, flushed};
 use crate::pg::error::OrRaise;
 use crate::pg::flush::Plan;
 use crate::pg::heap_table::{Name, changed_meanwhile};
 use crate::pg::locks::{self, Mode, Target};
-use crate::pg::namespace::{self, Namespace};
+use crate::pg::namespace;
 use crate::pg::snapshot::{Snapshot, transaction_has_one_snapshot};
 use crate::pg::{acl, catalog, gucs, preload};
 use pgrx::pg_extern;
@@ -37,15 +40,23 @@ fn raise_serialization_failure() -> ! {
 }
 
 fn flush(name: &str) -> Result<i64> {
-    let namespace = namespace::resolve(name, Mode::RowExclusive)?;
+    let (id, _open) = match namespace::resolve(name, Mode::RowExclusive) {
+        Ok(namespace) => (namespace.id, None),
+        Err(error) if error.kind == ErrorKind::NotFound => {
+            let open = OpenIndex::by_name(name, pg_sys::RowExclusiveLock)?.ok_or(error)?;
+            open.check_owner()?;
+            (Metapage::read(open.index)?.incarnation, Some(open))
+        }
+        Err(error) => return Err(error),
+    };
     // Waits for the worker or another session that is flushing; after that the set of segments is ours to change.
-    locks::lock(Target::Flush(namespace.id), Mode::Exclusive)?;
+    locks::lock(Target::Flush(id), Mode::Exclusive)?;
     let mut moved = 0;
     loop {
         // What this statement has written before, or published in the round before, must be visible to the snapshot.
         // SAFETY: inside a transaction, in no parallel mode: the function is PARALLEL UNSAFE.
         unsafe { pg_sys::CommandCounterIncrement() };
-        let Some((plan, snapshot)) = plan(&namespace)? else { return Ok(moved) };
+        let Some((plan, snapshot)) = plan(id)? else { return Ok(moved) };
         gucs::fault_point("flush.after_read");
         let result = flushed(&plan.request(), Source { view: &plan.view, snapshot: &snapshot })?;
         gucs::fault_point("flush.after_upload");
@@ -57,13 +68,13 @@ fn flush(name: &str) -> Result<i64> {
     }
 }
 
-fn plan(namespace: &Namespace) -> Result<Option<(Plan, Snapshot)>> {
+fn plan(id: NamespaceId) -> Result<Option<(Plan, Snapshot)>> {
     let table = Name::Namespace.oid()?;
     let snapshot = Snapshot::for_change(table);
-    let row = catalog::namespace_by_id(namespace.id, &snapshot)?;
+    let row = catalog::namespace_by_id(id, &snapshot)?;
     if transaction_has_one_snapshot() {
         // A flush since this transaction's snapshot: what it would start from is not the present.
-        let now = catalog::namespace_by_id(namespace.id, &Snapshot::fresh(table))?;
+        let now = catalog::namespace_by_id(id, &Snapshot::fresh(table))?;
         if row.as_ref().map(|r| r.generation) != now.map(|r| r.generation) {
             return Err(changed_meanwhile());
         }

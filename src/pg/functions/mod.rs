@@ -5,6 +5,7 @@
 
 mod arguments;
 mod flush;
+mod index_search;
 mod jsonb;
 mod namespaces;
 mod search;

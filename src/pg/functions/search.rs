@@ -21,7 +21,7 @@ use pgrx::{name, pg_extern};
 use serde_json::{Map, Value as Json};
 
 /// Rows of one answer when the caller gives no number.
-const DEFAULT_TOP_K: i32 = 10;
+pub(super) const DEFAULT_TOP_K: i32 = 10;
 /// Most candidates an arm may be asked for: ten for each of the most rows an answer may have.
 const MAX_CANDIDATES: usize = 10 * MAX_TOP_K;
 /// Largest k of RRF: beyond this all ranks score alike.
@@ -155,7 +155,7 @@ impl Arguments<'_> {
     }
 }
 
-fn empty_view() -> crate::ipc::message::NamespaceView {
+pub(super) fn empty_view() -> crate::ipc::message::NamespaceView {
     crate::ipc::message::NamespaceView {
         id: crate::ids::NamespaceId([0; 16]),
         schema: String::new(),
@@ -165,7 +165,7 @@ fn empty_view() -> crate::ipc::message::NamespaceView {
     }
 }
 
-fn fusion(name: Option<&str>, rrf_k: Option<i32>, vector_weight: f32, text_weight: f32) -> Result<Fusion> {
+pub(super) fn fusion(name: Option<&str>, rrf_k: Option<i32>, vector_weight: f32, text_weight: f32) -> Result<Fusion> {
     let name = name.unwrap_or("rrf");
     if name != "rrf" {
         return Err(Error::invalid(format!("fusion \"{name}\" is not known")).with_hint("Fusions: rrf."));
@@ -184,7 +184,7 @@ fn fusion(name: Option<&str>, rrf_k: Option<i32>, vector_weight: f32, text_weigh
     Ok(Fusion { rrf_k, vector_weight, text_weight })
 }
 
-fn candidates(candidates: Option<i32>, top_k: usize) -> Result<usize> {
+pub(super) fn candidates(candidates: Option<i32>, top_k: usize) -> Result<usize> {
     match candidates {
         None => Ok(DEFAULT_CANDIDATES.max(10 * top_k)),
         // Fewer than top_k from an arm could leave an answer short (INV-7).
@@ -196,7 +196,7 @@ fn candidates(candidates: Option<i32>, top_k: usize) -> Result<usize> {
     }
 }
 
-fn effort(effort: Option<f32>) -> Result<f32> {
+pub(super) fn effort(effort: Option<f32>) -> Result<f32> {
     let effort = effort.unwrap_or_else(gucs::effort);
     if effort > 0.0 {
         return Ok(effort);

@@ -11,4 +11,6 @@ pub mod bm25query;
 mod evaluate;
 pub mod resolve;
 mod scorer;
-pub mod support;
+mod support;
+
+pub use support::index_named_by;

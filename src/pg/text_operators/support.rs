@@ -114,66 +114,52 @@ unsafe fn bm25query_expression(
     Ok(call.cast())
 }
 
-/// # Safety
-/// `value` must be a value of the type, `length` and `by_value` the type's.
-unsafe fn make_const(type_oid: pg_sys::Oid, length: i32, value: pg_sys::Datum, by_value: bool) -> *mut pg_sys::Node {
-    // SAFETY: the caller's contract.
-    unsafe { pg_sys::makeConst(type_oid, -1, pg_sys::InvalidOid, length, value, false, by_value) }.cast()
-}
-
-/// Whether a scan of column `column` (from 1) of this index may answer an operator with this right side: whether it goes by
-/// that column of that index. What a plan does not tell (a parameter of type `bm25query`) may, and the scan will see.
-///
-/// # Errors
-/// `Corrupt` for a damaged constant.
+/// The index and its column (from 1) that the right side of a text operator names, if the planner can see it.
 ///
 /// # Safety
-/// `query` must be an expression of the planner's of type `bm25query`.
-pub unsafe fn may_answer(query: *mut pg_sys::Node, index: pg_sys::Oid, column: i16) -> Result<bool> {
+/// `query` must be an expression.
+pub unsafe fn index_named_by(query: *mut pg_sys::Node) -> Option<(pg_sys::Oid, i16)> {
     // SAFETY: every node starts with its tag.
     match unsafe { (*query).type_ } {
         pg_sys::NodeTag::T_Const => {
             // SAFETY: the tag says so.
             let constant = unsafe { &*query.cast::<pg_sys::Const>() };
-            if constant.constisnull {
-                return Ok(true);
+            if constant.constisnull || bm25query::type_oid().ok()? != constant.consttype {
+                return None;
             }
             // SAFETY: a constant of the type.
-            Ok(unsafe { Bm25Query::read(constant.constvalue) }?.goes_by(index, column))
+            let query = unsafe { Bm25Query::read(constant.constvalue) }.ok()?;
+            Some((query.index, query.column))
         }
         pg_sys::NodeTag::T_FuncExpr => {
             // SAFETY: the tag says so.
-            let arguments = unsafe { (*query.cast::<pg_sys::FuncExpr>()).args };
+            let call = unsafe { &*query.cast::<pg_sys::FuncExpr>() };
+            if bm25query_function().ok()? != call.funcid {
+                return None;
+            }
             // SAFETY: a list of expressions.
-            let arguments = unsafe { PgList::<pg_sys::Node>::from_pg(arguments) };
-            // SAFETY: expressions of the list.
-            let (named, at) = unsafe { (constant(arguments.get_ptr(1)), constant(arguments.get_ptr(2))) };
-            let (Some(named), Some(at)) = (named, at) else { return Ok(true) };
-            let column_named = i16::try_from(at.value() as i32).unwrap_or(0);
-            let query = Bm25Query {
-                index: pg_sys::Oid::from(named.value() as u32),
-                column: column_named,
-                query: String::new(),
+            let arguments = unsafe { PgList::<pg_sys::Node>::from_pg(call.args) };
+            let constant = |n: usize| {
+                let argument = arguments.get_ptr(n)?;
+                // SAFETY: every node starts with its tag.
+                if unsafe { (*argument).type_ } != pg_sys::NodeTag::T_Const {
+                    return None;
+                }
+                // SAFETY: the tag says so.
+                let constant = unsafe { &*argument.cast::<pg_sys::Const>() };
+                (!constant.constisnull).then_some(constant.constvalue.value())
             };
-            Ok(query.goes_by(index, column))
+            Some((pg_sys::Oid::from(constant(1)? as u32), i16::try_from(constant(2)?).ok()?))
         }
-        _ => Ok(true),
+        _ => None,
     }
 }
 
-/// The value of a constant that is not null.
-///
 /// # Safety
-/// `node` must be a valid expression.
-unsafe fn constant(node: Option<*mut pg_sys::Node>) -> Option<pg_sys::Datum> {
-    let node = node?;
-    // SAFETY: every node starts with its tag.
-    if unsafe { (*node).type_ } != pg_sys::NodeTag::T_Const {
-        return None;
-    }
-    // SAFETY: the tag says so.
-    let constant = unsafe { &*node.cast::<pg_sys::Const>() };
-    (!constant.constisnull).then_some(constant.constvalue)
+/// `value` must be a value of the type, `length` and `by_value` the type's.
+unsafe fn make_const(type_oid: pg_sys::Oid, length: i32, value: pg_sys::Datum, by_value: bool) -> *mut pg_sys::Node {
+    // SAFETY: the caller's contract.
+    unsafe { pg_sys::makeConst(type_oid, -1, pg_sys::InvalidOid, length, value, false, by_value) }.cast()
 }
 
 /// Oid of `elacsym.bm25query(text, regclass, integer)`.

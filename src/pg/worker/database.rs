@@ -11,6 +11,7 @@
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{EntryId, NamespaceId};
 use crate::ipc::message::{FlushResult, Request};
+use crate::pg::am::access::kind_of;
 use crate::pg::buffer_table::{self, Budget};
 use crate::pg::catalog::{self, GarbageRow, NamespaceRow};
 use crate::pg::client::{Needs, Provided};
@@ -119,6 +120,19 @@ struct Found {
     row: NamespaceRow,
     rows: u64,
     bytes: u64,
+    /// It belongs to an index that is gone.
+    abandoned: bool,
+}
+
+/// Whether the index whose life this was has been dropped. Its catalog row and ours come and go with the same
+/// transactions, and this looks at the present, which is later than the snapshot that saw ours.
+fn is_abandoned(row: &NamespaceRow) -> bool {
+    row.kind == catalog::KIND_INDEX && kind_of(row.relation) != pg_sys::RELKIND_INDEX
+}
+
+/// Drops what an index has left.
+fn bury(row: &NamespaceRow) -> Result<()> {
+    transaction(|| namespace::drop_row(row.clone()))
 }
 
 #[derive(Default)]
@@ -140,6 +154,15 @@ impl Maintenance {
                 failures: 0,
                 retry_at: None,
             });
+            if found.abandoned {
+                match bury(&found.row) {
+                    Ok(()) => {
+                        self.watched.remove(&found.row.id);
+                    }
+                    Err(error) => sooner(watch.failed(&found.row.name, error)),
+                }
+                continue;
+            }
             let pause = due_in(&found, watch);
             let behind = found.row.generation != found.row.manifest_generation;
             if let Some(pause) = pause
@@ -236,11 +259,15 @@ fn look() -> Result<Option<Vec<Found>>> {
             Budget { rows: usize::try_from(gucs::flush_rows()).unwrap_or(usize::MAX), bytes: gucs::flush_bytes() };
         let mut found = Vec::new();
         for row in catalog::namespaces(&snapshot)? {
+            if is_abandoned(&row) {
+                found.push(Found { row, rows: 0, bytes: 0, abandoned: true });
+                continue;
+            }
             let buffered = buffer_table::read(row.id, row.watermark, &snapshot, Some(budget))?;
             let full = buffered.rest.is_some();
             let rows = if full { budget.rows.max(buffered.rows.len()) } else { buffered.rows.len() };
             if rows > 0 || row.generation != row.manifest_generation {
-                found.push(Found { row, rows: rows as u64, bytes: buffered.bytes });
+                found.push(Found { row, rows: rows as u64, bytes: buffered.bytes, abandoned: false });
             }
         }
         Ok(Some(found))

@@ -1,0 +1,262 @@
+//! Opening an index that a caller names: what the executor's range table would check, and the planner before it
+//! (pitfalls 4.3, 7).
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::pg::acl;
+use pgrx::pg_sys;
+
+/// An open index with its table. Dropping it closes both and keeps the locks; while an error unwinds, the resource owner
+/// closes them.
+pub struct OpenIndex {
+    /// The index.
+    pub index: pg_sys::Relation,
+    /// Its table.
+    pub heap: pg_sys::Relation,
+}
+
+impl Drop for OpenIndex {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            // SAFETY: opened by us.
+            unsafe { pg_sys::index_close(self.index, pg_sys::NoLock as i32) };
+            // SAFETY: as above.
+            unsafe { pg_sys::table_close(self.heap, pg_sys::NoLock as i32) };
+        }
+    }
+}
+
+unsafe extern "C-unwind" {
+    // Neither is in pgrx' bindings.
+    fn find_all_inheritors(
+        parent: pg_sys::Oid,
+        lock: pg_sys::LOCKMODE,
+        parents: *mut *mut pg_sys::List,
+    ) -> *mut pg_sys::List;
+    fn PredicateLockRelation(relation: pg_sys::Relation, snapshot: pg_sys::Snapshot);
+}
+
+/// The index itself, or the leaf indexes of a partitioned one, locked for reading.
+pub fn leaves(relation: pg_sys::Oid) -> Vec<pg_sys::Oid> {
+    if kind_of(relation) != pg_sys::RELKIND_PARTITIONED_INDEX {
+        return vec![relation];
+    }
+    // SAFETY: a partitioned index; errors pass through as unwinding.
+    let list = unsafe {
+        pg_sys::ffi::pg_guard_ffi_boundary(|| {
+            find_all_inheritors(relation, pg_sys::AccessShareLock as i32, std::ptr::null_mut())
+        })
+    };
+    // SAFETY: a list of oids.
+    let length = unsafe { list.as_ref() }.map_or(0, |list| list.length);
+    // SAFETY: the index is below the length.
+    let all = (0..length).map(|i| unsafe { pg_sys::list_nth_oid(list, i) });
+    all.filter(|oid| kind_of(*oid) == pg_sys::RELKIND_INDEX).collect()
+}
+
+/// Whether a relation is an index of this access method; false when it is gone.
+pub fn is_ours(relation: pg_sys::Oid) -> bool {
+    // SAFETY: a C string; a missing access method gives the invalid oid.
+    let method = unsafe { pg_sys::get_am_oid(c"elacsym".as_ptr(), true) };
+    if method == pg_sys::InvalidOid {
+        return false;
+    }
+    let id = pg_sys::SysCacheIdentifier::RELOID as i32;
+    // SAFETY: a look-up by oid; released below.
+    let tuple = unsafe { pg_sys::SearchSysCache1(id, pg_sys::Datum::from(relation)) };
+    if tuple.is_null() {
+        return false;
+    }
+    // SAFETY: a row of pg_class.
+    let ours = unsafe { (*pg_sys::heap_tuple_get_struct::<pg_sys::FormData_pg_class>(tuple)).relam } == method;
+    // SAFETY: found above.
+    unsafe { pg_sys::ReleaseSysCache(tuple) };
+    ours
+}
+
+/// The kind of a relation, 0 if there is none.
+pub fn kind_of(relation: pg_sys::Oid) -> u8 {
+    // SAFETY: any oid; a missing relation gives 0.
+    unsafe { pg_sys::get_rel_relkind(relation) as u8 }
+}
+
+impl OpenIndex {
+    /// Opens an elacsym index, its table first, as PostgreSQL orders locks.
+    ///
+    /// # Errors
+    /// `NotFound`, or `Invalid` when it is another kind of thing.
+    pub fn open(relation: pg_sys::Oid, lock: u32) -> Result<Self> {
+        if kind_of(relation) != pg_sys::RELKIND_INDEX {
+            return Err(not_an_index(relation));
+        }
+        // SAFETY: an index; `true` means that a vanished one gives the invalid oid.
+        let table = unsafe { pg_sys::IndexGetRelation(relation, true) };
+        if table == pg_sys::InvalidOid {
+            return Err(not_an_index(relation));
+        }
+        // SAFETY: raises an error if the table is gone by now.
+        let heap = unsafe { pg_sys::table_open(table, lock as i32) };
+        // SAFETY: as above.
+        let index = unsafe { pg_sys::index_open(relation, lock as i32) };
+        let open = Self { index, heap };
+        // SAFETY: an open index has the routines of its access method.
+        let build = unsafe { (*(*index).rd_indam).ambuild };
+        if build.map(|f| f as usize) != Some(super::build::ambuild as *const () as usize) {
+            return Err(not_an_index(relation));
+        }
+        Ok(open)
+    }
+
+    /// Opens the index that `regclass` would read in this text; `None` when there is no such relation.
+    ///
+    /// # Errors
+    /// As [`Self::open`], and PostgreSQL's own for text that is no name.
+    pub fn by_name(name: &str, lock: u32) -> Result<Option<Self>> {
+        let text = std::ffi::CString::new(name).map_err(|_| Error::invalid("the name holds a zero byte"))?;
+        #[cfg(any(feature = "pg14", feature = "pg15"))]
+        // SAFETY: a C string; raises an error for bad quoting.
+        let names = unsafe { pg_sys::stringToQualifiedNameList(text.as_ptr()) };
+        #[cfg(not(any(feature = "pg14", feature = "pg15")))]
+        // SAFETY: as above; without a context errors are raised.
+        let names = unsafe { pg_sys::stringToQualifiedNameList(text.as_ptr(), std::ptr::null_mut()) };
+        // SAFETY: the list of above.
+        let range = unsafe { pg_sys::makeRangeVarFromNameList(names) };
+        // SAFETY: a range variable; a missing relation gives the invalid oid.
+        let relation = unsafe {
+            pg_sys::RangeVarGetRelidExtended(
+                range,
+                pg_sys::NoLock as i32,
+                pg_sys::RVROption::RVR_MISSING_OK,
+                None,
+                std::ptr::null_mut(),
+            )
+        };
+        if relation == pg_sys::InvalidOid {
+            return Ok(None);
+        }
+        Self::open(relation, lock).map(Some)
+    }
+
+    /// Refuses an index that the planner would not use.
+    ///
+    /// # Errors
+    /// `Fenced` (object not in prerequisite state).
+    pub fn check_usable(&self) -> Result<()> {
+        // SAFETY: an open index.
+        let form = unsafe { &*(*self.index).rd_index };
+        let name = super::view::relation_name(self.index);
+        if !(form.indisvalid && form.indisready && form.indislive) {
+            return Err(Error::new(ErrorKind::Fenced, format!("index \"{name}\" is not valid"))
+                .with_hint("It is being built, or a concurrent build of it failed: then run REINDEX."));
+        }
+        if form.indcheckxmin {
+            // SAFETY: the index's row of pg_index.
+            let header = unsafe { &*(*(*self.index).rd_indextuple).t_data };
+            // SAFETY: the header of a catalog row.
+            let xmin = unsafe { xmin_of(header) };
+            // SAFETY: a plain global, and two transaction ids.
+            let precedes = unsafe { pg_sys::TransactionIdPrecedes(xmin, pg_sys::TransactionXmin) };
+            if !precedes {
+                return Err(Error::new(
+                    ErrorKind::Fenced,
+                    format!("index \"{name}\" is too young for this transaction"),
+                )
+                .with_hint("Run the query in a new transaction."));
+            }
+        }
+        Ok(())
+    }
+
+    /// Checks what SELECT on the indexed columns would.
+    ///
+    /// # Errors
+    /// `Denied`.
+    pub fn check_may_select(&self) -> Result<()> {
+        let role = acl::current_role();
+        // SAFETY: open relations.
+        let (table, schema) = unsafe { ((*self.heap).rd_id, (*(*self.heap).rd_rel).relnamespace) };
+        let denied = |what: String| Err(Error::new(ErrorKind::Denied, format!("permission denied for {what}")));
+        if !may_use_schema(schema, role) {
+            return denied(format!("the schema of table \"{}\"", super::view::relation_name(self.heap)));
+        }
+        let ok = pg_sys::AclResult::ACLCHECK_OK;
+        let select = pg_sys::AclMode::from(pg_sys::ACL_SELECT);
+        // SAFETY: an open table and the current role.
+        if unsafe { pg_sys::pg_class_aclcheck(table, role, select) } == ok {
+            return Ok(());
+        }
+        // SAFETY: an open index.
+        let form = unsafe { &*(*self.index).rd_index };
+        for i in 0..usize::try_from(form.indnatts).unwrap_or(0) {
+            // SAFETY: one number for each column of the index.
+            let column = unsafe { *form.indkey.values.as_ptr().add(i) };
+            // An expression may read any column.
+            // SAFETY: a column of the table and the current role.
+            let may = column > 0 && unsafe { pg_sys::pg_attribute_aclcheck(table, column, role, select) } == ok;
+            if !may {
+                return denied(format!("table \"{}\"", super::view::relation_name(self.heap)));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether row-level security hides rows of the table from the current role.
+    pub fn has_row_security(&self) -> bool {
+        // SAFETY: an open table; `true` means that `row_security = off` raises no error here.
+        let state = unsafe { pg_sys::check_enable_rls((*self.heap).rd_id, pg_sys::InvalidOid, false) };
+        state == pg_sys::CheckEnableRlsResult::RLS_ENABLED as i32
+    }
+
+    /// Notes for SERIALIZABLE that the whole index was read, as an index scan does.
+    pub fn lock_predicate(&self, snapshot: &crate::pg::snapshot::Snapshot) {
+        // SAFETY: an open index and a registered snapshot; errors pass through as unwinding.
+        unsafe { pg_sys::ffi::pg_guard_ffi_boundary(|| PredicateLockRelation(self.index, snapshot.as_ptr())) };
+    }
+
+    /// Checks that the current role owns the table.
+    ///
+    /// # Errors
+    /// `Denied`.
+    pub fn check_owner(&self) -> Result<()> {
+        // SAFETY: an open relation.
+        let owner = unsafe { (*(*self.heap).rd_rel).relowner };
+        // SAFETY: two oids.
+        if unsafe { pg_sys::has_privs_of_role(acl::current_role(), owner) } {
+            return Ok(());
+        }
+        let name = super::view::relation_name(self.index);
+        Err(Error::new(ErrorKind::Denied, format!("must be owner of index \"{name}\"")))
+    }
+}
+
+fn may_use_schema(schema: pg_sys::Oid, role: pg_sys::Oid) -> bool {
+    let usage = pg_sys::AclMode::from(pg_sys::ACL_USAGE);
+    #[cfg(any(feature = "pg14", feature = "pg15"))]
+    // SAFETY: an existing schema and role.
+    let result = unsafe { pg_sys::pg_namespace_aclcheck(schema, role, usage) };
+    #[cfg(not(any(feature = "pg14", feature = "pg15")))]
+    // SAFETY: an existing schema and role.
+    let result = unsafe { pg_sys::object_aclcheck(pg_sys::NamespaceRelationId, schema, role, usage) };
+    result == pg_sys::AclResult::ACLCHECK_OK
+}
+
+/// # Safety
+/// `header` must be that of a heap tuple on disk.
+unsafe fn xmin_of(header: &pg_sys::HeapTupleHeaderData) -> pg_sys::TransactionId {
+    if u32::from(header.t_infomask) & pg_sys::HEAP_XMIN_FROZEN == pg_sys::HEAP_XMIN_FROZEN {
+        return pg_sys::FrozenTransactionId;
+    }
+    // SAFETY: a tuple on disk uses this side of the union.
+    unsafe { header.t_choice.t_heap.t_xmin }
+}
+
+fn not_an_index(relation: pg_sys::Oid) -> Error {
+    // SAFETY: any oid; null if there is no such relation.
+    let name = unsafe { pg_sys::get_rel_name(relation) };
+    if name.is_null() {
+        return Error::new(ErrorKind::NotFound, format!("relation with oid {} does not exist", u32::from(relation)));
+    }
+    // SAFETY: a C string.
+    let name = unsafe { std::ffi::CStr::from_ptr(name) }.to_string_lossy();
+    Error::new(ErrorKind::Invalid, format!("\"{name}\" is not an elacsym index"))
+        .with_hint("Create one with CREATE INDEX … USING elacsym (…).")
+}
