@@ -33,5 +33,9 @@ pub const DEFAULT_CANDIDATES: usize = 100;
 pub const DEFAULT_FLUSH_ROWS: i32 = 10_000;
 /// BM25's k1 when nobody says otherwise: what Lucene and tantivy use.
 pub const DEFAULT_BM25_K1: f32 = 1.2;
+/// Largest k1: from about 3 on repeated terms count almost in full, so more is a mistake.
+pub const MAX_BM25_K1: f32 = 10.0;
+/// Largest weight of a field in a text query: keeps every sum of scores finite in f32.
+pub const MAX_FIELD_WEIGHT: f32 = 1e6;
 /// BM25's b when nobody says otherwise: what Lucene and tantivy use.
 pub const DEFAULT_BM25_B: f32 = 0.75;

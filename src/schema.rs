@@ -5,7 +5,9 @@
 //! `elacsym.namespace.schema` and in every segment.
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::limits::{DEFAULT_BM25_B, DEFAULT_BM25_K1, MAX_ATTRIBUTES, MAX_DIMENSIONS, MAX_NAME_BYTES};
+use crate::limits::{
+    DEFAULT_BM25_B, DEFAULT_BM25_K1, MAX_ATTRIBUTES, MAX_BM25_K1, MAX_DIMENSIONS, MAX_FIELD_WEIGHT, MAX_NAME_BYTES,
+};
 use crate::vector::Metric;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as Json};
@@ -290,6 +292,17 @@ impl NamespaceSchema {
         self.attributes.binary_search_by_key(&id, |a| a.id).ok().map(|i| &self.attributes[i])
     }
 
+    /// How a full-text attribute is analysed.
+    pub fn require_full_text(&self, id: AttributeId) -> Result<&FullTextOptions> {
+        let attribute = self
+            .by_id(id)
+            .ok_or_else(|| Error::new(ErrorKind::NotFound, format!("attribute with id {id} does not exist")))?;
+        attribute.full_text.as_ref().ok_or_else(|| {
+            Error::invalid(format!("attribute \"{}\" has no full text", attribute.name))
+                .with_hint("Declare it with \"full_text\": true in the schema of the namespace.")
+        })
+    }
+
     /// Attributes with full text, in id order.
     pub fn full_text_attributes(&self) -> impl Iterator<Item = (&Attribute, &FullTextOptions)> {
         self.attributes.iter().filter_map(|a| a.full_text.as_ref().map(|options| (a, options)))
@@ -400,7 +413,7 @@ fn parse_attribute(id: AttributeId, name: &str, json: &Json) -> Result<Attribute
 fn parse_full_text(name: &str, map: &Map<String, Json>) -> Result<FullTextOptions> {
     reject_unknown_keys(
         map,
-        &["language", "stemming", "remove_stopwords", "case_sensitive"],
+        &["language", "stemming", "remove_stopwords", "case_sensitive", "k1", "b", "weight"],
         &format!("\"full_text\" of attribute \"{name}\""),
     )?;
     let flag = |key: &str, default: bool| match map.get(key) {
@@ -410,6 +423,20 @@ fn parse_full_text(name: &str, map: &Map<String, Json>) -> Result<FullTextOption
             "\"{key}\" of attribute \"{name}\" must be true or false, not {}",
             json_type(other)
         ))),
+    };
+    let number = |key: &str, default: Parameter, most: f32| match map.get(key) {
+        None | Some(Json::Null) => Ok(default),
+        Some(Json::Number(value)) => {
+            let value = value.as_f64().unwrap_or(f64::NAN) as f32;
+            if (0.0..=most).contains(&value) {
+                return Ok(Parameter(value));
+            }
+            let message = format!("\"{key}\" of attribute \"{name}\" must be between 0 and {most}, not {value}");
+            Err(Error::new(ErrorKind::OutOfRange, message))
+        }
+        Some(other) => {
+            Err(Error::invalid(format!("\"{key}\" of attribute \"{name}\" must be a number, not {}", json_type(other))))
+        }
     };
     let language = match map.get("language") {
         None | Some(Json::Null) => Language::English,
@@ -430,7 +457,9 @@ fn parse_full_text(name: &str, map: &Map<String, Json>) -> Result<FullTextOption
         stemming: flag("stemming", true)?,
         remove_stopwords: flag("remove_stopwords", true)?,
         case_sensitive: flag("case_sensitive", false)?,
-        ..FullTextOptions::default()
+        k1: number("k1", default_k1(), MAX_BM25_K1)?,
+        b: number("b", default_b(), 1.0)?,
+        weight: number("weight", default_weight(), MAX_FIELD_WEIGHT)?,
     })
 }
 

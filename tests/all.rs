@@ -22,6 +22,8 @@ mod format_golden;
 mod storage_conformance;
 #[path = "storage_local.rs"]
 mod storage_local;
+#[path = "text_boolean.rs"]
+mod text_boolean;
 #[path = "text_filter.rs"]
 mod text_filter;
 mod text_fixture;

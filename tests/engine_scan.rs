@@ -16,6 +16,7 @@ use elacsym::ids::{EntryId, EntryOrder, Key};
 use elacsym::ipc::message::*;
 use elacsym::limits::MAX_OPEN_SCANS;
 use elacsym::schema::{Attribute, AttributeType, NamespaceSchema, ZERO_VECTOR};
+use elacsym::text::DocumentFilter;
 use elacsym::vector::Metric;
 use elacsym::vector::distance::distance;
 use engine_support::{Database, Random, engine};
@@ -67,6 +68,9 @@ fn filter(random: &mut Random, schema: &NamespaceSchema) -> Option<Filter> {
         json!({"field": "year", "op": "ne", "value": 2003}),
         json!({"field": "flag", "op": "eq", "value": true}),
         json!({"field": "year", "op": "is_null"}),
+        json!({"field": "body", "op": "match", "value": format!("w{} w1*", random.below(12))}),
+        json!({"field": "body", "op": "match", "value": format!("-w{}", random.below(12))}),
+        json!({"field": "body", "op": "match", "value": format!("\"w{} w{}\"", random.below(12), random.below(12))}),
     ];
     let mut pick = || conditions[random.below(conditions.len() as u64) as usize].clone();
     let (a, b) = (pick(), pick());
@@ -89,6 +93,7 @@ struct Truth {
 
 impl Truth {
     fn alive(&self, filter: &Option<Filter>) -> BTreeMap<Key, (EntryOrder, &Document)> {
+        let mut matching = DocumentFilter::new(&schema("l2"), filter.as_ref()).unwrap();
         let mut highest: BTreeMap<Key, (EntryOrder, Option<&Document>)> = BTreeMap::new();
         for (key, order, document) in &self.entries {
             let dead = self.dead.get(key).is_some_and(|seq| order.seq <= *seq);
@@ -97,7 +102,7 @@ impl Truth {
             }
         }
         let alive = highest.into_iter().filter_map(|(key, (order, document))| Some((key, (order, document?))));
-        alive.filter(|(_, (_, document))| filter.as_ref().is_none_or(|filter| filter.matches(document))).collect()
+        alive.filter(|(_, (_, document))| matching.matches(document)).collect()
     }
 }
 
@@ -194,7 +199,7 @@ async fn check(database: &Database, truth: &Truth, engine: &Arc<Engine>, random:
                 }
             }
             ScanOrder::Bm25 { query: text, .. } => {
-                query.text = Some(TextQuery { query: text, fields: vec![(0, 1.0)] });
+                query.text = Some(TextQuery { query: text.clone(), fields: vec![(0, 1.0)] });
                 let best = database.run(engine, query).await.unwrap();
                 let scores: HashMap<Key, f32> = best.iter().map(|row| (row.key, row.score)).collect();
                 for row in &all {
@@ -205,6 +210,19 @@ async fn check(database: &Database, truth: &Truth, engine: &Arc<Engine>, random:
                         (held, value) => assert_eq!((held, value), (None, None), "{what}: {row:?}"),
                     }
                 }
+                let (attribute, namespace) = (0, database.view());
+                let scorer = ScorerRequest { namespace, attribute, query: text };
+                let scorer = session.scorer_open(scorer, &mut database.provider()).await.unwrap();
+                let with_text = |row: &&ScanRow| expected[&row.key].1.get(0).is_some();
+                let texts = all.iter().filter(with_text).map(|row| match expected[&row.key].1.get(0) {
+                    Some(Value::String(text)) => text.clone(),
+                    _ => unreachable!("only rows with text"),
+                });
+                let of_texts = session.score_texts(scorer, texts.collect()).await.unwrap();
+                let of_rows: Vec<f32> = all.iter().filter(with_text).map(|row| -row.value.unwrap()).collect();
+                assert_eq!(of_texts, of_rows, "{what}");
+                session.close(&[scorer]);
+                assert_eq!(session.score_texts(scorer, Vec::new()).await.unwrap_err().kind, ErrorKind::NotFound);
                 let matching = all.iter().filter(|row| scores.contains_key(&row.key)).count();
                 assert_eq!(matching, best.len(), "{what}");
                 assert!(all[..matching].iter().all(|row| scores.contains_key(&row.key)), "{what}");
@@ -478,4 +496,15 @@ async fn checksums_are_those_of_the_documents_as_they_were_written() {
     for info in keys {
         assert_eq!(info.crc, expected[&info.id.key], "key {}", info.id.key);
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_text_alone_matches_as_the_filter_says() {
+    let directory = tempfile::tempdir().unwrap();
+    let running = engine(directory.path()).await;
+    let texts = ["a quick fox", "the dogs of war", "war and dogs", ""].map(str::to_string).to_vec();
+    let matches = |query: &str| running.text_match(Default::default(), query.to_string(), texts.clone());
+    assert_eq!(matches("\"dog of war\" fox").await.unwrap(), [true, true, false, false]);
+    assert_eq!(matches("-dog").await.unwrap(), [true, false, false, true]);
+    assert_eq!(matches(&"x".repeat(70_000)).await.unwrap_err().kind, ErrorKind::OutOfRange);
 }

@@ -8,13 +8,12 @@ use roaring::RoaringBitmap;
 use super::permits::CpuPool;
 use super::view::{LiveSegment, LiveView};
 use crate::cache::ReadStats;
-use crate::document::Document;
 use crate::error::{Error, Result};
 use crate::filter::Filter;
 use crate::rank::{Scored, TopK};
 use crate::schema::{AttributeId, NamespaceSchema};
 use crate::segment::{Segment, SegmentSource, prefetch_attributes};
-use crate::text::{BufferScorer, CorpusStats, ParsedTextQuery};
+use crate::text::{BufferScorer, CorpusStats, DocumentFilter, ParsedTextQuery};
 use crate::vector::{self, Metric, Need, Reply, SearchStats, Searcher, VectorSource};
 
 /// Buffered entries between two looks at the cancellation flag: about a millisecond of exact distances.
@@ -144,12 +143,13 @@ impl Run {
         let (spec, view) = (self.spec.clone(), self.view.clone());
         self.cpu
             .run(move |cancel| {
+                let mut filter = DocumentFilter::new(&spec.schema, spec.filter.as_ref())?;
                 let mut places = RoaringBitmap::new();
                 for (place, entry) in (0_u32..).zip(&view.buffered) {
                     if (place as usize).is_multiple_of(CHUNK) {
                         cancel.check()?;
                     }
-                    if matches(&spec.filter, &entry.document) {
+                    if filter.matches(&entry.document) {
                         places.insert(place);
                     }
                 }
@@ -353,12 +353,13 @@ impl Run {
                     (Some(query), Some(stats)) => Some(BufferScorer::new(query, stats)),
                     _ => None,
                 };
+                let mut filter = DocumentFilter::new(&spec.schema, spec.filter.as_ref())?;
                 let (mut nearest, mut best) = (TopK::new(spec.depth), TopK::new(spec.depth));
                 for (place, entry) in view.buffered.iter().enumerate() {
                     if place % CHUNK == 0 {
                         cancel.check()?;
                     }
-                    if !matches(&spec.filter, &entry.document) {
+                    if !filter.matches(&entry.document) {
                         continue;
                     }
                     let (key, item) = (entry.id.key, Hit::Buffered(place));
@@ -374,10 +375,6 @@ impl Run {
             })
             .await
     }
-}
-
-fn matches(filter: &Option<Filter>, document: &Document) -> bool {
-    filter.as_ref().is_none_or(|filter| filter.matches(document))
 }
 
 /// Drops rows without a vector: they come after the first `vectors` rows.

@@ -22,6 +22,7 @@ mod scan;
 mod segments;
 mod session;
 mod stats;
+mod texts;
 mod tombstones;
 mod view;
 
@@ -45,6 +46,7 @@ use stats::RequestCounters;
 
 pub use scan::{Scan, ScanPart};
 pub use session::Session;
+pub use texts::Scorer;
 
 /// Share of `cache_memory` that decoded write-buffer entries may take (they are outside the block cache): the divisor.
 /// Resolved views, which share their documents with it, have the same budget.

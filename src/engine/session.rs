@@ -1,21 +1,29 @@
-//! What the engine keeps for one connection: its open scans.
+//! What the engine keeps for one connection: its open scans and scorers.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::scan::{Scan, ScanPart};
+use super::texts::Scorer;
 use super::{Engine, Provider};
 use crate::error::{Error, ErrorKind, Result};
-use crate::ipc::message::ScanRequest;
+use crate::ipc::message::{ScanRequest, ScorerRequest};
 use crate::limits::MAX_OPEN_SCANS;
 
 /// One connection. Whatever it holds is gone when it is dropped.
 #[derive(Debug)]
 pub struct Session {
     engine: Arc<Engine>,
-    open: HashMap<u64, Scan>,
+    open: HashMap<u64, Open>,
     /// The last number given out; numbers are never used again.
     last: u64,
+}
+
+/// Scans and scorers share their numbers.
+#[derive(Debug)]
+enum Open {
+    Scan(Box<Scan>),
+    Scorer(Scorer),
 }
 
 impl Session {
@@ -38,7 +46,7 @@ impl Session {
         let (scan, part) = self.engine.scan_open(request, provider).await?;
         let number = self.number();
         if !part.exhausted {
-            self.open.insert(number, scan);
+            self.open.insert(number, Open::Scan(Box::new(scan)));
         }
         Ok((number, part))
     }
@@ -48,18 +56,42 @@ impl Session {
     /// # Errors
     /// As [`Engine::scan_next`]; `NotFound` for a number that is not open.
     pub async fn scan_next(&mut self, number: u64, rows: u32) -> Result<ScanPart> {
-        let mut scan = self
-            .open
-            .remove(&number)
-            .ok_or_else(|| Error::new(ErrorKind::NotFound, format!("scan {number} is not open on this connection")))?;
+        if !matches!(self.open.get(&number), Some(Open::Scan(_))) {
+            return Err(not_open("scan", number));
+        }
+        // Taken out while it works: one whose request fails or is dropped is gone.
+        let Some(Open::Scan(mut scan)) = self.open.remove(&number) else { return Err(not_open("scan", number)) };
         let part = self.engine.scan_next(&mut scan, rows).await?;
         if !part.exhausted {
-            self.open.insert(number, scan);
+            self.open.insert(number, Open::Scan(scan));
         }
         Ok(part)
     }
 
-    /// Forgets scans; unknown numbers are fine.
+    /// Opens a scorer: its number.
+    ///
+    /// # Errors
+    /// As [`Engine::scorer`]; `Exhausted` with [`MAX_OPEN_SCANS`] open.
+    pub async fn scorer_open(&mut self, request: ScorerRequest, provider: &mut dyn Provider) -> Result<u64> {
+        self.room()?;
+        let scorer = self.engine.scorer(request, provider).await?;
+        let number = self.number();
+        self.open.insert(number, Open::Scorer(scorer));
+        Ok(number)
+    }
+
+    /// Scores of texts.
+    ///
+    /// # Errors
+    /// As [`Engine::score_texts`]; `NotFound` for a number that is not open.
+    pub async fn score_texts(&self, number: u64, texts: Vec<String>) -> Result<Vec<f32>> {
+        match self.open.get(&number) {
+            Some(Open::Scorer(scorer)) => self.engine.score_texts(scorer, texts).await,
+            _ => Err(not_open("scorer", number)),
+        }
+    }
+
+    /// Forgets scans and scorers; unknown numbers are fine.
     pub fn close(&mut self, numbers: &[u64]) {
         for number in numbers {
             self.open.remove(number);
@@ -70,7 +102,8 @@ impl Session {
         if self.open.len() < MAX_OPEN_SCANS {
             return Ok(());
         }
-        let message = format!("this session has {MAX_OPEN_SCANS} index scans open, and more are not allowed");
+        let message =
+            format!("this session has {MAX_OPEN_SCANS} index scans and scorers open, and more are not allowed");
         Err(Error::new(ErrorKind::Exhausted, message).with_hint("Close cursors that are not needed any more."))
     }
 
@@ -78,4 +111,8 @@ impl Session {
         self.last += 1;
         self.last
     }
+}
+
+fn not_open(what: &str, number: u64) -> Error {
+    Error::new(ErrorKind::NotFound, format!("{what} {number} is not open on this connection"))
 }

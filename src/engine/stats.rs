@@ -25,11 +25,29 @@ pub enum Kind {
     ScanNext,
     /// [`super::Engine::keys`].
     Keys,
+    /// [`super::Engine::text_match`].
+    TextMatch,
+    /// [`super::Engine::scorer`].
+    ScorerOpen,
+    /// [`super::Engine::score_texts`].
+    ScoreTexts,
 }
 
 /// Names in the order of the discriminants.
-const NAMES: [&str; 9] =
-    ["query", "fetch", "flush", "put_manifest", "delete_objects", "check_storage", "scan_open", "scan_next", "keys"];
+const NAMES: [&str; 12] = [
+    "query",
+    "fetch",
+    "flush",
+    "put_manifest",
+    "delete_objects",
+    "check_storage",
+    "scan_open",
+    "scan_next",
+    "keys",
+    "text_match",
+    "scorer_open",
+    "score_texts",
+];
 
 #[derive(Debug, Default)]
 struct Counter {

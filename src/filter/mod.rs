@@ -5,7 +5,7 @@
 
 use crate::document::{Document, Value, parse_value};
 use crate::error::{Error, ErrorKind, Result};
-use crate::limits::{MAX_FILTER_DEPTH, MAX_LIST_VALUES};
+use crate::limits::{MAX_FILTER_DEPTH, MAX_LIST_VALUES, MAX_QUERY_TEXT_BYTES};
 use crate::schema::{Attribute, AttributeId, AttributeType, NamespaceSchema, json_type, reject_unknown_keys};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as Json};
@@ -34,7 +34,8 @@ pub enum Filter {
     Prefix { attribute: AttributeId, prefix: String },
     /// The document lacks the attribute.
     IsNull { attribute: AttributeId },
-    /// The full-text attribute matches a boolean query: terms, "phrases", +required, -excluded, prefix*.
+    /// The full-text attribute matches a boolean query: words, "phrases", +required, -excluded, prefix*. What they mean is
+    /// said in `text::boolean`.
     Match { attribute: AttributeId, query: String },
     /// All hold; true when empty.
     And(Vec<Filter>),
@@ -44,7 +45,7 @@ pub enum Filter {
     Not(Box<Filter>),
 }
 
-const OPERATORS: &str = "eq, ne, gt, gte, lt, lte, in, not_in, contains, contains_any, is_null, prefix";
+const OPERATORS: &str = "eq, ne, gt, gte, lt, lte, in, not_in, contains, contains_any, is_null, prefix, match";
 
 impl Filter {
     /// Parses the JSON form and checks it against the schema.
@@ -111,11 +112,14 @@ impl Filter {
         let op = text("op")?;
         reject_unknown_keys(map, &["field", "op", "value"], "filter")?;
         let attribute = schema.require(field)?;
+        let value = map.get("value").unwrap_or(&Json::Null);
+        if op == "match" {
+            return Self::parse_match(attribute, value);
+        }
         if !attribute.indexed {
             return Err(Error::invalid(format!("attribute \"{field}\" is not indexed for filters"))
                 .with_hint("Declare it with \"indexed\": true in the schema of the namespace."));
         }
-        let value = map.get("value").unwrap_or(&Json::Null);
         let id = attribute.id;
         if op == "is_null" {
             return match value {
@@ -183,8 +187,36 @@ impl Filter {
         }
     }
 
-    /// Whether the document matches.
+    fn parse_match(attribute: &Attribute, value: &Json) -> Result<Self> {
+        let field = &attribute.name;
+        if attribute.full_text.is_none() {
+            return Err(Error::new(
+                ErrorKind::TypeMismatch,
+                format!("operator match does not apply to attribute \"{field}\", which has no full text"),
+            )
+            .with_hint("Declare it with \"full_text\": true in the schema of the namespace."));
+        }
+        match value {
+            Json::String(query) if query.len() > MAX_QUERY_TEXT_BYTES => Err(Error::new(
+                ErrorKind::OutOfRange,
+                format!("query text of {} bytes is longer than {MAX_QUERY_TEXT_BYTES}", query.len()),
+            )),
+            Json::String(query) => Ok(Self::Match { attribute: attribute.id, query: query.clone() }),
+            other => Err(Error::new(
+                ErrorKind::TypeMismatch,
+                format!("operator match on attribute \"{field}\" takes a string, not {}", json_type(other)),
+            )),
+        }
+    }
+
+    /// Whether the document matches; a filter with [`Filter::Match`] in it needs [`Self::matches_with`].
     pub fn matches(&self, document: &Document) -> bool {
+        self.matches_with(document, &mut |_, _| false)
+    }
+
+    /// Whether the document matches. `match_text` says whether its text in an attribute matches a query, which only an
+    /// analyser can tell.
+    pub fn matches_with(&self, document: &Document, match_text: &mut dyn FnMut(AttributeId, &str) -> bool) -> bool {
         match self {
             Self::In { attribute, values } => document.get(*attribute).is_some_and(|v| values.contains(v)),
             Self::Compare { attribute, comparison, value } => {
@@ -204,11 +236,10 @@ impl Filter {
                 _ => false,
             },
             Self::IsNull { attribute } => document.get(*attribute).is_none(),
-            // Analysers are needed: `text::matches` knows them.
-            Self::Match { .. } => false,
-            Self::And(filters) => filters.iter().all(|f| f.matches(document)),
-            Self::Or(filters) => filters.iter().any(|f| f.matches(document)),
-            Self::Not(filter) => !filter.matches(document),
+            Self::Match { attribute, query } => match_text(*attribute, query),
+            Self::And(filters) => filters.iter().all(|f| f.matches_with(document, match_text)),
+            Self::Or(filters) => filters.iter().any(|f| f.matches_with(document, match_text)),
+            Self::Not(filter) => !filter.matches_with(document, match_text),
         }
     }
 }

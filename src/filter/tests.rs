@@ -91,3 +91,18 @@ fn wrong_filters_are_refused_and_named() {
         assert!(error.message.contains(part), "{filter}: {error}");
     }
 }
+
+#[test]
+fn match_is_for_full_text_attributes() {
+    let schema = NamespaceSchema::parse(&json!({"attributes": {
+        "body": {"type": "string", "full_text": true}, "tag": "string"}}))
+    .unwrap();
+    let parse = |field: &str, value: serde_json::Value| {
+        Filter::parse(&schema, &json!({"field": field, "op": "match", "value": value}))
+    };
+    let expected = Filter::Match { attribute: 0, query: "+a -b".to_string() };
+    assert_eq!(parse("body", json!("+a -b")).unwrap(), expected);
+    let errors = [parse("tag", json!("a")), parse("body", json!(3)), parse("body", json!("x".repeat(70_000)))];
+    let kinds: Vec<ErrorKind> = errors.into_iter().map(|result| result.unwrap_err().kind).collect();
+    assert_eq!(kinds, [ErrorKind::TypeMismatch, ErrorKind::TypeMismatch, ErrorKind::OutOfRange]);
+}

@@ -66,3 +66,30 @@ fn every_language_is_found_by_its_name() {
         assert_eq!(Language::from_name(language.name()), Some(language));
     }
 }
+
+#[test]
+fn bm25_parameters_are_read_and_checked() {
+    let parse = |options: serde_json::Value| {
+        NamespaceSchema::parse(&json!({"attributes": {"t": {"type": "string", "full_text": options}}}))
+    };
+    let schema = parse(json!({"k1": 0.9, "b": 0.4, "weight": 2})).unwrap();
+    let options = schema.require_full_text(0).unwrap();
+    assert_eq!((options.k1, options.b, options.weight), (Parameter(0.9), Parameter(0.4), Parameter(2.0)));
+    assert_eq!(NamespaceSchema::from_stored(&schema.to_stored()).unwrap(), schema);
+    assert_eq!(parse(json!({})).unwrap().require_full_text(0).unwrap(), &FullTextOptions::default());
+    for (options, key) in [
+        (json!({"k1": -0.1}), "k1"),
+        (json!({"k1": 11}), "k1"),
+        (json!({"b": 1.5}), "b"),
+        (json!({"weight": -1}), "weight"),
+        (json!({"weight": "2"}), "weight"),
+    ] {
+        let error = parse(options).unwrap_err();
+        assert!(error.message.contains(&format!("\"{key}\"")), "{error}");
+    }
+    // What was stored before there were any.
+    let old = schema.to_stored().replace(",\"k1\":0.9,\"b\":0.4,\"weight\":2.0", "");
+    assert_ne!(old, schema.to_stored());
+    let old = NamespaceSchema::from_stored(&old).unwrap();
+    assert_eq!(old.require_full_text(0).unwrap(), &FullTextOptions::default());
+}

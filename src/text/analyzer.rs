@@ -23,18 +23,29 @@ impl Analyzer {
     /// The analyser for these options.
     pub fn new(options: &FullTextOptions) -> Self {
         let language = tantivy_language(options.language);
+        Self::with_filters(options, options.remove_stopwords.then_some(language), options.stemming.then_some(language))
+    }
+
+    /// The same without stop words and stemmer: what prefixes go through.
+    pub fn unstemmed(options: &FullTextOptions) -> Self {
+        Self::with_filters(options, None, None)
+    }
+
+    fn with_filters(
+        options: &FullTextOptions,
+        stopwords: Option<TantivyLanguage>,
+        stemmer: Option<TantivyLanguage>,
+    ) -> Self {
         let mut builder = TextAnalyzer::builder(SimpleTokenizer::default())
             .filter(RemoveLongFilter::limit(MAX_TOKEN_BYTES + 1))
             .dynamic();
         if !options.case_sensitive {
             builder = builder.filter_dynamic(LowerCaser);
         }
-        if options.remove_stopwords
-            && let Some(filter) = StopWordFilter::new(language)
-        {
+        if let Some(filter) = stopwords.and_then(StopWordFilter::new) {
             builder = builder.filter_dynamic(filter);
         }
-        if options.stemming {
+        if let Some(language) = stemmer {
             builder = builder.filter_dynamic(Stemmer::new(language));
         }
         Self { inner: builder.build() }
@@ -43,6 +54,13 @@ impl Analyzer {
     /// Calls `each` with every term of the text, in order.
     pub fn for_each(&mut self, text: &str, mut each: impl FnMut(&str)) {
         self.inner.token_stream(text).process(&mut |token| each(&token.text));
+    }
+
+    /// Calls `each` with the position and the text of every term, in order. Dropped tokens leave gaps.
+    pub fn for_each_positioned(&mut self, text: &str, mut each: impl FnMut(u32, &str)) {
+        // A position takes at least one byte of text, and texts are shorter than 4 GiB.
+        let position = |position: usize| u32::try_from(position).unwrap_or(u32::MAX);
+        self.inner.token_stream(text).process(&mut |token| each(position(token.position), &token.text));
     }
 
     /// The terms of the text, in order.

@@ -1,14 +1,12 @@
 //! A text query after analysis.
 
 use super::analyzer::Analyzer;
+use super::bm25::Bm25Parameters;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ipc::message::TextQuery;
-use crate::limits::MAX_QUERY_TEXT_BYTES;
+use crate::limits::{MAX_FIELD_WEIGHT, MAX_QUERY_TEXT_BYTES};
 use crate::schema::{AttributeId, NamespaceSchema};
 use std::collections::HashMap;
-
-/// Largest weight of a field: keeps every sum of scores finite in f32.
-pub const MAX_FIELD_WEIGHT: f32 = 1e6;
 
 /// The terms to look for, by field. A document matches if it holds any of them (OR); scores add up over fields and terms.
 ///
@@ -25,6 +23,8 @@ pub struct ParsedTextQuery {
 pub struct QueryField {
     /// The full-text attribute.
     pub attribute: AttributeId,
+    /// k1 and b of the attribute.
+    pub parameters: Bm25Parameters,
     /// Terms in the order of their first appearance; each appears once.
     pub terms: Vec<QueryTerm>,
 }
@@ -57,17 +57,11 @@ impl ParsedTextQuery {
         }
         let mut weights: Vec<(AttributeId, f32)> = Vec::with_capacity(query.fields.len());
         for (id, weight) in &query.fields {
-            let attribute = schema
-                .by_id(*id)
-                .ok_or_else(|| Error::new(ErrorKind::NotFound, format!("attribute with id {id} does not exist")))?;
-            if attribute.full_text.is_none() {
-                return Err(Error::invalid(format!("attribute \"{}\" has no full text", attribute.name))
-                    .with_hint("Declare it with \"full_text\": true in the schema of the namespace."));
-            }
+            schema.require_full_text(*id)?;
             if !(0.0..=MAX_FIELD_WEIGHT).contains(weight) {
                 return Err(Error::new(
                     ErrorKind::OutOfRange,
-                    format!("weight {weight} of field \"{}\" is not between 0 and {MAX_FIELD_WEIGHT}", attribute.name),
+                    format!("weight {weight} of a field is not between 0 and {MAX_FIELD_WEIGHT}"),
                 ));
             }
             match weights.iter_mut().find(|(known, _)| known == id) {
@@ -77,8 +71,7 @@ impl ParsedTextQuery {
         }
         let mut fields = Vec::with_capacity(weights.len());
         for (attribute, weight) in weights {
-            let options = schema.by_id(attribute).and_then(|a| a.full_text.as_ref());
-            let options = options.expect("invariant: checked above");
+            let options = schema.require_full_text(attribute)?;
             if weight == 0.0 {
                 continue;
             }
@@ -94,7 +87,7 @@ impl ParsedTextQuery {
             if !order.is_empty() {
                 let terms =
                     order.into_iter().map(|(text, count)| QueryTerm { text, boost: weight * count as f32 }).collect();
-                fields.push(QueryField { attribute, terms });
+                fields.push(QueryField { attribute, parameters: Bm25Parameters::of(options), terms });
             }
         }
         Ok(Self { fields })

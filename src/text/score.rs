@@ -1,16 +1,16 @@
 //! BM25 of buffered documents, with the numbers tantivy gives the same documents in a segment.
 //!
-//! k1 = 1.2, b = 0.75, idf = ln(1 + (N - df + 0.5) / (df + 0.5)), field lengths through tantivy's one-byte quantisation: all of
-//! it is tantivy's own `Bm25Weight`, and segments rescore their best rows with it in the same order, so scores agree to the bit.
+//! The weights are [`super::bm25`]'s, and segments rescore their best rows with them in the same order, so scores agree to the
+//! bit.
 
 use super::analyzer::Analyzers;
+use super::bm25::TermWeight;
 use super::query::ParsedTextQuery;
 use super::stats::CorpusStats;
 use crate::document::{Document, Value};
 use crate::schema::AttributeId;
 use std::collections::HashMap;
 use tantivy::fieldnorm::FieldNormReader;
-use tantivy::query::Bm25Weight;
 
 /// The terms of one buffered document.
 #[derive(Debug, Clone, Default)]
@@ -94,7 +94,7 @@ impl AnalyzedField {
 pub struct BufferScorer<'a> {
     query: &'a ParsedTextQuery,
     /// In the order of the query's fields and terms.
-    weights: Vec<Vec<Bm25Weight>>,
+    weights: Vec<Vec<TermWeight>>,
 }
 
 impl<'a> BufferScorer<'a> {
@@ -122,13 +122,11 @@ impl<'a> BufferScorer<'a> {
 }
 
 /// The BM25 weight of every term of the query, boosted.
-pub(super) fn term_weights(query: &ParsedTextQuery, stats: &CorpusStats) -> Vec<Vec<Bm25Weight>> {
+pub(super) fn term_weights(query: &ParsedTextQuery, stats: &CorpusStats) -> Vec<Vec<TermWeight>> {
     let field = |(wanted, counts): (&super::query::QueryField, &super::stats::FieldStats)| {
-        let average = counts.tokens as f32 / stats.docs as f32;
+        let norms = wanted.parameters.norms(counts.tokens as f32 / stats.docs as f32);
         let term = |(term, doc_freq): (&super::query::QueryTerm, &u64)| {
-            // Statistics of the wrong corpus must not panic in tantivy, which asserts df <= N.
-            let doc_freq = (*doc_freq).min(stats.docs);
-            Bm25Weight::for_one_term_without_explain(doc_freq, stats.docs, average).boost_by(term.boost)
+            TermWeight::new(*doc_freq, stats.docs, wanted.parameters.k1, term.boost, norms.clone())
         };
         wanted.terms.iter().zip(&counts.doc_freqs).map(term).collect()
     };

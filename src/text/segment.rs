@@ -1,8 +1,9 @@
 //! One segment's text part, open for searching.
 
+use super::bm25::TermWeight;
 use super::builder::open_searcher;
 use super::directory::{self, BundleDirectory, PlannedRead, RangeRead, from_io, from_tantivy};
-use super::filter::Evaluator;
+use super::filter::{Evaluator, rows_of_lists};
 use super::hotcache;
 use super::query::ParsedTextQuery;
 use super::schema::{PRESENT_FIELD, attribute_fields};
@@ -18,7 +19,6 @@ use std::sync::Arc;
 use tantivy::directory::CompositeFile;
 use tantivy::index::{InvertedIndexReader, SegmentComponent, SegmentReader};
 use tantivy::postings::{Postings, TermInfo};
-use tantivy::query::Bm25Weight;
 use tantivy::schema::{Field, IndexRecordOption, Term};
 use tantivy::{DocSet, Searcher};
 
@@ -144,11 +144,14 @@ impl TextSegment {
         self.with_postings(query, stats, |found| {
             let lists = found.iter().flat_map(|field| &field.terms);
             let (terms, postings) = lists.fold((0, 0), |(n, sum), (_, info)| (n + 1, sum + u64::from(info.doc_freq)));
+            // Tantivy's block maxima are bounds for its own parameters only.
+            let prunable = query.fields.iter().all(|field| field.parameters.are_default());
             let candidates = match allowed {
                 Some(allowed) if allowed.len().saturating_mul(terms * SEEK_COST_ROWS) < postings => {
                     allowed.iter().take_while(|ordinal| *ordinal < self.rows).collect()
                 }
-                _ => self.best_candidates(query, stats, found, k, allowed)?,
+                _ if prunable => self.best_candidates(query, stats, found, k, allowed)?,
+                _ => self.all_candidates(found, allowed)?,
             };
             let mut rows = self.score(query, stats, found, &candidates)?;
             rows.sort_unstable_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
@@ -241,11 +244,16 @@ impl TextSegment {
 
     /// Asks for the first bytes of a field's part of a file, while planning.
     fn touch_part(&self, component: SegmentComponent, field: Field, bytes: usize) {
+        self.touch_range(component, field, 0..bytes);
+    }
+
+    /// Asks for a range of a field's part of a file, while planning.
+    pub(super) fn touch_range(&self, component: SegmentComponent, field: Field, range: std::ops::Range<usize>) {
         let file = self.reader().open_read(component).ok();
         let file = file.and_then(|file| CompositeFile::open(&file).ok());
         if let Some(part) = file.and_then(|file| file.open_read(field)) {
-            let bytes = bytes.min(tantivy::HasLen::len(&part));
-            drop(part.read_bytes_slice(0..bytes));
+            let end = range.end.min(tantivy::HasLen::len(&part));
+            drop(part.read_bytes_slice(range.start.min(end)..end));
         }
     }
 
@@ -317,6 +325,19 @@ impl TextSegment {
         Ok(top.into_ordinals())
     }
 
+    /// All allowed rows that hold a term, ascending.
+    fn all_candidates(&self, found: &[FoundField], allowed: Option<&RoaringBitmap>) -> Result<Vec<u32>> {
+        let mut rows = RoaringBitmap::new();
+        for field in found {
+            let infos = field.terms.iter().map(|(_, info)| info);
+            rows |= rows_of_lists(&field.inverted, infos).map_err(|error| from_io(&self.object, &error))?;
+        }
+        if let Some(allowed) = allowed {
+            rows &= allowed;
+        }
+        Ok(rows.iter().collect())
+    }
+
     /// Scores of ascending rows, added up in the order of the query as [`super::BufferScorer`] does.
     fn score(
         &self,
@@ -325,7 +346,7 @@ impl TextSegment {
         found: &[FoundField],
         ordinals: &[u32],
     ) -> Result<Vec<(u32, f32)>> {
-        let weights: Vec<Vec<Bm25Weight>> = term_weights(query, stats);
+        let weights: Vec<Vec<TermWeight>> = term_weights(query, stats);
         let mut scores: Vec<Option<f32>> = vec![None; ordinals.len()];
         for field in found {
             let norms = self.reader().get_fieldnorms_reader(field.field).map_err(|error| self.failed(error))?;

@@ -72,9 +72,11 @@ impl Session for Connection {
                 Ok(Reply::Done)
             }
             Request::Keys(request) => Ok(Reply::Keys(engine.keys(*request, &mut caller).await?)),
-            Request::TextMatch { .. } | Request::ScorerOpen(_) | Request::ScoreTexts { .. } => {
-                Err(Error::internal("not there yet"))
+            Request::TextMatch { options, query, texts } => {
+                Ok(Reply::Matches(engine.text_match(options, query, texts).await?))
             }
+            Request::ScorerOpen(request) => Ok(Reply::ScorerOpened(self.0.scorer_open(*request, &mut caller).await?)),
+            Request::ScoreTexts { scorer, texts } => Ok(Reply::Scores(self.0.score_texts(scorer, texts).await?)),
             Request::Hello { .. } | Request::Provide { .. } => {
                 Err(Error::internal("the socket server handles this request itself"))
             }

@@ -1,6 +1,6 @@
 use super::*;
 use crate::ids::EntryOrder;
-use crate::ipc::message::{ProvidedEntry, RequestStats, Tombstone};
+use crate::ipc::message::{ProvidedEntry, RequestStats, ScanRow, Tombstone};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
@@ -60,6 +60,12 @@ impl Session for Arc<Fake> {
                 let row = |key| ResultRow { key, attributes: Some(text.clone()), ..ResultRow::default() };
                 let rows = (0..generation.cast_signed()).map(row).collect();
                 Ok(Reply::Rows(rows, RequestStats { segments: 7, ..RequestStats::default() }))
+            }
+            Request::ScanNext { scan, rows } => {
+                let row = |key| ScanRow { key, value: Some(0.5) };
+                let rows = (0..i64::from(rows)).map(row).collect();
+                let stats = RequestStats { segments: 9, ..RequestStats::default() };
+                Ok(Reply::ScanRows { scan, rows, exhausted: true, stats })
             }
             other => Err(Error::invalid(format!("unexpected {other:?}"))),
         }
@@ -304,4 +310,28 @@ async fn a_file_that_is_no_socket_is_left_alone() {
     let error = Server::bind(&path).unwrap_err();
     assert!(error.message.contains("engine.sock"), "{error}");
     assert_eq!(std::fs::read_to_string(&path).unwrap(), "precious");
+}
+
+#[tokio::test]
+async fn rows_of_a_scan_come_in_parts_and_no_rows_are_one_part() {
+    let server = start();
+    let mut client = Client::new(&server.path).await;
+    for (wanted, least_parts) in [(0, 1), (3, 1), (200_000, 3)] {
+        client.send(&Request::ScanNext { scan: 5, rows: wanted }).await;
+        let (mut keys, mut parts) = (Vec::new(), 0);
+        loop {
+            let Some(Response::ScanRows { scan: 5, rows, exhausted: true, last, stats }) = client.receive().await
+            else {
+                panic!("no rows of the scan");
+            };
+            keys.extend(rows.iter().map(|row| row.key));
+            parts += 1;
+            assert_eq!(stats.segments, if last { 9 } else { 0 });
+            if last {
+                break;
+            }
+        }
+        assert_eq!(keys, (0..i64::from(wanted)).collect::<Vec<_>>());
+        assert!(parts >= least_parts, "{parts}");
+    }
 }

@@ -1,0 +1,113 @@
+//! A boolean query means the same on a segment as on each of its texts, and BM25 finds the same rows whatever k1 and b are.
+#![allow(clippy::unwrap_used)] // the fixture is test code outside of #[test] functions
+
+use crate::text_fixture;
+
+use elacsym::document::{Document, Value};
+use elacsym::filter::Filter;
+use elacsym::schema::{FullTextOptions, Language, NamespaceSchema, Parameter};
+use elacsym::text::{Analyzer, BooleanQuery, DocumentFilter};
+use proptest::prelude::*;
+use serde_json::json;
+use text_fixture::{Spread, parse, segment};
+
+const TEXT: u16 = 0;
+
+fn schema(options: FullTextOptions) -> NamespaceSchema {
+    let json = json!({"attributes": {"a_text": {"type": "string", "full_text": true}, "b_year": "int"}});
+    let mut schema = NamespaceSchema::parse(&json).unwrap();
+    schema.attributes[0].full_text = Some(options);
+    schema
+}
+
+fn options() -> impl Strategy<Value = FullTextOptions> {
+    let language = prop::sample::select(vec![Language::English, Language::German, Language::Tamil]);
+    (language, any::<bool>(), any::<bool>(), any::<bool>()).prop_map(
+        |(language, stemming, remove_stopwords, case_sensitive)| FullTextOptions {
+            language,
+            stemming,
+            remove_stopwords,
+            case_sensitive,
+            ..FullTextOptions::default()
+        },
+    )
+}
+
+/// Few words, so that phrases are found; stop words, inflections, capitals, joined words.
+fn word() -> impl Strategy<Value = String> {
+    let words = [
+        "cat", "Cats", "catalog", "dog", "dogs", "the", "of", "running", "runs", "run", "wi-fi", "fi", "wi", "Straße",
+        "the-cat", "a", "die", "häuser", "haus", "x1", "日本",
+    ];
+    prop_oneof![20 => prop::sample::select(words.to_vec()).prop_map(str::to_string), 1 => ".{0,6}"]
+}
+
+fn text() -> impl Strategy<Value = String> {
+    prop::collection::vec(word(), 0..12).prop_map(|words| words.join(" "))
+}
+
+fn query() -> impl Strategy<Value = String> {
+    let sign = prop::sample::select(vec!["", "", "", "+", "-"]);
+    let phrase = prop::collection::vec(word(), 0..4).prop_map(|words| format!("\"{}\"", words.join(" ")));
+    let prefix = word().prop_map(|word| format!("{}*", word.chars().take(3).collect::<String>()));
+    let body = prop_oneof![3 => word(), 2 => phrase, 2 => prefix, 1 => word().prop_map(|word| format!("{word}*"))];
+    let part = (sign, body).prop_map(|(sign, body)| format!("{sign}{body}"));
+    prop_oneof![8 => prop::collection::vec(part, 0..5).prop_map(|parts| parts.join(" ")), 1 => ".{0,30}"]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+
+    #[test]
+    fn a_segment_and_a_text_agree(
+        options in options(),
+        texts in prop::collection::vec(prop::option::weighted(0.9, text()), 1..40),
+        queries in prop::collection::vec(query(), 1..8),
+    ) {
+        let schema = schema(options.clone());
+        let document = |text: &Option<String>| Document {
+            vector: None,
+            attributes: text.iter().map(|text| (TEXT, Value::String(text.clone()))).collect(),
+        };
+        let documents: Vec<Document> = texts.iter().map(document).collect();
+        let segment = segment(&schema, &documents);
+        let mut analyzer = Analyzer::new(&options);
+        for query in queries {
+            let parsed = BooleanQuery::parse(&options, &query).unwrap();
+            let of_texts: Vec<u32> = (0..)
+                .zip(&texts)
+                .filter(|(_, text)| text.as_ref().is_some_and(|text| parsed.matches(&mut analyzer, text)))
+                .map(|(row, _)| row)
+                .collect();
+            let leaf = Filter::Match { attribute: TEXT, query: query.clone() };
+            let of_segment: Vec<u32> = segment.filter(&leaf).unwrap().iter().collect();
+            prop_assert_eq!(&of_segment, &of_texts, "{} {:?}", query, parsed);
+            let tree = Filter::Or(vec![Filter::Not(Box::new(leaf)), Filter::IsNull { attribute: TEXT }]);
+            let mut filter = DocumentFilter::new(&schema, Some(&tree)).unwrap();
+            let of_documents: Vec<u32> =
+                (0..).zip(&documents).filter(|(_, document)| filter.matches(document)).map(|(row, _)| row).collect();
+            let of_segment: Vec<u32> = segment.filter(&tree).unwrap().iter().collect();
+            prop_assert_eq!(of_segment, of_documents, "not {}", query);
+        }
+    }
+
+    #[test]
+    fn the_best_rows_are_the_best_for_any_k1_and_b(
+        k1 in prop_oneof![Just(0.0_f32), Just(1.2), 0.0_f32..10.0],
+        b in prop_oneof![Just(0.0_f32), Just(0.75), Just(1.0), 0.0_f32..1.0],
+        lengths in prop::collection::vec((0_usize..60, 0_usize..7, 0_usize..7), 300..900),
+        k in prop::sample::select(vec![1_usize, 3, 10, 100]),
+    ) {
+        let schema = schema(FullTextOptions { k1: Parameter(k1), b: Parameter(b), ..FullTextOptions::default() });
+        let document = |(filler, cats, dogs): &(usize, usize, usize)| {
+            let text = [vec!["filler"; *filler], vec!["cat"; *cats], vec!["dog"; *dogs]].concat().join(" ");
+            Document { vector: None, attributes: vec![(TEXT, Value::String(text))] }
+        };
+        let documents: Vec<Document> = lengths.iter().map(document).collect();
+        let query = parse(&schema, "cat dog dog", &[("a_text", 1.0)]);
+        let buffered = Spread::new(&schema, &documents, &[]).search(&query, k);
+        let half = documents.len() / 2;
+        let of_segments = Spread::new(&schema, &documents, &[half, documents.len() - half]).search(&query, k);
+        prop_assert_eq!(buffered, of_segments);
+    }
+}
