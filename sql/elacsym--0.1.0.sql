@@ -134,12 +134,12 @@ CREATE FUNCTION elacsym.stat_engine(
     AS 'MODULE_PATHNAME', 'stat_engine_wrapper';
 COMMENT ON FUNCTION elacsym.stat_engine() IS 'what the engine says of itself';
 
--- The index access method. Operators and operator classes that people name in statements (vector_cosine_ops, bm25_ops, @@@, <@>)
--- are created where the type vector is: whoever finds the type without naming a schema finds them too. The rest is in schema elacsym.
+-- The index access method. Operators and operator classes, which statements name without a schema (vector_cosine_ops, bm25_ops,
+-- @@@, <@>), are created where the type vector is: whoever finds the type finds them too. The rest is in schema elacsym.
 
 CREATE FUNCTION elacsym.amhandler(internal) RETURNS index_am_handler
     LANGUAGE c VOLATILE STRICT PARALLEL SAFE
-    AS 'MODULE_PATHNAME', 'elacsym_amhandler_wrapper';
+    AS 'MODULE_PATHNAME', 'elacsym_amhandler';
 CREATE ACCESS METHOD elacsym TYPE INDEX HANDLER elacsym.amhandler;
 COMMENT ON ACCESS METHOD elacsym IS 'vectors, full text and attributes in object storage';
 
@@ -200,16 +200,23 @@ CREATE FUNCTION elacsym.text_distance(text, elacsym.bm25query) RETURNS double pr
     LANGUAGE c STABLE STRICT PARALLEL RESTRICTED COST 1000
     AS 'MODULE_PATHNAME', 'elacsym_text_distance_by_index';
 
+-- Up to the next change of search_path new things go to the schema of vector.
+DO $$
+BEGIN
+    PERFORM pg_catalog.set_config('search_path', pg_catalog.quote_ident(n.nspname) || ', pg_temp', true)
+       FROM pg_catalog.pg_extension e JOIN pg_catalog.pg_namespace n ON n.oid = e.extnamespace WHERE e.extname = 'vector';
+END $$;
+
 -- Attributes: what a filter may compare. Families hold the operators between the types of one kind.
 
-CREATE OPERATOR FAMILY elacsym.integer_ops USING elacsym;
-CREATE OPERATOR CLASS elacsym.int2_ops DEFAULT FOR TYPE int2 USING elacsym FAMILY elacsym.integer_ops AS
+CREATE OPERATOR FAMILY integer_ops USING elacsym;
+CREATE OPERATOR CLASS int2_ops DEFAULT FOR TYPE int2 USING elacsym FAMILY integer_ops AS
     OPERATOR 1 <, OPERATOR 2 <=, OPERATOR 3 =, OPERATOR 4 >=, OPERATOR 5 >, OPERATOR 6 <>;
-CREATE OPERATOR CLASS elacsym.int4_ops DEFAULT FOR TYPE int4 USING elacsym FAMILY elacsym.integer_ops AS
+CREATE OPERATOR CLASS int4_ops DEFAULT FOR TYPE int4 USING elacsym FAMILY integer_ops AS
     OPERATOR 1 <, OPERATOR 2 <=, OPERATOR 3 =, OPERATOR 4 >=, OPERATOR 5 >, OPERATOR 6 <>;
-CREATE OPERATOR CLASS elacsym.int8_ops DEFAULT FOR TYPE int8 USING elacsym FAMILY elacsym.integer_ops AS
+CREATE OPERATOR CLASS int8_ops DEFAULT FOR TYPE int8 USING elacsym FAMILY integer_ops AS
     OPERATOR 1 <, OPERATOR 2 <=, OPERATOR 3 =, OPERATOR 4 >=, OPERATOR 5 >, OPERATOR 6 <>;
-ALTER OPERATOR FAMILY elacsym.integer_ops USING elacsym ADD
+ALTER OPERATOR FAMILY integer_ops USING elacsym ADD
     OPERATOR 1 < (int2, int4), OPERATOR 2 <= (int2, int4), OPERATOR 3 = (int2, int4),
     OPERATOR 4 >= (int2, int4), OPERATOR 5 > (int2, int4), OPERATOR 6 <> (int2, int4),
     OPERATOR 1 < (int2, int8), OPERATOR 2 <= (int2, int8), OPERATOR 3 = (int2, int8),
@@ -223,48 +230,43 @@ ALTER OPERATOR FAMILY elacsym.integer_ops USING elacsym ADD
     OPERATOR 1 < (int8, int4), OPERATOR 2 <= (int8, int4), OPERATOR 3 = (int8, int4),
     OPERATOR 4 >= (int8, int4), OPERATOR 5 > (int8, int4), OPERATOR 6 <> (int8, int4);
 
-CREATE OPERATOR FAMILY elacsym.float_ops USING elacsym;
-CREATE OPERATOR CLASS elacsym.float4_ops DEFAULT FOR TYPE float4 USING elacsym FAMILY elacsym.float_ops AS
+CREATE OPERATOR FAMILY float_ops USING elacsym;
+CREATE OPERATOR CLASS float4_ops DEFAULT FOR TYPE float4 USING elacsym FAMILY float_ops AS
     OPERATOR 1 <, OPERATOR 2 <=, OPERATOR 3 =, OPERATOR 4 >=, OPERATOR 5 >, OPERATOR 6 <>;
-CREATE OPERATOR CLASS elacsym.float8_ops DEFAULT FOR TYPE float8 USING elacsym FAMILY elacsym.float_ops AS
+CREATE OPERATOR CLASS float8_ops DEFAULT FOR TYPE float8 USING elacsym FAMILY float_ops AS
     OPERATOR 1 <, OPERATOR 2 <=, OPERATOR 3 =, OPERATOR 4 >=, OPERATOR 5 >, OPERATOR 6 <>;
-ALTER OPERATOR FAMILY elacsym.float_ops USING elacsym ADD
+ALTER OPERATOR FAMILY float_ops USING elacsym ADD
     OPERATOR 1 < (float4, float8), OPERATOR 2 <= (float4, float8), OPERATOR 3 = (float4, float8),
     OPERATOR 4 >= (float4, float8), OPERATOR 5 > (float4, float8), OPERATOR 6 <> (float4, float8),
     OPERATOR 1 < (float8, float4), OPERATOR 2 <= (float8, float4), OPERATOR 3 = (float8, float4),
     OPERATOR 4 >= (float8, float4), OPERATOR 5 > (float8, float4), OPERATOR 6 <> (float8, float4);
 
-CREATE OPERATOR CLASS elacsym.text_ops DEFAULT FOR TYPE text USING elacsym AS
+CREATE OPERATOR CLASS text_ops DEFAULT FOR TYPE text USING elacsym AS
     OPERATOR 1 <, OPERATOR 2 <=, OPERATOR 3 =, OPERATOR 4 >=, OPERATOR 5 >, OPERATOR 6 <>;
-CREATE OPERATOR CLASS elacsym.numeric_ops DEFAULT FOR TYPE numeric USING elacsym AS
+CREATE OPERATOR CLASS numeric_ops DEFAULT FOR TYPE numeric USING elacsym AS
     OPERATOR 1 <, OPERATOR 2 <=, OPERATOR 3 =, OPERATOR 4 >=, OPERATOR 5 >, OPERATOR 6 <>;
-CREATE OPERATOR CLASS elacsym.bool_ops DEFAULT FOR TYPE bool USING elacsym AS
+CREATE OPERATOR CLASS bool_ops DEFAULT FOR TYPE bool USING elacsym AS
     OPERATOR 1 <, OPERATOR 2 <=, OPERATOR 3 =, OPERATOR 4 >=, OPERATOR 5 >, OPERATOR 6 <>;
-CREATE OPERATOR CLASS elacsym.date_ops DEFAULT FOR TYPE date USING elacsym AS
+CREATE OPERATOR CLASS date_ops DEFAULT FOR TYPE date USING elacsym AS
     OPERATOR 1 <, OPERATOR 2 <=, OPERATOR 3 =, OPERATOR 4 >=, OPERATOR 5 >, OPERATOR 6 <>;
-CREATE OPERATOR CLASS elacsym.timestamp_ops DEFAULT FOR TYPE timestamp USING elacsym AS
+CREATE OPERATOR CLASS timestamp_ops DEFAULT FOR TYPE timestamp USING elacsym AS
     OPERATOR 1 <, OPERATOR 2 <=, OPERATOR 3 =, OPERATOR 4 >=, OPERATOR 5 >, OPERATOR 6 <>;
-CREATE OPERATOR CLASS elacsym.timestamptz_ops DEFAULT FOR TYPE timestamptz USING elacsym AS
+CREATE OPERATOR CLASS timestamptz_ops DEFAULT FOR TYPE timestamptz USING elacsym AS
     OPERATOR 1 <, OPERATOR 2 <=, OPERATOR 3 =, OPERATOR 4 >=, OPERATOR 5 >, OPERATOR 6 <>;
-CREATE OPERATOR CLASS elacsym.uuid_ops DEFAULT FOR TYPE uuid USING elacsym AS
+CREATE OPERATOR CLASS uuid_ops DEFAULT FOR TYPE uuid USING elacsym AS
     OPERATOR 1 <, OPERATOR 2 <=, OPERATOR 3 =, OPERATOR 4 >=, OPERATOR 5 >, OPERATOR 6 <>;
 
 -- Each array type has a family of its own: the operators are those of anyarray, which a family can hold only once.
-CREATE OPERATOR CLASS elacsym.text_array_ops DEFAULT FOR TYPE text[] USING elacsym AS
+CREATE OPERATOR CLASS text_array_ops DEFAULT FOR TYPE text[] USING elacsym AS
     OPERATOR 7 && (anyarray, anyarray), OPERATOR 8 @> (anyarray, anyarray);
-CREATE OPERATOR CLASS elacsym.varchar_array_ops DEFAULT FOR TYPE varchar[] USING elacsym AS
+CREATE OPERATOR CLASS varchar_array_ops DEFAULT FOR TYPE varchar[] USING elacsym AS
     OPERATOR 7 && (anyarray, anyarray), OPERATOR 8 @> (anyarray, anyarray);
-CREATE OPERATOR CLASS elacsym.int4_array_ops DEFAULT FOR TYPE int4[] USING elacsym AS
+CREATE OPERATOR CLASS int4_array_ops DEFAULT FOR TYPE int4[] USING elacsym AS
     OPERATOR 7 && (anyarray, anyarray), OPERATOR 8 @> (anyarray, anyarray);
-CREATE OPERATOR CLASS elacsym.int8_array_ops DEFAULT FOR TYPE int8[] USING elacsym AS
+CREATE OPERATOR CLASS int8_array_ops DEFAULT FOR TYPE int8[] USING elacsym AS
     OPERATOR 7 && (anyarray, anyarray), OPERATOR 8 @> (anyarray, anyarray);
 
--- Vectors and full text. Up to the next change of search_path new things go to the schema of vector.
-DO $$
-BEGIN
-    PERFORM pg_catalog.set_config('search_path', pg_catalog.quote_ident(n.nspname) || ', pg_temp', true)
-       FROM pg_catalog.pg_extension e JOIN pg_catalog.pg_namespace n ON n.oid = e.extnamespace WHERE e.extname = 'vector';
-END $$;
+-- Vectors and full text.
 
 CREATE OPERATOR @@@ (LEFTARG = text, RIGHTARG = text, FUNCTION = elacsym.text_match,
     RESTRICT = contsel, JOIN = contjoinsel);

@@ -44,6 +44,7 @@ static FLUSH_INTERVAL: GucSetting<i32> = GucSetting::<i32>::new(DEFAULT_FLUSH_IN
 static BUILD_MEMORY: GucSetting<i32> = GucSetting::<i32>::new(DEFAULT_BUILD_MEMORY_MB);
 static OBJECT_RETENTION: GucSetting<i32> = GucSetting::<i32>::new(DEFAULT_OBJECT_RETENTION_S);
 static EFFORT: GucSetting<f64> = GucSetting::<f64>::new(1.0);
+static REPLACE_HNSW: GucSetting<bool> = GucSetting::<bool>::new(false);
 static ENGINE_PATH: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c""));
 static ENGINE_THREADS: GucSetting<i32> = GucSetting::<i32>::new(0);
 static ENGINE_LOG_LEVEL: GucSetting<EngineLogLevel> = GucSetting::<EngineLogLevel>::new(EngineLogLevel::Info);
@@ -238,6 +239,14 @@ fn define_flush_and_search() {
         GucContext::Userset,
         GucFlags::EXPLAIN,
     );
+    GucRegistry::define_bool_guc(
+        c"elacsym.replace_hnsw",
+        c"CREATE INDEX ... USING hnsw or ivfflat creates an elacsym index.",
+        c"For programs whose index statements cannot be changed.",
+        &REPLACE_HNSW,
+        GucContext::Userset,
+        no_flags,
+    );
     GucRegistry::define_string_guc(
         c"elacsym.fault_point",
         c"Developer option: kills the server at the named step.",
@@ -412,6 +421,11 @@ pub fn object_retention() -> Duration {
 #[allow(clippy::cast_possible_truncation)] // an f32 is what the request carries; larger values become infinity
 pub fn effort() -> f32 {
     EFFORT.get() as f32
+}
+
+/// \[backend\] `elacsym.replace_hnsw`: pgvector's index methods become ours.
+pub fn replace_hnsw() -> bool {
+    REPLACE_HNSW.get()
 }
 
 /// \[supervisor\] `elacsym.engine_path`, if it is set.

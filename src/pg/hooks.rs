@@ -2,11 +2,17 @@
 //!
 //! `ProcessUtility`: commands that need a database for themselves first send our maintenance worker away, which would
 //! otherwise make them fail after PostgreSQL's five seconds of waiting; and COMMIT PREPARED, which runs no commit callback of
-//! ours, requests maintenance. Object access: dropping one of our indexes requests maintenance too.
+//! ours, requests maintenance; and `CREATE INDEX … USING hnsw` or `ivfflat`, which becomes one of ours under
+//! `elacsym.replace_hnsw`. Object access: dropping one of our indexes requests maintenance too.
 
-use super::shmem;
+use super::{gucs, shmem};
+use crate::error::Error;
+use crate::pg::error::report;
 use pgrx::pg_sys;
+use pgrx::pg_sys::elog::PgLogLevel;
 use std::ffi::{CStr, c_char};
+
+const IVFFLAT: &CStr = c"ivfflat";
 
 static mut PREVIOUS: pg_sys::ProcessUtility_hook_type = None;
 static mut PREVIOUS_ACCESS: pg_sys::object_access_hook_type = None;
@@ -125,6 +131,10 @@ unsafe fn concerns_us(node: *mut pg_sys::Node) -> bool {
             let statement = unsafe { &*node.cast::<pg_sys::TransactionStmt>() };
             statement.kind == pg_sys::TransactionStmtKind::TRANS_STMT_COMMIT_PREPARED
         }
+        pg_sys::NodeTag::T_IndexStmt => {
+            // SAFETY: the tag says so.
+            gucs::replace_hnsw() && unsafe { replaced_method(node.cast()) }.is_some()
+        }
         _ => false,
     }
 }
@@ -149,6 +159,11 @@ unsafe extern "C-unwind" fn process_ours(
     let database = match &plan {
         Some(Plan::Hold { database, .. }) => find(database.as_ptr()),
         _ => pg_sys::InvalidOid,
+    };
+    let statement = match plan {
+        // SAFETY: an index statement, as classified.
+        Some(Plan::Replace { method }) => unsafe { with_our_method(statement, method) },
+        _ => statement,
     };
     let hold = shmem::hold_maintenance(database);
     // SAFETY: our own arguments, unchanged; errors pass through as unwinding, which drops `hold`.
@@ -184,6 +199,8 @@ enum Plan<'a> {
     Hold { database: &'a CStr, dropped: bool },
     /// Rows may become visible without a commit callback.
     Nudge,
+    /// It creates an index of this method, which ours takes the place of.
+    Replace { method: &'a CStr },
 }
 
 /// # Safety
@@ -231,7 +248,66 @@ unsafe fn classify<'a>(node: *mut pg_sys::Node) -> Option<Plan<'a>> {
             let statement = unsafe { &*node.cast::<pg_sys::TransactionStmt>() };
             (statement.kind == pg_sys::TransactionStmtKind::TRANS_STMT_COMMIT_PREPARED).then_some(Plan::Nudge)
         }
+        pg_sys::NodeTag::T_IndexStmt if gucs::replace_hnsw() => {
+            // SAFETY: the tag says so.
+            unsafe { replaced_method(node.cast()) }.map(|method| Plan::Replace { method })
+        }
         _ => None,
+    }
+}
+
+/// The access method that an index statement names, if it is one of pgvector's.
+///
+/// # Safety
+/// `statement` must be a valid index statement that outlives the result.
+unsafe fn replaced_method<'a>(statement: *mut pg_sys::IndexStmt) -> Option<&'a CStr> {
+    // SAFETY: the caller's contract.
+    let method = unsafe { name((*statement).accessMethod) }?;
+    [c"hnsw", IVFFLAT].contains(&method).then_some(method)
+}
+
+/// A copy of the statement that creates an index of ours: the original may be in a plan cache.
+///
+/// # Safety
+/// `statement` must be a planned statement around an index statement.
+unsafe fn with_our_method(statement: *mut pg_sys::PlannedStmt, method: &CStr) -> *mut pg_sys::PlannedStmt {
+    // SAFETY: a valid node.
+    let copy = unsafe { pg_sys::copyObjectImpl(statement.cast()) }.cast::<pg_sys::PlannedStmt>();
+    // SAFETY: the copy has the same shape.
+    let index = unsafe { (*copy).utilityStmt }.cast::<pg_sys::IndexStmt>();
+    // SAFETY: a C string; the copy lives in the current memory context, as this does.
+    let ours = unsafe { pg_sys::pstrdup(c"elacsym".as_ptr()) };
+    // SAFETY: a field of the copy.
+    unsafe { (*index).accessMethod = ours };
+    if method == IVFFLAT {
+        // SAFETY: the list of columns of the copy.
+        unsafe { add_default_class((*index).indexParams) };
+    }
+    report(
+        Error::invalid(format!("creating an elacsym index instead of {}", method.to_string_lossy()))
+            .with_hint("This is what elacsym.replace_hnsw = on asks for."),
+        PgLogLevel::NOTICE,
+    );
+    copy
+}
+
+/// ivfflat has a default operator class for vectors, the other methods have none.
+///
+/// # Safety
+/// `columns` must be the columns of an index statement.
+unsafe fn add_default_class(columns: *mut pg_sys::List) {
+    // SAFETY: the caller's contract.
+    for column in unsafe { pgrx::PgList::<pg_sys::IndexElem>::from_pg(columns) }.iter_ptr() {
+        // SAFETY: an element of the list.
+        if unsafe { (*column).opclass }.is_null() {
+            // SAFETY: a C string, copied into the current memory context.
+            let class = unsafe { pg_sys::pstrdup(c"vector_l2_ops".as_ptr()) };
+            let mut names = pgrx::PgList::<pg_sys::Node>::new();
+            // SAFETY: the string belongs to the node from here on.
+            names.push(unsafe { pg_sys::makeString(class) }.cast());
+            // SAFETY: as above.
+            unsafe { (*column).opclass = names.into_pg() };
+        }
     }
 }
 

@@ -163,7 +163,8 @@ fn bm25_options_declaration(call: &mut Call) -> Returned {
             );
         }
     }
-    Ok(None)
+    // void, but not NULL, which the caller would refuse
+    Ok(Some(pg_sys::Datum::null()))
 }
 
 /// The language of an option, whatever its case.

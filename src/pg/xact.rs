@@ -3,8 +3,8 @@
 //! PostgreSQL calls us back at the end of every transaction and subtransaction. Those calls must not fail: they set
 //! plain variables and a flag in shared memory, nothing else. Only before a commit there is time to tidy up.
 
+use crate::pg::am::open_scans;
 use crate::pg::shmem;
-use crate::pg::text_operators;
 use pgrx::pg_sys;
 use std::cell::Cell;
 
@@ -53,7 +53,8 @@ pub fn mark_written() {
 unsafe extern "C-unwind" fn at_transaction_end(event: pg_sys::XactEvent::Type, _arg: *mut std::ffi::c_void) {
     match event {
         pg_sys::XactEvent::XACT_EVENT_PRE_COMMIT | pg_sys::XactEvent::XACT_EVENT_PRE_PREPARE => {
-            text_operators::close_scorers();
+            // What fails is left to the end of the connection.
+            let _ = open_scans::close_pending();
         }
         pg_sys::XactEvent::XACT_EVENT_COMMIT => {
             if WROTE.replace(false) {

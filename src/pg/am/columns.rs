@@ -4,7 +4,9 @@ use super::values::{SqlType, Translated, text};
 use crate::document::{Document, Value};
 use crate::error::{Error, ErrorKind, Result};
 use crate::pg::vector_type::PgVector;
-use crate::schema::{Attribute, AttributeId, AttributeType, FullTextOptions, NamespaceSchema, VectorSchema, ZERO_VECTOR};
+use crate::schema::{
+    Attribute, AttributeId, AttributeType, FullTextOptions, NamespaceSchema, VectorSchema, ZERO_VECTOR,
+};
 use crate::vector::Metric;
 use pgrx::pg_sys;
 

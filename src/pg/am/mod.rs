@@ -1,11 +1,11 @@
 //! The index access method `elacsym`: the callbacks PostgreSQL knows it by. `docs/architecture.md` has a walk of an insert,
 //! a scan and a VACUUM; the facts about PostgreSQL that decide its form are named in each file.
 
+pub mod access;
 pub mod build;
 pub mod columns;
 pub mod cost;
 pub mod halfvec;
-pub mod access;
 pub mod heap_rows;
 pub mod insert;
 pub mod key;
@@ -20,15 +20,14 @@ pub mod vacuum;
 pub mod values;
 pub mod view;
 
+use crate::pg::c_function::{Call, Returned, c_functions};
 use pgrx::pg_sys;
-use pgrx::{Internal, pg_extern};
 
 /// Support functions of an operator class.
 const SUPPORT_FUNCTIONS: u16 = columns::OPTIONS_SUPPORT;
 
-/// \[backend\] `elacsym.amhandler(internal) RETURNS index_am_handler`
-#[pg_extern(sql = "")]
-fn elacsym_amhandler(_argument: Internal) -> Internal {
+/// \[backend\] `elacsym.amhandler(internal) RETURNS index_am_handler`: called without arguments.
+fn handler(_: &mut Call) -> Returned {
     // SAFETY: zeroed memory of the current context, tagged as what it is.
     let routine = unsafe { pg_sys::palloc0(size_of::<pg_sys::IndexAmRoutine>()) }.cast::<pg_sys::IndexAmRoutine>();
     // SAFETY: just allocated; all-zero bytes are a valid struct of flags and null function pointers.
@@ -60,7 +59,12 @@ fn elacsym_amhandler(_argument: Internal) -> Internal {
     am.amgettuple = Some(scan::amgettuple);
     am.amgetbitmap = Some(scan::amgetbitmap);
     am.amendscan = Some(scan::amendscan);
-    Internal::from(Some(pg_sys::Datum::from(routine)))
+    Ok(Some(pg_sys::Datum::from(routine)))
+}
+
+c_functions! {
+    /// The handler of the access method.
+    elacsym_amhandler = handler;
 }
 
 /// PostgreSQL's `amvalidate`: operator classes are made by the extension's script alone, whose tests check them.

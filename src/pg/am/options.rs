@@ -45,7 +45,13 @@ pub fn register() {
         // SAFETY: as above.
         unsafe { pg_sys::add_int_reloption(kind, name.as_ptr(), text.as_ptr(), UNSET, least, most, lock) };
     };
-    real(c"recall_target", c"share of the true nearest neighbours a search should find", DEFAULT_RECALL_TARGET, 0.5, 1.0);
+    real(
+        c"recall_target",
+        c"share of the true nearest neighbours a search should find",
+        DEFAULT_RECALL_TARGET,
+        0.5,
+        1.0,
+    );
     real(c"effort", c"multiplies the work of every search of this index", 0.0, 0.0, 1e9);
     int(c"lists", c"number of lists of a segment; chosen by itself when not set", UNSET, 65_536);
     int(c"flush_rows", c"buffered rows that start a flush", UNSET, c_int::MAX);

@@ -160,4 +160,3 @@ impl Needs for Segments {
         tombstones::read(self.index, self.meta.tombstones)
     }
 }
-

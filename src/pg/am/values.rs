@@ -179,7 +179,6 @@ impl SqlType {
     }
 }
 
-
 fn as_string(value: Value) -> String {
     match value {
         Value::String(text) => text,
@@ -217,6 +216,7 @@ pub unsafe fn text(datum: pg_sys::Datum) -> Result<String> {
     let value = unsafe { pg_sys::pg_detoast_datum_packed(datum.cast_mut_ptr()) };
     // SAFETY: detoasted; short headers are fine.
     let bytes = unsafe { pgrx::varlena_to_byte_slice(value) };
-    String::from_utf8(bytes.to_vec())
-        .map_err(|_| Error::invalid("text that is not UTF-8 cannot be indexed").with_hint("Use a database with encoding UTF8."))
+    String::from_utf8(bytes.to_vec()).map_err(|_| {
+        Error::invalid("text that is not UTF-8 cannot be indexed").with_hint("Use a database with encoding UTF8.")
+    })
 }

@@ -56,8 +56,19 @@ fn elacsym_search(
         name!(text_score, Option<f32>),
     ),
 > {
-    let arguments =
-        Arguments { query_vector, query_text, k, filter, fields, rrf_k, vector_weight, text_weight, candidates, effort, fusion };
+    let arguments = Arguments {
+        query_vector,
+        query_text,
+        k,
+        filter,
+        fields,
+        rrf_k,
+        vector_weight,
+        text_weight,
+        candidates,
+        effort,
+        fusion,
+    };
     let found = search(required(index, "index"), arguments, false).or_raise();
     TableIterator::new(
         found.into_iter().map(|f| (f.tid, f.score, f.vector_rank, f.vector_distance, f.text_rank, f.text_score)),
@@ -91,8 +102,19 @@ fn elacsym_search_keys(
         name!(text_score, Option<f32>),
     ),
 > {
-    let arguments =
-        Arguments { query_vector, query_text, k, filter, fields, rrf_k, vector_weight, text_weight, candidates, effort, fusion };
+    let arguments = Arguments {
+        query_vector,
+        query_text,
+        k,
+        filter,
+        fields,
+        rrf_k,
+        vector_weight,
+        text_weight,
+        candidates,
+        effort,
+        fusion,
+    };
     let found = search(required(index, "index"), arguments, true).or_raise();
     TableIterator::new(
         found
@@ -168,9 +190,10 @@ fn search(relation: pg_sys::Oid, arguments: Arguments<'_>, with_keys: bool) -> R
 impl Arguments<'_> {
     fn check(self, columns: &Columns) -> Result<Search> {
         let k = self.k.unwrap_or(DEFAULT_TOP_K);
-        let k = usize::try_from(k).ok().filter(|k| (1..=MAX_TOP_K).contains(k)).ok_or_else(|| {
-            Error::new(ErrorKind::OutOfRange, format!("k must be from 1 to {MAX_TOP_K}, not {k}"))
-        })?;
+        let k = usize::try_from(k)
+            .ok()
+            .filter(|k| (1..=MAX_TOP_K).contains(k))
+            .ok_or_else(|| Error::new(ErrorKind::OutOfRange, format!("k must be from 1 to {MAX_TOP_K}, not {k}")))?;
         if self.query_vector.is_none() && self.query_text.is_none() {
             return Err(Error::invalid("a search needs \"query_vector\", \"query_text\" or both"));
         }
@@ -186,7 +209,12 @@ impl Arguments<'_> {
         Ok(Search {
             k,
             candidates: candidates(self.candidates, k)?,
-            fusion: fusion(self.fusion, self.rrf_k, self.vector_weight.unwrap_or(1.0), self.text_weight.unwrap_or(1.0))?,
+            fusion: fusion(
+                self.fusion,
+                self.rrf_k,
+                self.vector_weight.unwrap_or(1.0),
+                self.text_weight.unwrap_or(1.0),
+            )?,
             effort: self.effort.map(|e| effort(Some(e))).transpose()?,
             vector,
             text,
@@ -292,12 +320,7 @@ fn tid_key(tid: pg_sys::ItemPointerData) -> Key {
     crate::pg::am::key::of_tid(tid)
 }
 
-fn visible(
-    open: &OpenIndex,
-    snapshot: &Snapshot,
-    rows: Vec<ResultRow>,
-    key_columns: &[i16],
-) -> Result<Vec<Candidate>> {
+fn visible(open: &OpenIndex, snapshot: &Snapshot, rows: Vec<ResultRow>, key_columns: &[i16]) -> Result<Vec<Candidate>> {
     let mut heap_rows = HeapRows::new(open.heap, snapshot.as_ptr());
     let mut visible = Vec::with_capacity(rows.len());
     for row in rows {

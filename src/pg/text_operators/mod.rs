@@ -14,9 +14,3 @@ mod scorer;
 mod support;
 
 pub use support::index_named_by;
-
-/// Before a commit: gives scorers that no statement uses any more back to the engine. What fails is left to the end of the
-/// connection.
-pub fn close_scorers() {
-    let _ = scorer::close_unused();
-}

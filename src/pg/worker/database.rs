@@ -11,8 +11,8 @@
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{EntryId, NamespaceId};
 use crate::ipc::message::{FlushResult, Request};
-use crate::pg::buffer_table::{self, Budget};
 use crate::pg::am::access::kind_of;
+use crate::pg::buffer_table::{self, Budget};
 use crate::pg::catalog::{self, GarbageRow, NamespaceRow};
 use crate::pg::client::{Needs, Provided};
 use crate::pg::engine_call::{self, Source};
