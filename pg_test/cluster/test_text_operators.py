@@ -1,6 +1,8 @@
 """`@@@` and `<@>` say the same with and without the index, whatever the plan: analysis and statistics come from the index that
 the planner resolved."""
 
+import threading
+
 import pytest
 
 from harness import wait_until
@@ -78,10 +80,12 @@ def test_match_is_the_same_by_index_bitmap_and_rows(conn, options):
     fill(conn, extra=f"CREATE INDEX docs_search ON docs USING elacsym (body bm25_ops {OPTIONS[options]})")
     found = agree_on_matches(conn)
     assert found['"hybrid search"'] == [5]
-    assert found["running"] == ([0] if options in ("no_stemming",) else [0] if options == "all" else found["running"])
+    assert found["running"] == ([] if options in ("case_sensitive", "all") else [0])
     if options == "default":
-        assert found["running"] == found["run"] == [0, 1, 2] or found["run"] == [0]
+        assert found["run"] == [0]
         assert found["the"] == []
+    if options == "no_stemming":
+        assert found["run"] == []
     if options == "stopwords_kept":
         assert 8 in found["the"]
     if options == "case_sensitive":
@@ -146,7 +150,7 @@ def test_varchar_expression_and_partial_indexes_are_resolved(conn):
     assert ids(conn, BY_ROWS, "SELECT id FROM docs WHERE body @@@ 'searching' ORDER BY id") == [7]
 
 
-def test_of_two_indexes_the_older_one_counts_and_another_can_be_named(conn):
+def test_of_two_indexes_the_older_one_counts_and_another_can_be_named(conn, db):
     fill(conn, extra="CREATE INDEX english ON docs USING elacsym (body bm25_ops)")
     conn.execute("CREATE INDEX german ON docs USING elacsym (body bm25_ops (language = 'german'))")
     statement = "SELECT id FROM docs WHERE body @@@ 'haus' ORDER BY id"
@@ -155,7 +159,7 @@ def test_of_two_indexes_the_older_one_counts_and_another_can_be_named(conn):
     named = "SELECT id FROM docs WHERE body @@@ elacsym.bm25query('haus', 'german') ORDER BY id"
     for how in (BY_INDEX, BY_BITMAP, BY_ROWS):
         assert ids(conn, how, named) == [3, 4]
-    literal = named.replace("elacsym.bm25query('haus', 'german')", """'{"query": "haus", "index": "german"}'""")
+    literal = named.replace("elacsym.bm25query('haus', 'german')", """'{"query": "haus", "index": "german"}'::elacsym.bm25query""")
     for how in (BY_INDEX, BY_BITMAP, BY_ROWS):
         assert ids(conn, how, literal) == [3, 4]
     conn.execute(BY_INDEX)
@@ -164,7 +168,7 @@ def test_of_two_indexes_the_older_one_counts_and_another_can_be_named(conn):
     # prepared before the index went away
     conn.execute("PREPARE p AS " + statement)
     assert [r[0] for r in conn.execute("EXECUTE p")] == [4]
-    conn.execute("DROP INDEX english")
+    db.sql("DROP INDEX english")
     assert [r[0] for r in conn.execute("EXECUTE p")] == [3, 4]
 
 
@@ -178,8 +182,6 @@ def test_the_scorer_survives_an_engine_that_is_killed(new_cluster):
         statement = """
             SELECT id, body <@> 'database', CASE WHEN id = 3 THEN pg_sleep(2) END FROM docs WHERE body IS NOT NULL AND id < 9"""
         expected = [r[:2] for r in conn.execute(statement).fetchall()]
-        import threading
-
         killer = threading.Timer(1, cluster.kill_engine)
         killer.start()
         assert [r[:2] for r in conn.execute(statement).fetchall()] == expected
@@ -191,8 +193,6 @@ def test_updates_that_wait_look_at_the_new_row_version(conn, db):
     """EvalPlanQual evaluates the operator on a row that the index never returned."""
     fill(conn, extra="CREATE INDEX docs_search ON docs USING elacsym (body bm25_ops (language = 'german'))")
     conn.execute("ALTER TABLE docs ADD hits int DEFAULT 0")
-    import threading
-
     with db.connect(autocommit=False) as other:
         other.execute("UPDATE docs SET body = 'Häuser und Türme' WHERE id = 4")
         other.execute("UPDATE docs SET body = 'nichts davon' WHERE id = 3")
@@ -221,7 +221,6 @@ def test_last_query_stats_are_of_the_last_search(conn):
 
 
 def test_halfvec_has_operator_classes_where_it_exists(conn):
-    """INV-7 is tested elsewhere; here only that the classes are there."""
     expected = 3 if conn.execute("SELECT to_regtype('halfvec') IS NOT NULL").fetchone()[0] else 0
     found = conn.execute("SELECT count(*) FROM pg_opclass c JOIN pg_am a ON a.oid = opcmethod WHERE amname = 'elacsym' AND opcname ~ '^halfvec_(l2|ip|cosine)_ops$'").fetchone()[0]
     assert found == expected

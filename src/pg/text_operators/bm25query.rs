@@ -6,6 +6,7 @@
 
 use super::resolve::TextIndex;
 use crate::error::{Error, ErrorKind, Result};
+use crate::limits::MAX_QUERY_TEXT_BYTES;
 use crate::pg::acl::current_role;
 use crate::pg::c_function::{self, Call, Returned, c_functions};
 use crate::pg::heap_table;
@@ -14,8 +15,6 @@ use serde_json::{Map, Value as Json};
 
 /// Bytes before the query: varlena header, oid, column.
 const HEADER_BYTES: usize = 12;
-/// Longest query, as for namespaces: a query is a sentence, not a document.
-const MAX_QUERY_BYTES: usize = 65_536;
 
 /// A value of the type.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,8 +55,9 @@ impl Bm25Query {
     /// # Errors
     /// `OutOfRange` for a query that is too long.
     pub fn datum(&self) -> Result<pg_sys::Datum> {
-        if self.query.len() > MAX_QUERY_BYTES {
-            let message = format!("full-text query of {} bytes is longer than {MAX_QUERY_BYTES}", self.query.len());
+        if self.query.len() > MAX_QUERY_TEXT_BYTES {
+            let message =
+                format!("full-text query of {} bytes is longer than {MAX_QUERY_TEXT_BYTES}", self.query.len());
             return Err(Error::new(ErrorKind::OutOfRange, message));
         }
         let size = HEADER_BYTES + self.query.len();
@@ -118,6 +118,7 @@ pub fn type_oid() -> Result<pg_sys::Oid> {
 
 /// The checked value that a person asked for: the index is one of ours, the column is full text, and the role may read the
 /// table, because scores tell something about the words in it.
+#[allow(clippy::useless_conversion)] // privileges have 64 bits from PostgreSQL 16 on
 fn checked(query: String, index: pg_sys::Oid, column: Option<i32>) -> Result<Bm25Query> {
     let index = TextIndex::open(index)?;
     let column = match column {

@@ -229,6 +229,7 @@ pub unsafe fn index_for(
 ///
 /// # Safety
 /// As [`index_for`].
+#[allow(clippy::useless_conversion)] // numbers of entries are unsigned in PostgreSQL 14
 unsafe fn table_of(
     mut root: *mut pg_sys::PlannerInfo,
     operand: *mut pg_sys::Node,
@@ -282,6 +283,7 @@ unsafe fn table_of(
 ///
 /// # Safety
 /// `query` must be the query that `operand` refers to.
+#[allow(clippy::useless_conversion)] // as above
 unsafe fn column_of_subquery(
     query: *mut pg_sys::Query,
     operand: *mut pg_sys::Node,
