@@ -1,0 +1,102 @@
+"""The index access method in one go: build, insert, search both ways, filters, vacuum."""
+
+import random
+
+import pytest
+
+
+def vector(rng, dim=8):
+    return [round(rng.uniform(-1, 1), 4) for _ in range(dim)]
+
+
+def text(v):
+    return "[" + ",".join(map(str, v)) + "]"
+
+
+@pytest.fixture
+def docs(conn):
+    rng = random.Random(7)
+    words = ["postgres", "vector", "search", "index", "lake", "river", "mountain", "cloud", "storage", "query"]
+    conn.execute("CREATE TABLE docs (id int PRIMARY KEY, embedding vector(8), body text, category text, year int, tags text[])")
+    rows = []
+    for i in range(2000):
+        rows.append((
+            i, text(vector(rng)) if i % 50 else None, " ".join(rng.choices(words, k=6)) if i % 31 else None,
+            rng.choice(["a", "b", "c", None]), rng.randint(2000, 2025), rng.sample(words, 2),
+        ))
+    with conn.cursor() as cur:
+        cur.executemany("INSERT INTO docs VALUES (%s, %s, %s, %s, %s, %s)", rows)
+    conn.execute("ANALYZE docs")
+    conn.execute("CREATE INDEX docs_idx ON docs USING elacsym (embedding vector_cosine_ops, body bm25_ops, category, year, tags)")
+    return rng
+
+
+def both_ways(conn, query, ordered=True):
+    """The answer through the index and by a sequential scan, both checked for their plan."""
+    def run(settings):
+        with conn.transaction():
+            for name, value in settings.items():
+                conn.execute(f"SET LOCAL {name} = {value}")
+            plan = "\n".join(row[0] for row in conn.execute("EXPLAIN " + query))
+            return plan, conn.execute(query).fetchall()
+
+    plan, fast = run({"enable_seqscan": "off", "enable_sort": "off", "elacsym.effort": "'infinity'"})
+    assert "using docs_idx" in plan or "on docs_idx" in plan, plan
+    plan, slow = run({"enable_indexscan": "off", "enable_bitmapscan": "off"})
+    assert "Index" not in plan, plan
+    if ordered:
+        assert [row[0] for row in fast] == pytest.approx([row[0] for row in slow], abs=1e-5, nan_ok=True)
+        assert sorted(map(repr, (row[1:] for row in fast))) == sorted(map(repr, (row[1:] for row in slow)))
+    else:
+        assert sorted(map(repr, fast)) == sorted(map(repr, slow))
+    return fast
+
+
+def check_everything(conn, rng):
+    q = text(vector(rng))
+    for where in ("true", "category = 'a'", "year >= 2020", "year IN (2001, 2002)", "category IS NULL", "year = 2010 AND category = 'b'",
+                  "tags @> '{lake}'", "tags && '{lake,cloud}'", "body @@@ 'postgres'", "body @@@ '+lake -cloud'", "category < 'b'",
+                  "embedding IS NOT NULL", "category <> 'a'", "id < 100"):
+        both_ways(conn, f"SELECT embedding <=> '{q}', id FROM docs WHERE {where} ORDER BY 1")
+    for where in ("true", "category = 'a'", "body @@@ 'storage'"):
+        both_ways(conn, f"SELECT body <@> 'postgres lake', id FROM docs WHERE {where} ORDER BY 1")
+    for where in ("body @@@ 'postgres lake'", "year = 2010", "tags && '{river}' AND year < 2010"):
+        both_ways(conn, f"SELECT id FROM docs WHERE {where}", ordered=False)
+
+
+def test_the_index_answers_as_the_table_does(conn, docs):
+    check_everything(conn, docs)
+    rng = docs
+    conn.execute("DELETE FROM docs WHERE id % 7 = 0")
+    conn.execute("UPDATE docs SET embedding = %s WHERE id %% 11 = 0", (text(vector(rng)),))
+    conn.execute("INSERT INTO docs SELECT 5000 + i, '[1,2,3,4,5,6,7,8]', 'fresh postgres text', 'a', 2025, '{lake}' FROM generate_series(1, 50) i")
+    check_everything(conn, rng)
+    conn.execute("VACUUM docs")
+    check_everything(conn, rng)
+    conn.execute("INSERT INTO docs SELECT 6000 + i, '[8,2,3,4,5,6,7,8]', 'reused slot', 'c', 2001, '{cloud}' FROM generate_series(1, 300) i")
+    check_everything(conn, rng)
+    conn.execute("SELECT elacsym.flush('docs_idx')")
+    check_everything(conn, rng)
+    conn.execute("DELETE FROM docs WHERE id % 3 = 0")
+    conn.execute("VACUUM docs")
+    check_everything(conn, rng)
+    conn.execute("REINDEX INDEX docs_idx")
+    check_everything(conn, rng)
+    conn.execute("REINDEX INDEX CONCURRENTLY docs_idx")
+    check_everything(conn, rng)
+
+
+def test_hybrid_search_returns_visible_rows(conn, docs):
+    rows = conn.execute(
+        "SELECT d.id, s.score, s.vector_rank, s.text_rank FROM elacsym.search('docs_idx', '[1,0,0,0,0,0,0,0]', 'postgres lake', k => 5) s"
+        " JOIN docs d ON d.ctid = s.ctid ORDER BY s.score DESC"
+    ).fetchall()
+    assert len(rows) == 5
+    conn.execute("UPDATE docs SET id = id + 100000 WHERE id = %s", (rows[0][0],))
+    again = conn.execute(
+        "SELECT d.id FROM elacsym.search('docs_idx', '[1,0,0,0,0,0,0,0]', 'postgres lake', k => 5) s"
+        " JOIN docs d ON d.ctid = s.ctid ORDER BY s.score DESC"
+    ).fetchall()
+    assert again[0][0] == rows[0][0] + 100000
+    keys = conn.execute("SELECT key FROM elacsym.search_keys('docs_idx', '[1,0,0,0,0,0,0,0]', 'postgres lake', k => 5)").fetchall()
+    assert [int(key) for (key,) in keys] == [row[0] for row in again]
