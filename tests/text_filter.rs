@@ -264,7 +264,22 @@ fn filters_that_make_no_sense_are_errors() {
     let segment = segment(&schema(), &many(10));
     let kind = |filter: Filter| segment.filter(&filter).unwrap_err().kind;
     assert_eq!(kind(Filter::IsNull { attribute: 99 }), ErrorKind::NotFound);
-    assert_eq!(kind(Filter::IsNull { attribute: 6 }), ErrorKind::Invalid);
+    let text = Value::String(String::new());
+    assert_eq!(kind(Filter::In { attribute: 6, values: vec![text] }), ErrorKind::Invalid);
+    assert_eq!(kind(Filter::Match { attribute: STRING, query: "a".into() }), ErrorKind::Invalid);
+    assert_eq!(kind(Filter::Match { attribute: 6, query: "a".repeat(70_000) }), ErrorKind::OutOfRange);
     let whole = Value::ArrayString(vec![]);
     assert_eq!(kind(Filter::In { attribute: ARRAY, values: vec![whole] }), ErrorKind::Invalid);
+}
+
+#[test]
+fn full_text_without_a_filter_is_known_to_be_there_even_when_empty() {
+    let value = |text: Option<&str>| text.map(|text| (6, Value::String(text.to_string()))).into_iter().collect();
+    let documents = [Some("a word"), None, Some(""), Some("the")];
+    let documents: Vec<Document> =
+        documents.into_iter().map(|text| Document { vector: None, attributes: value(text) }).collect();
+    let segment = segment(&schema(), &documents);
+    let rows = |filter: Filter| segment.filter(&filter).unwrap().iter().collect::<Vec<u32>>();
+    assert_eq!(rows(Filter::IsNull { attribute: 6 }), [1]);
+    assert_eq!(rows(Filter::Match { attribute: 6, query: "-word".into() }), [2, 3]);
 }

@@ -21,6 +21,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("document", &["schema", "vector"]),
     ("filter", &["schema", "document"]),
     ("segment_info", &["schema"]),
+    ("rank", &[]),
     ("ipc", &["message", "schema", "document", "filter", "segment_info", "vector"]),
     // engine, from the bottom
     ("env", &[]),
@@ -28,7 +29,6 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("storage", &["env", "config"]),
     ("cache", &["env", "config", "storage"]),
     ("text", &["env", "config", "schema", "document", "filter", "message"]),
-    ("rank", &["env", "config", "message"]),
     (
         "segment",
         &[
@@ -67,7 +67,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         ],
     ),
     // glue: backends reach the engine through ipc only
-    ("pg", &["config", "schema", "document", "filter", "segment_info", "message", "ipc", "vector"]),
+    ("pg", &["config", "schema", "document", "filter", "segment_info", "message", "ipc", "vector", "rank"]),
 ];
 
 struct Source {

@@ -56,7 +56,8 @@ impl Ranked {
         let Some(place) = self.place else { return Ok(SearchStats::default()) };
         let wanted = if self.found == 0 { count } else { count.saturating_mul(AHEAD).max(self.found) };
         // A search that may return everything tests no bitmap.
-        let all = self.left.len() == u64::from(run.view.segments[place].segment.rows());
+        let info = run.view.segments[place].segment.info();
+        let all = self.left.len() == if stats.is_some() { info.rows } else { info.vectors };
         let allowed = (!all).then(|| self.left.clone());
         let (found, search) = match stats {
             None => run.nearest(place, wanted, allowed).await?,

@@ -1,6 +1,7 @@
 //! Opening an index that a caller names: what the executor's range table would check, and the planner before it
 //! (pitfalls 4.3, 7).
 
+use super::relation::Rel;
 use crate::error::{Error, ErrorKind, Result};
 use crate::pg::acl;
 use pgrx::pg_sys;
@@ -9,18 +10,18 @@ use pgrx::pg_sys;
 /// closes them.
 pub struct OpenIndex {
     /// The index.
-    pub index: pg_sys::Relation,
+    pub index: Rel,
     /// Its table.
-    pub heap: pg_sys::Relation,
+    pub heap: Rel,
 }
 
 impl Drop for OpenIndex {
     fn drop(&mut self) {
         if !std::thread::panicking() {
             // SAFETY: opened by us.
-            unsafe { pg_sys::index_close(self.index, pg_sys::NoLock as i32) };
+            unsafe { pg_sys::index_close(self.index.ptr(), pg_sys::NoLock as i32) };
             // SAFETY: as above.
-            unsafe { pg_sys::table_close(self.heap, pg_sys::NoLock as i32) };
+            unsafe { pg_sys::table_close(self.heap.ptr(), pg_sys::NoLock as i32) };
         }
     }
 }
@@ -97,7 +98,8 @@ impl OpenIndex {
         let heap = unsafe { pg_sys::table_open(table, lock as i32) };
         // SAFETY: as above.
         let index = unsafe { pg_sys::index_open(relation, lock as i32) };
-        let open = Self { index, heap };
+        // SAFETY: open until the result is dropped.
+        let open = unsafe { Self { index: Rel::new(index), heap: Rel::new(heap) } };
         // SAFETY: an open index has the routines of its access method.
         let build = unsafe { (*(*index).rd_indam).ambuild };
         if build.map(|f| f as usize) != Some(super::build::ambuild as *const () as usize) {
@@ -142,15 +144,15 @@ impl OpenIndex {
     /// `Fenced` (object not in prerequisite state).
     pub fn check_usable(&self) -> Result<()> {
         // SAFETY: an open index.
-        let form = unsafe { &*(*self.index).rd_index };
-        let name = super::view::relation_name(self.index);
+        let form = unsafe { &*(*self.index.ptr()).rd_index };
+        let name = self.index.name();
         if !(form.indisvalid && form.indisready && form.indislive) {
             return Err(Error::new(ErrorKind::Fenced, format!("index \"{name}\" is not valid"))
                 .with_hint("It is being built, or a concurrent build of it failed: then run REINDEX."));
         }
         if form.indcheckxmin {
             // SAFETY: the index's row of pg_index.
-            let header = unsafe { &*(*(*self.index).rd_indextuple).t_data };
+            let header = unsafe { &*(*(*self.index.ptr()).rd_indextuple).t_data };
             // SAFETY: the header of a catalog row.
             let xmin = unsafe { xmin_of(header) };
             // SAFETY: a plain global, and two transaction ids.
@@ -173,10 +175,10 @@ impl OpenIndex {
     pub fn check_may_select(&self) -> Result<()> {
         let role = acl::current_role();
         // SAFETY: open relations.
-        let (table, schema) = unsafe { ((*self.heap).rd_id, (*(*self.heap).rd_rel).relnamespace) };
+        let (table, schema) = unsafe { ((*self.heap.ptr()).rd_id, (*(*self.heap.ptr()).rd_rel).relnamespace) };
         let denied = |what: String| Err(Error::new(ErrorKind::Denied, format!("permission denied for {what}")));
         if !may_use_schema(schema, role) {
-            return denied(format!("the schema of table \"{}\"", super::view::relation_name(self.heap)));
+            return denied(format!("the schema of table \"{}\"", self.heap.name()));
         }
         let ok = pg_sys::AclResult::ACLCHECK_OK;
         let select = pg_sys::AclMode::from(pg_sys::ACL_SELECT);
@@ -185,7 +187,7 @@ impl OpenIndex {
             return Ok(());
         }
         // SAFETY: an open index.
-        let form = unsafe { &*(*self.index).rd_index };
+        let form = unsafe { &*(*self.index.ptr()).rd_index };
         for i in 0..usize::try_from(form.indnatts).unwrap_or(0) {
             // SAFETY: one number for each column of the index.
             let column = unsafe { *form.indkey.values.as_ptr().add(i) };
@@ -193,7 +195,7 @@ impl OpenIndex {
             // SAFETY: a column of the table and the current role.
             let may = column > 0 && unsafe { pg_sys::pg_attribute_aclcheck(table, column, role, select) } == ok;
             if !may {
-                return denied(format!("table \"{}\"", super::view::relation_name(self.heap)));
+                return denied(format!("table \"{}\"", self.heap.name()));
             }
         }
         Ok(())
@@ -202,14 +204,14 @@ impl OpenIndex {
     /// Whether row-level security hides rows of the table from the current role.
     pub fn has_row_security(&self) -> bool {
         // SAFETY: an open table; `true` means that `row_security = off` raises no error here.
-        let state = unsafe { pg_sys::check_enable_rls((*self.heap).rd_id, pg_sys::InvalidOid, false) };
+        let state = unsafe { pg_sys::check_enable_rls((*self.heap.ptr()).rd_id, pg_sys::InvalidOid, false) };
         state == pg_sys::CheckEnableRlsResult::RLS_ENABLED as i32
     }
 
     /// Notes for SERIALIZABLE that the whole index was read, as an index scan does.
     pub fn lock_predicate(&self, snapshot: &crate::pg::snapshot::Snapshot) {
         // SAFETY: an open index and a registered snapshot; errors pass through as unwinding.
-        unsafe { pg_sys::ffi::pg_guard_ffi_boundary(|| PredicateLockRelation(self.index, snapshot.as_ptr())) };
+        unsafe { pg_sys::ffi::pg_guard_ffi_boundary(|| PredicateLockRelation(self.index.ptr(), snapshot.as_ptr())) };
     }
 
     /// Checks that the current role owns the table.
@@ -218,12 +220,12 @@ impl OpenIndex {
     /// `Denied`.
     pub fn check_owner(&self) -> Result<()> {
         // SAFETY: an open relation.
-        let owner = unsafe { (*(*self.heap).rd_rel).relowner };
+        let owner = unsafe { (*(*self.heap.ptr()).rd_rel).relowner };
         // SAFETY: two oids.
         if unsafe { pg_sys::has_privs_of_role(acl::current_role(), owner) } {
             return Ok(());
         }
-        let name = super::view::relation_name(self.index);
+        let name = self.index.name();
         Err(Error::new(ErrorKind::Denied, format!("must be owner of index \"{name}\"")))
     }
 }

@@ -1,9 +1,13 @@
 //! `ambuild`: the heap is streamed into segments, which become visible with the transaction that builds the index.
 //! Nothing of a segment goes into PostgreSQL's log (architecture 4, "Bulk work").
+//!
+//! Every build starts a new life with a new incarnation. What an earlier life left (REINDEX, TRUNCATE, a rewrite of the table)
+//! stays until the maintenance worker sees that no metapage names it any more: a rollback makes it the present one again.
 
 use super::columns::Columns;
 use super::key;
 use super::metapage::Metapage;
+use super::relation::Rel;
 use crate::document::Document;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{EntryId, EntryOrder, NamespaceId, Op};
@@ -11,9 +15,8 @@ use crate::ipc::message::{BufferedEntry, FlushRequest, NamespaceView, ProvidedEn
 use crate::pg::catalog::{self, NamespaceRow};
 use crate::pg::client::{Needs, Provided};
 use crate::pg::error::OrRaise;
-use crate::pg::heap_table::Name;
 use crate::pg::namespace;
-use crate::pg::snapshot::{Snapshot, top_transaction_id};
+use crate::pg::snapshot::top_transaction_id;
 use crate::pg::{engine_call, gucs, preload, xact};
 use pgrx::pg_sys;
 use std::collections::HashMap;
@@ -48,15 +51,17 @@ pub unsafe extern "C-unwind" fn ambuild(
     index: pg_sys::Relation,
     info: *mut pg_sys::IndexInfo,
 ) -> *mut pg_sys::IndexBuildResult {
+    // SAFETY: PostgreSQL holds both open during the build.
+    let (open_heap, open_index) = unsafe { (Rel::new(heap), Rel::new(index)) };
     // SAFETY: written by PostgreSQL at start.
     if unsafe { pg_sys::IsBinaryUpgrade } {
         // The files of the old cluster replace what is written here.
-        Metapage::new(NamespaceId([0; 16])).write(index);
+        Metapage::new(NamespaceId([0; 16])).write(open_index);
         return result(0.0, 0.0);
     }
     preload::require();
     xact::register();
-    let mut build = Build::begin(heap, index).or_raise();
+    let mut build = Build::begin(open_heap, open_index).or_raise();
     // SAFETY: the arguments of this very call; the callback gets the state it expects.
     let heap_tuples = unsafe { scan_heap(heap, index, info, &mut build) };
     let rows = build.finish().or_raise();
@@ -66,7 +71,8 @@ pub unsafe extern "C-unwind" fn ambuild(
 /// PostgreSQL's `ambuildempty`, called for the init fork of an unlogged index.
 #[pgrx::pg_guard]
 pub unsafe extern "C-unwind" fn ambuildempty(index: pg_sys::Relation) {
-    refuse_unlogged(index).or_raise();
+    // SAFETY: PostgreSQL holds it open during the call.
+    refuse_unlogged(unsafe { Rel::new(index) }).or_raise();
 }
 
 fn result(heap_tuples: f64, index_tuples: f64) -> *mut pg_sys::IndexBuildResult {
@@ -132,7 +138,7 @@ unsafe extern "C-unwind" fn each_row(
 struct Build {
     row: NamespaceRow,
     columns: Columns,
-    index: pg_sys::Relation,
+    index: Rel,
     memory: pgrx::PgMemoryContexts,
     root: String,
     path: String,
@@ -146,13 +152,10 @@ struct Build {
 }
 
 impl Build {
-    fn begin(heap: pg_sys::Relation, index: pg_sys::Relation) -> Result<Self> {
+    fn begin(heap: Rel, index: Rel) -> Result<Self> {
         refuse_unlogged(index)?;
         refuse_encoding()?;
         let columns = Columns::of(index)?;
-        // SAFETY: an open relation.
-        let relation = unsafe { (*index).rd_id };
-        drop_earlier_lives(relation)?;
         let id = namespace::random_id()?;
         let row = NamespaceRow {
             tid: pg_sys::ItemPointerData::default(),
@@ -160,8 +163,8 @@ impl Build {
             name: id.to_string(),
             kind: catalog::KIND_INDEX,
             // SAFETY: an open relation.
-            owner: unsafe { (*(*heap).rd_rel).relowner },
-            relation,
+            owner: unsafe { (*(*heap.ptr()).rd_rel).relowner },
+            relation: index.oid(),
             schema: columns.schema().to_stored(),
             options: "{}".to_string(),
             format: catalog::CATALOG_FORMAT,
@@ -289,23 +292,11 @@ fn progress(parameter: u32, value: i64) {
     unsafe { pg_sys::pgstat_progress_update_param(parameter as i32, value) };
 }
 
-/// What earlier builds of this index left goes with the transaction: REINDEX, TRUNCATE, a rewrite of the table. If it is
-/// rolled back, the old life is the present one again.
-fn drop_earlier_lives(relation: pg_sys::Oid) -> Result<()> {
-    let snapshot = Snapshot::fresh(Name::Wal.oid()?);
-    for row in catalog::namespaces(&snapshot)? {
-        if row.kind == catalog::KIND_INDEX && row.relation == relation {
-            namespace::drop_row(row)?;
-        }
-    }
-    Ok(())
-}
-
 /// Crash recovery empties an unlogged index and keeps what belongs to it elsewhere; a temporary one is invisible to the
 /// worker that flushes.
-fn refuse_unlogged(index: pg_sys::Relation) -> Result<()> {
+fn refuse_unlogged(index: Rel) -> Result<()> {
     // SAFETY: an open relation.
-    let persistence = unsafe { (*(*index).rd_rel).relpersistence } as u8;
+    let persistence = unsafe { (*(*index.ptr()).rd_rel).relpersistence } as u8;
     let what = match persistence {
         pg_sys::RELPERSISTENCE_PERMANENT => return Ok(()),
         pg_sys::RELPERSISTENCE_TEMP => "temporary",

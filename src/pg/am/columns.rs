@@ -1,5 +1,6 @@
 //! The columns of an index: what each is, and the schema of the namespace that holds its entries.
 
+use super::relation::Rel;
 use super::values::{SqlType, Translated, text};
 use crate::document::{Document, Value};
 use crate::error::{Error, ErrorKind, Result};
@@ -62,11 +63,11 @@ impl Columns {
     ///
     /// # Errors
     /// `Invalid` for more than one vector column, a vector without dimensions, or a type that cannot be indexed.
-    pub fn of(index: pg_sys::Relation) -> Result<Self> {
+    pub fn of(index: Rel) -> Result<Self> {
         // SAFETY: an open index.
-        let form = unsafe { &*(*index).rd_index };
+        let form = unsafe { &*(*index.ptr()).rd_index };
         // SAFETY: an open relation.
-        let descriptor = unsafe { (*index).rd_att };
+        let descriptor = unsafe { (*index.ptr()).rd_att };
         let mut columns = Vec::new();
         let mut vector = None;
         for i in 0..usize::try_from(form.indnkeyatts).unwrap_or(0) {
@@ -74,9 +75,9 @@ impl Columns {
             let attribute = unsafe { tuple_attribute(descriptor, i) };
             let name = attribute_name(attribute);
             // SAFETY: arrays with one element for each key column.
-            let collation = unsafe { *(*index).rd_indcollation.add(i) };
+            let collation = unsafe { *(*index.ptr()).rd_indcollation.add(i) };
             // SAFETY: as above.
-            let input_type = unsafe { *(*index).rd_opcintype.add(i) };
+            let input_type = unsafe { *(*index.ptr()).rd_opcintype.add(i) };
             let kind = match opclass_kind(index, i)? {
                 None => Kind::Attribute(SqlType::from_oid(input_type).ok_or_else(|| {
                     Error::internal(format!("operator class of column \"{name}\" is for an unknown type"))
@@ -103,9 +104,7 @@ impl Columns {
             };
             columns.push(Column { kind, name, collation });
         }
-        // SAFETY: an open relation.
-        let index = unsafe { (*index).rd_id };
-        Ok(Self { index, columns, vector })
+        Ok(Self { index: index.oid(), columns, vector })
     }
 
     /// The schema of the index's namespace.
@@ -224,10 +223,10 @@ fn is_half(input_type: pg_sys::Oid) -> bool {
 }
 
 /// What the operator class of a column (from 0) says it is for.
-fn opclass_kind(index: pg_sys::Relation, column: usize) -> Result<Option<i32>> {
+fn opclass_kind(index: Rel, column: usize) -> Result<Option<i32>> {
     let number = i16::try_from(column + 1).map_err(|_| Error::internal("too many columns"))?;
     // SAFETY: an open index and one of its key columns.
-    let procedure = unsafe { pg_sys::index_getprocid(index, number, KIND_SUPPORT) };
+    let procedure = unsafe { pg_sys::index_getprocid(index.ptr(), number, KIND_SUPPORT) };
     if procedure == pg_sys::InvalidOid {
         return Ok(None);
     }
@@ -236,10 +235,10 @@ fn opclass_kind(index: pg_sys::Relation, column: usize) -> Result<Option<i32>> {
     Ok(Some(code.value() as i32))
 }
 
-fn text_options(index: pg_sys::Relation, column: usize) -> Result<FullTextOptions> {
+fn text_options(index: Rel, column: usize) -> Result<FullTextOptions> {
     let number = i16::try_from(column + 1).map_err(|_| Error::internal("too many columns"))?;
     // SAFETY: an open index and one of its bm25_ops columns.
-    unsafe { crate::pg::opclass::bm25_options(index, number) }
+    unsafe { crate::pg::opclass::bm25_options(index.ptr(), number) }
 }
 
 /// Column `i` of a descriptor.

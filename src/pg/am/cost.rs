@@ -1,6 +1,7 @@
 //! What the planner is told (pitfalls 9). Figures come from the metapage and `pg_class`, never from the engine.
 
 use super::metapage::Metapage;
+use super::relation::Rel;
 use pgrx::pg_sys;
 use std::cell::RefCell;
 
@@ -21,9 +22,8 @@ thread_local! {
 }
 
 /// The LIMIT of the last plan for this index in this session.
-pub fn limit_hint(index: pg_sys::Relation) -> Option<u32> {
-    // SAFETY: an open relation.
-    let oid = unsafe { (*index).rd_id };
+pub fn limit_hint(index: Rel) -> Option<u32> {
+    let oid = index.oid();
     HINTS.with_borrow(|hints| hints.iter().find(|(hinted, _)| *hinted == oid).map(|(_, limit)| *limit))
 }
 
@@ -155,7 +155,8 @@ unsafe fn estimate(
 fn figures(info: &pg_sys::IndexOptInfo, heap_tuples: f64) -> (f64, f64) {
     // SAFETY: the planner holds a lock on every index it considers.
     let index = unsafe { pg_sys::index_open(info.indexoid, pg_sys::NoLock as i32) };
-    let meta = Metapage::read(index);
+    // SAFETY: open until it is closed below.
+    let meta = Metapage::read(unsafe { Rel::new(index) });
     // SAFETY: opened above.
     unsafe { pg_sys::index_close(index, pg_sys::NoLock as i32) };
     match meta {

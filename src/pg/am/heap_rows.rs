@@ -1,6 +1,7 @@
 //! From a key of the index to the row version that a snapshot sees (pitfalls 6): redirects and HOT chains are followed.
 
 use super::key;
+use super::relation::Rel;
 use crate::ids::Key;
 use pgrx::pg_sys;
 
@@ -30,15 +31,15 @@ impl Drop for HeapRows {
 
 impl HeapRows {
     /// Rows of an open table that `snapshot` (registered or active) sees.
-    pub fn new(heap: pg_sys::Relation, snapshot: pg_sys::Snapshot) -> Self {
+    pub fn new(heap: Rel, snapshot: pg_sys::Snapshot) -> Self {
         // SAFETY: an open relation.
-        let routine = unsafe { (*heap).rd_tableam };
+        let routine = unsafe { (*heap.ptr()).rd_tableam };
         // SAFETY: every table access method has it.
         let begin = unsafe { (*routine).index_fetch_begin }.expect("invariant: a table access method fetches by index");
         // SAFETY: an open relation.
-        let fetch = unsafe { pg_sys::ffi::pg_guard_ffi_boundary(|| begin(heap)) };
+        let fetch = unsafe { pg_sys::ffi::pg_guard_ffi_boundary(|| begin(heap.ptr())) };
         // SAFETY: an open relation.
-        let slot = unsafe { pg_sys::table_slot_create(heap, std::ptr::null_mut()) };
+        let slot = unsafe { pg_sys::table_slot_create(heap.ptr(), std::ptr::null_mut()) };
         Self { fetch, slot, routine, snapshot, blocks: super::page::blocks(heap) }
     }
 

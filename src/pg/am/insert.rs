@@ -3,6 +3,7 @@
 use super::columns::Columns;
 use super::key;
 use super::metapage::Metapage;
+use super::relation::Rel;
 use crate::error::Result;
 use crate::ids::{NamespaceId, Op};
 use crate::pg::buffer_table::Writer;
@@ -61,6 +62,8 @@ unsafe fn target<'a>(index: pg_sys::Relation, info: *mut pg_sys::IndexInfo) -> R
     // SAFETY: as the caller says.
     let info = unsafe { &mut *info };
     if info.ii_AmCache.is_null() {
+        // SAFETY: PostgreSQL holds it open for the statement.
+        let index = unsafe { Rel::new(index) };
         let target = Target { incarnation: Metapage::read(index)?.incarnation, columns: Columns::of(index)? };
         let mut context = pgrx::PgMemoryContexts::For(info.ii_Context);
         info.ii_AmCache = context.leak_and_drop_on_delete(target).cast();

@@ -4,6 +4,7 @@
 //! the page, a rewrite or REINDEX gets a new one, a rollback brings the old one back.
 
 use super::page;
+use super::relation::Rel;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::NamespaceId;
 use crate::ipc::message::TombstonesVersion;
@@ -102,7 +103,7 @@ impl Metapage {
     ///
     /// # Errors
     /// `Corrupt`; `Unavailable` for a version of the future.
-    pub fn read(index: pg_sys::Relation) -> Result<Self> {
+    pub fn read(index: Rel) -> Result<Self> {
         if page::blocks(index) == 0 {
             return Err(page::corrupt(BLOCK, "the index has no metapage"));
         }
@@ -110,7 +111,7 @@ impl Metapage {
     }
 
     /// Writes it, creating the page in an empty relation.
-    pub fn write(&self, index: pg_sys::Relation) {
+    pub fn write(&self, index: Rel) {
         page::write(index, &[(BLOCK, &self.encode())]);
     }
 }

@@ -14,6 +14,7 @@ pub mod open_scans;
 pub mod options;
 pub mod page;
 pub mod quals;
+pub mod relation;
 pub mod scan;
 pub mod tombstones;
 pub mod vacuum;

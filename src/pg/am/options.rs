@@ -1,5 +1,6 @@
 //! Index options: `WITH (recall_target = 0.98, …)`.
 
+use super::relation::Rel;
 use pgrx::pg_sys;
 use std::ffi::{CStr, c_int};
 use std::mem::offset_of;
@@ -69,7 +70,8 @@ pub unsafe extern "C-unwind" fn amoptions(reloptions: pg_sys::Datum, validate: b
         optname: name.as_ptr(),
         opttype: kind,
         offset: offset as c_int,
-        ..Default::default()
+        #[cfg(feature = "pg18")]
+        isset_offset: 0,
     };
     let real = |name, offset| element(name, pg_sys::relopt_type::RELOPT_TYPE_REAL, offset);
     let int = |name, offset| element(name, pg_sys::relopt_type::RELOPT_TYPE_INT, offset);
@@ -108,9 +110,9 @@ pub unsafe extern "C-unwind" fn amoptions(reloptions: pg_sys::Datum, validate: b
 }
 
 /// How hard searches of this index look, before the session's setting: 1 is the default.
-pub fn effort(index: pg_sys::Relation) -> f32 {
+pub fn effort(index: Rel) -> f32 {
     // SAFETY: an open relation; its options, if any, are ours.
-    let options = unsafe { (*index).rd_options }.cast::<Options>();
+    let options = unsafe { (*index.ptr()).rd_options }.cast::<Options>();
     // SAFETY: null, or a filled `Options`.
     let Some(options) = (unsafe { options.as_ref() }) else { return 1.0 };
     if options.effort > 0.0 {

@@ -1,6 +1,7 @@
 //! Pages of an index relation, written through generic WAL: crash-safe, replicated, and free of transaction ids, so that
 //! VACUUM may write them (pitfalls 3.5).
 
+use super::relation::Rel;
 use crate::error::{Error, ErrorKind, Result};
 use pgrx::pg_sys;
 
@@ -22,11 +23,11 @@ impl Drop for Locked {
 }
 
 impl Locked {
-    fn new(index: pg_sys::Relation, block: u32, mode: u32) -> Self {
+    fn new(index: Rel, block: u32, mode: u32) -> Self {
         // SAFETY: an open relation; reading beyond its end raises an error.
         let buffer = unsafe {
             pg_sys::ReadBufferExtended(
-                index,
+                index.ptr(),
                 pg_sys::ForkNumber::MAIN_FORKNUM,
                 block,
                 pg_sys::ReadBufferMode::RBM_NORMAL,
@@ -40,16 +41,16 @@ impl Locked {
 }
 
 /// Number of blocks of the index's main fork.
-pub fn blocks(index: pg_sys::Relation) -> u32 {
+pub fn blocks(index: Rel) -> u32 {
     // SAFETY: an open relation.
-    unsafe { pg_sys::RelationGetNumberOfBlocksInFork(index, pg_sys::ForkNumber::MAIN_FORKNUM) }
+    unsafe { pg_sys::RelationGetNumberOfBlocksInFork(index.ptr(), pg_sys::ForkNumber::MAIN_FORKNUM) }
 }
 
 /// The content of a page: the bytes between its header and `pd_lower`.
 ///
 /// # Errors
 /// `Corrupt` when the page is not one of ours.
-pub fn read(index: pg_sys::Relation, block: u32) -> Result<Vec<u8>> {
+pub fn read(index: Rel, block: u32) -> Result<Vec<u8>> {
     let locked = Locked::new(index, block, pg_sys::BUFFER_LOCK_SHARE);
     // SAFETY: pinned and locked until `locked` is dropped.
     let page = unsafe { pg_sys::BufferGetPage(locked.0) };
@@ -72,10 +73,10 @@ pub fn corrupt(block: u32, what: &str) -> Error {
 
 /// Replaces the content of pages, all or none of them: at most four (generic WAL's limit). A block one past the end
 /// extends the relation.
-pub fn write(index: pg_sys::Relation, pages: &[(u32, &[u8])]) {
+pub fn write(index: Rel, pages: &[(u32, &[u8])]) {
     let locked: Vec<Locked> = pages.iter().map(|(block, _)| open_for_writing(index, *block)).collect();
     // SAFETY: an open relation; the state ends with `GenericXLogFinish`, or with the transaction.
-    let state = unsafe { pg_sys::GenericXLogStart(index) };
+    let state = unsafe { pg_sys::GenericXLogStart(index.ptr()) };
     for (buffer, (_, content)) in locked.iter().zip(pages) {
         assert!(content.len() <= CONTENT_BYTES, "invariant: the content fits into a page");
         // SAFETY: the buffer is pinned and locked exclusively.
@@ -95,14 +96,14 @@ pub fn write(index: pg_sys::Relation, pages: &[(u32, &[u8])]) {
     unsafe { pg_sys::GenericXLogFinish(state) };
 }
 
-fn open_for_writing(index: pg_sys::Relation, block: u32) -> Locked {
+fn open_for_writing(index: Rel, block: u32) -> Locked {
     if block < blocks(index) {
         return Locked::new(index, block, pg_sys::BUFFER_LOCK_EXCLUSIVE);
     }
     // SAFETY: an open relation. Only one process writes tombstones of an index at a time, the lock is for PostgreSQL's sake.
-    unsafe { pg_sys::LockRelationForExtension(index, pg_sys::ExclusiveLock as i32) };
+    unsafe { pg_sys::LockRelationForExtension(index.ptr(), pg_sys::ExclusiveLock as i32) };
     let locked = Locked::new(index, pg_sys::InvalidBlockNumber, pg_sys::BUFFER_LOCK_EXCLUSIVE);
     // SAFETY: taken above.
-    unsafe { pg_sys::UnlockRelationForExtension(index, pg_sys::ExclusiveLock as i32) };
+    unsafe { pg_sys::UnlockRelationForExtension(index.ptr(), pg_sys::ExclusiveLock as i32) };
     locked
 }

@@ -265,7 +265,7 @@ fn of_arrays(attribute: AttributeId, strategy: u16, values: &[Option<Translated>
 /// Whether text of this collation is ordered by its bytes.
 fn is_byte_order(collation: pg_sys::Oid) -> bool {
     const POSIX_COLLATION: u32 = 951;
-    collation == pg_sys::Oid::from(pg_sys::C_COLLATION_OID) || u32::from(collation) == POSIX_COLLATION
+    collation == pg_sys::C_COLLATION_OID || u32::from(collation) == POSIX_COLLATION
 }
 
 fn is_deterministic(collation: pg_sys::Oid) -> bool {

@@ -7,6 +7,7 @@
 use super::columns::{Columns, Kind, vector_of};
 use super::open_scans::{self, OpenScan};
 use super::quals::{self, Quals};
+use super::relation::Rel;
 use super::view::with_view;
 use super::{cost, key, options, page};
 use crate::error::{Error, ErrorKind, Result};
@@ -171,7 +172,8 @@ unsafe fn next_row(desc: &mut pg_sys::IndexScanDescData) -> Result<Option<ScanRo
         if running.exhausted {
             return Ok(None);
         }
-        running.fetch(desc.indexRelation)?;
+        // SAFETY: the executor holds it open for the scan.
+        running.fetch(unsafe { Rel::new(desc.indexRelation) })?;
     }
 }
 
@@ -180,7 +182,8 @@ impl Running {
     /// `desc` must be a scan begun by [`ambeginscan`], with its keys set.
     unsafe fn start(desc: &pg_sys::IndexScanDescData) -> Result<Self> {
         refuse_dirty_snapshot(desc.xs_snapshot)?;
-        let index = desc.indexRelation;
+        // SAFETY: the executor holds it open for the scan.
+        let index = unsafe { Rel::new(desc.indexRelation) };
         let columns = Columns::of(index)?;
         // SAFETY: `numberOfKeys` elements, filled by `amrescan`.
         let keys = unsafe { slice(desc.keyData, desc.numberOfKeys) };
@@ -195,7 +198,12 @@ impl Running {
                 .with_hint("Use ORDER BY with a distance operator, or a WHERE clause on an indexed column."));
         }
         let never = order_keys.is_empty() && quals.filter == Some(Filter::Or(Vec::new()));
-        let heap_blocks = if desc.heapRelation.is_null() { u32::MAX } else { page::blocks(desc.heapRelation) };
+        let heap_blocks = if desc.heapRelation.is_null() {
+            u32::MAX
+        } else {
+            // SAFETY: as above.
+            page::blocks(unsafe { Rel::new(desc.heapRelation) })
+        };
         let effort = gucs::effort() * options::effort(index);
         let hint = cost::limit_hint(index).unwrap_or(FIRST_ROWS);
         pgstat_count(index);
@@ -215,7 +223,7 @@ impl Running {
     }
 
     /// Gets the next batch.
-    fn fetch(&mut self, index: pg_sys::Relation) -> Result<()> {
+    fn fetch(&mut self, index: Rel) -> Result<()> {
         let reply = match &self.open {
             Some(open) => open.next(self.next_rows)?,
             None => None,
@@ -243,7 +251,7 @@ impl Running {
         Ok(())
     }
 
-    fn open_anew(&self, index: pg_sys::Relation) -> Result<Reply> {
+    fn open_anew(&self, index: Rel) -> Result<Reply> {
         open_scans::close_pending()?;
         with_view(index, |view| {
             self.check_dimension(view)?;
@@ -333,9 +341,9 @@ fn refuse_dirty_snapshot(snapshot: pg_sys::Snapshot) -> Result<()> {
 }
 
 /// Counts the scan in `pg_stat_all_indexes`.
-fn pgstat_count(index: pg_sys::Relation) {
+fn pgstat_count(index: Rel) {
     // SAFETY: an open relation.
-    let relation = unsafe { &mut *index };
+    let relation = unsafe { &mut *index.ptr() };
     // SAFETY: null when counting is off.
     let Some(info) = (unsafe { relation.pgstat_info.as_mut() }) else { return };
     #[cfg(any(feature = "pg14", feature = "pg15"))]

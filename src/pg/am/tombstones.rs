@@ -6,9 +6,9 @@
 
 use super::metapage::Metapage;
 use super::page;
+use super::relation::Rel;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ipc::message::{Tombstone, TombstonesVersion};
-use pgrx::pg_sys;
 
 const MAGIC: [u8; 4] = *b"ELCT";
 const VERSION: u32 = 1;
@@ -68,7 +68,7 @@ fn place(index: usize) -> (u32, usize) {
 ///
 /// # Errors
 /// `Fenced` when the log was trimmed since the version was read: look at everything again. `Corrupt`.
-pub fn read(index: pg_sys::Relation, version: TombstonesVersion) -> Result<Vec<Tombstone>> {
+pub fn read(index: Rel, version: TombstonesVersion) -> Result<Vec<Tombstone>> {
     let count = usize::try_from(version.count).map_err(|_| page::corrupt(0, "too many tombstones"))?;
     let mut all = Vec::with_capacity(count);
     let trimmed = || Error::new(ErrorKind::Fenced, "the tombstone log was trimmed meanwhile");
@@ -89,7 +89,7 @@ pub fn read(index: pg_sys::Relation, version: TombstonesVersion) -> Result<Vec<T
 ///
 /// # Errors
 /// `Corrupt`.
-pub fn append(index: pg_sys::Relation, dead: &[Tombstone]) -> Result<()> {
+pub fn append(index: Rel, dead: &[Tombstone]) -> Result<()> {
     let mut meta = Metapage::read(index)?;
     let generation = meta.tombstones.generation;
     let mut left = dead;

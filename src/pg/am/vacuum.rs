@@ -2,6 +2,7 @@
 //! id (pitfalls 3).
 
 use super::metapage::Metapage;
+use super::relation::Rel;
 use super::{key, tombstones};
 use crate::error::{Error, Result};
 use crate::ids::{EntryId, Key};
@@ -31,7 +32,7 @@ pub unsafe extern "C-unwind" fn ambulkdelete(
 ) -> *mut pg_sys::IndexBulkDeleteResult {
     preload::require();
     // SAFETY: PostgreSQL's own argument.
-    let index = unsafe { (*info).index };
+    let index = unsafe { Rel::new((*info).index) };
     let keys = entries(index).or_raise();
     let mut dead = Vec::new();
     for (i, key) in keys.iter().enumerate() {
@@ -69,7 +70,7 @@ pub unsafe extern "C-unwind" fn amvacuumcleanup(
     stats: *mut pg_sys::IndexBulkDeleteResult,
 ) -> *mut pg_sys::IndexBulkDeleteResult {
     // SAFETY: PostgreSQL's own argument.
-    let (index, analyze_only) = unsafe { ((*info).index, (*info).analyze_only) };
+    let (index, analyze_only) = unsafe { (Rel::new((*info).index), (*info).analyze_only) };
     if analyze_only || stats.is_null() {
         // Nothing was looked at; the figures of the last time stay.
         return std::ptr::null_mut();
@@ -108,7 +109,7 @@ fn delay() {
 
 /// Every key that has an entry: of the buffer physically, whoever wrote it (an entry may be committed later and outlive
 /// its slot, pitfalls 2.e), then of the segments. Buffer first: what is flushed in between is found twice, not never.
-fn entries(index: pg_sys::Relation) -> Result<BTreeSet<Key>> {
+fn entries(index: Rel) -> Result<BTreeSet<Key>> {
     xact::register();
     let meta = Metapage::read(index)?;
     let buffered = buffer_table::read(meta.incarnation, 0, &Snapshot::any(), None)?;
@@ -133,12 +134,12 @@ fn entries(index: pg_sys::Relation) -> Result<BTreeSet<Key>> {
 struct Segments {
     view: View,
     meta: Metapage,
-    index: pg_sys::Relation,
+    index: Rel,
     snapshot: Snapshot,
 }
 
 impl Segments {
-    fn read(index: pg_sys::Relation, meta: &Metapage) -> Result<Self> {
+    fn read(index: Rel, meta: &Metapage) -> Result<Self> {
         let snapshot = Snapshot::fresh(Name::Wal.oid()?);
         let row = super::view::namespace_row(index, meta.incarnation, &snapshot)?;
         let view = View::without_buffer(row.id, row.schema, &snapshot)?;

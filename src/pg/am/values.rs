@@ -197,7 +197,7 @@ fn float(value: f64) -> Translated {
 
 /// Long strings keep their beginning: as many whole characters as a filterable string may have bytes.
 fn cut(mut text: String) -> (String, bool) {
-    if text.len() <= MAX_FILTERABLE_STRING_BYTES - 1 {
+    if text.len() < MAX_FILTERABLE_STRING_BYTES {
         return (text, true);
     }
     text.truncate(text.floor_char_boundary(MAX_FILTERABLE_STRING_BYTES));

@@ -2,6 +2,7 @@
 //! then one fresh snapshot, then segments and buffer with that same snapshot. The heap decides visibility later.
 
 use super::metapage::Metapage;
+use super::relation::Rel;
 use super::tombstones;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{EntryId, NamespaceId};
@@ -23,7 +24,7 @@ pub struct IndexView {
     pub schema: NamespaceSchema,
     tombstones: Option<TombstonesVersion>,
     snapshot: Snapshot,
-    index: pg_sys::Relation,
+    index: Rel,
 }
 
 /// How often a look at an index is repeated when its tombstone log was trimmed in between.
@@ -34,7 +35,7 @@ impl IndexView {
     ///
     /// # Errors
     /// `Corrupt` when pages or catalog rows are damaged or missing.
-    pub fn read(index: pg_sys::Relation) -> Result<Self> {
+    pub fn read(index: Rel) -> Result<Self> {
         // Locked before the snapshot is taken: a truncation of the buffer would show it empty (pitfalls 2.c).
         let buffer = HeapTable::read(Name::Wal)?;
         let meta = Metapage::read(index)?;
@@ -70,26 +71,19 @@ impl Needs for IndexView {
 ///
 /// # Errors
 /// `Corrupt` when there is none.
-pub fn namespace_row(index: pg_sys::Relation, incarnation: NamespaceId, snapshot: &Snapshot) -> Result<NamespaceRow> {
+pub fn namespace_row(index: Rel, incarnation: NamespaceId, snapshot: &Snapshot) -> Result<NamespaceRow> {
     catalog::namespace_by_id(incarnation, snapshot)?.ok_or_else(|| {
-        Error::new(ErrorKind::Corrupt, format!("index \"{}\" is not in elacsym's catalog", relation_name(index)))
+        Error::new(ErrorKind::Corrupt, format!("index \"{}\" is not in elacsym's catalog", index.name()))
             .with_detail("The extension was dropped and created again, or its tables were restored without the index.")
             .with_hint("Run REINDEX on the index.")
     })
-}
-
-/// Name of an open relation, for messages.
-pub fn relation_name(relation: pg_sys::Relation) -> String {
-    // SAFETY: an open relation.
-    let form = unsafe { &*(*relation).rd_rel };
-    pgrx::name_data_to_str(&form.relname).to_string()
 }
 
 /// Runs `ask` over the present state, again if the tombstone log was trimmed under it.
 ///
 /// # Errors
 /// Those of `ask`, and those of [`IndexView::read`].
-pub fn with_view<T>(index: pg_sys::Relation, mut ask: impl FnMut(&mut IndexView) -> Result<T>) -> Result<T> {
+pub fn with_view<T>(index: Rel, mut ask: impl FnMut(&mut IndexView) -> Result<T>) -> Result<T> {
     let mut looks = 1;
     loop {
         let mut view = IndexView::read(index)?;

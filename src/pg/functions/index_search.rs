@@ -12,6 +12,7 @@ use crate::limits::{MAX_QUERY_TEXT_BYTES, MAX_TOP_K};
 use crate::pg::am::access::{OpenIndex, leaves};
 use crate::pg::am::columns::{Columns, Kind, attribute_id};
 use crate::pg::am::heap_rows::HeapRows;
+use crate::pg::am::relation::Rel;
 use crate::pg::am::view::with_view;
 use crate::pg::am::{open_scans, options};
 use crate::pg::engine_call::rows_of;
@@ -341,19 +342,16 @@ fn key_text(row: &crate::pg::am::heap_rows::VisibleRow<'_>, columns: &[i16]) -> 
     }
 }
 
-fn primary_key(heap: pg_sys::Relation) -> Result<Vec<i16>> {
+fn primary_key(heap: Rel) -> Result<Vec<i16>> {
     #[cfg(feature = "pg18")]
     // SAFETY: an open relation.
-    let index = unsafe { pg_sys::RelationGetPrimaryKeyIndex(heap, true) };
+    let index = unsafe { pg_sys::RelationGetPrimaryKeyIndex(heap.ptr(), true) };
     #[cfg(not(feature = "pg18"))]
     // SAFETY: an open relation.
-    let index = unsafe { pg_sys::RelationGetPrimaryKeyIndex(heap) };
+    let index = unsafe { pg_sys::RelationGetPrimaryKeyIndex(heap.ptr()) };
     if index == pg_sys::InvalidOid {
-        return Err(Error::new(
-            ErrorKind::Fenced,
-            format!("table \"{}\" has no primary key", crate::pg::am::view::relation_name(heap)),
-        )
-        .with_hint("Add one, or use elacsym.search(), which returns the ctid."));
+        return Err(Error::new(ErrorKind::Fenced, format!("table \"{}\" has no primary key", heap.name()))
+            .with_hint("Add one, or use elacsym.search(), which returns the ctid."));
     }
     // SAFETY: an index of an open table.
     let open = unsafe { pg_sys::index_open(index, pg_sys::AccessShareLock as i32) };
@@ -368,11 +366,9 @@ fn primary_key(heap: pg_sys::Relation) -> Result<Vec<i16>> {
 }
 
 /// Which of the rows the policies of the table show to the current role: asked of the executor, which applies them.
-fn allowed_by_policies(heap: pg_sys::Relation, rows: &[Candidate]) -> Result<HashSet<Key>> {
-    // SAFETY: an open relation.
-    let table = unsafe { (*heap).rd_id };
+fn allowed_by_policies(heap: Rel, rows: &[Candidate]) -> Result<HashSet<Key>> {
     let tids: Vec<pg_sys::ItemPointerData> = rows.iter().map(|row| row.tid).collect();
-    let name = crate::pg::am::view::qualified_name(table)?;
+    let name = crate::pg::am::view::qualified_name(heap.oid())?;
     let query = format!("SELECT t.ctid FROM ONLY {name} t WHERE t.ctid = ANY ($1)");
     pgrx::Spi::connect(|client| {
         let found = client.select(&query, None, &[tids.into()]).map_err(spi_error)?;

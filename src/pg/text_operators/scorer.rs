@@ -9,6 +9,7 @@ use crate::error::{Error, Result};
 use crate::ipc::message::{Request, ScorerRequest};
 use crate::pg::am::columns::attribute_id;
 use crate::pg::am::open_scans::{self, OpenScan};
+use crate::pg::am::relation::Rel;
 use crate::pg::am::view::with_view;
 use crate::pg::client::{self, NoNeeds, Reply};
 use crate::pg::xact;
@@ -84,7 +85,8 @@ fn open_scorer(query: &Bm25Query) -> Result<OpenScan> {
     }
     let column = index.require_text_column(query.column.into())?;
     let attribute = attribute_id(usize::try_from(column - 1).unwrap_or(0));
-    with_view(index.relation(), |view| {
+    // SAFETY: open as long as `index` is.
+    with_view(unsafe { Rel::new(index.relation()) }, |view| {
         let namespace = view.message();
         let request = Request::ScorerOpen(Box::new(ScorerRequest { namespace, attribute, query: query.query.clone() }));
         match client::call(&request, view)? {

@@ -11,7 +11,6 @@
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{EntryId, NamespaceId};
 use crate::ipc::message::{FlushResult, Request};
-use crate::pg::am::access::kind_of;
 use crate::pg::buffer_table::{self, Budget};
 use crate::pg::catalog::{self, GarbageRow, NamespaceRow};
 use crate::pg::client::{Needs, Provided};
@@ -21,6 +20,7 @@ use crate::pg::heap_table::Name;
 use crate::pg::locks::{self, Mode, SessionLock, Target};
 use crate::pg::snapshot::Snapshot;
 use crate::pg::view::View;
+use crate::pg::worker::abandoned;
 use crate::pg::worker::nap;
 use crate::pg::worker::transaction::{pin_settings, transaction, transaction_after};
 use crate::pg::{error, gucs, manifest, namespace, shmem, xact};
@@ -120,23 +120,12 @@ struct Found {
     row: NamespaceRow,
     rows: u64,
     bytes: u64,
-    /// It belongs to an index that is gone.
-    abandoned: bool,
-}
-
-/// Whether the index whose life this was has been dropped. Its catalog row and ours come and go with the same
-/// transactions, and this looks at the present, which is later than the snapshot that saw ours.
-fn is_abandoned(row: &NamespaceRow) -> bool {
-    row.kind == catalog::KIND_INDEX && kind_of(row.relation) != pg_sys::RELKIND_INDEX
-}
-
-/// Drops what an index has left.
-fn bury(row: &NamespaceRow) -> Result<()> {
-    transaction(|| namespace::drop_row(row.clone()))
 }
 
 #[derive(Default)]
 struct Maintenance {
+    abandoned_looked: Option<Instant>,
+    abandoned_failures: u32,
     watched: HashMap<NamespaceId, Watch>,
     garbage_looked: Option<Instant>,
     garbage_failures: u32,
@@ -154,15 +143,6 @@ impl Maintenance {
                 failures: 0,
                 retry_at: None,
             });
-            if found.abandoned {
-                match bury(&found.row) {
-                    Ok(()) => {
-                        self.watched.remove(&found.row.id);
-                    }
-                    Err(error) => sooner(watch.failed(&found.row.name, error)),
-                }
-                continue;
-            }
             let pause = due_in(&found, watch);
             let behind = found.row.generation != found.row.manifest_generation;
             if let Some(pause) = pause
@@ -185,10 +165,36 @@ impl Maintenance {
                 Err(error) => sooner(watch.failed(&found.row.name, error)),
             }
         }
+        if let Some(pause) = self.bury_abandoned() {
+            sooner(pause);
+        }
         if let Some(pause) = self.collect_garbage() {
             sooner(pause);
         }
         Ok(next.map_or(Round::Idle, |pause| Round::Waiting(pause.clamp(LOOK_AGAIN.0, LOOK_AGAIN.1))))
+    }
+
+    /// Drops what dropped and rebuilt indexes have left. Returns when to try again if it could not be decided now.
+    fn bury_abandoned(&mut self) -> Option<Duration> {
+        let pause = back_off(self.abandoned_failures).max(LOOK_AGAIN.1);
+        if self.abandoned_looked.is_some_and(|at| at.elapsed() < pause) {
+            return (self.abandoned_failures > 0).then_some(pause);
+        }
+        self.abandoned_looked = Some(Instant::now());
+        match abandoned::bury() {
+            Ok(true) => {
+                self.abandoned_failures = 0;
+                None
+            }
+            Ok(false) => Some(LOOK_AGAIN.1),
+            Err(error) => {
+                if self.abandoned_failures == 0 {
+                    warn("elacsym maintenance could not drop what an index has left", error);
+                }
+                self.abandoned_failures += 1;
+                Some(LOOK_AGAIN.1)
+            }
+        }
     }
 
     /// Deletes objects whose time has come. Returns when to look again if there is something left now.
@@ -259,15 +265,11 @@ fn look() -> Result<Option<Vec<Found>>> {
             Budget { rows: usize::try_from(gucs::flush_rows()).unwrap_or(usize::MAX), bytes: gucs::flush_bytes() };
         let mut found = Vec::new();
         for row in catalog::namespaces(&snapshot)? {
-            if is_abandoned(&row) {
-                found.push(Found { row, rows: 0, bytes: 0, abandoned: true });
-                continue;
-            }
             let buffered = buffer_table::read(row.id, row.watermark, &snapshot, Some(budget))?;
             let full = buffered.rest.is_some();
             let rows = if full { budget.rows.max(buffered.rows.len()) } else { buffered.rows.len() };
             if rows > 0 || row.generation != row.manifest_generation {
-                found.push(Found { row, rows: rows as u64, bytes: buffered.bytes, abandoned: false });
+                found.push(Found { row, rows: rows as u64, bytes: buffered.bytes });
             }
         }
         Ok(Some(found))

@@ -1,6 +1,7 @@
 //! The background workers: `supervisor` (the engine's parent), `launcher` (finds databases), `maintenance` (the process
 //! around `database`, one for each database with work).
 
+mod abandoned;
 pub mod database;
 pub mod engine_process;
 pub mod launcher;
