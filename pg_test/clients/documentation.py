@@ -1,0 +1,25 @@
+"""The code of docs/clients.md, which the tests run as it stands there."""
+
+import re
+from pathlib import Path
+
+from contract import AM
+
+DOCUMENT = Path(__file__).resolve().parents[2] / "docs/clients.md"
+
+# What the document says → what another access method needs, when the suite is proved with one
+STAND_INS = {}
+
+
+def block(name: str, missing_ok: bool = False) -> str | None:
+    """The code block below the comment `<!-- run: NAME -->`, for the access method under test."""
+    found = re.search(rf"<!-- run: {re.escape(name)} -->\n+```\w*\n(.*?)```", DOCUMENT.read_text(), re.S)
+    if found is None:
+        if missing_ok:
+            return None
+        raise KeyError(f"{DOCUMENT.name} has no block {name!r}")
+    code = found[1]
+    if AM != "elacsym":
+        for theirs, ours in STAND_INS.items():
+            code = code.replace(ours, theirs.format(am=AM))
+    return code
