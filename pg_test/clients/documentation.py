@@ -7,8 +7,10 @@ from contract import AM
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs/clients.md"
 
-# What the document says → what another access method needs, when the suite is proved with one
-STAND_INS = {}
+# What the document says → what pgvector wants in its place, when the suite is proved with that
+WITH_PGVECTOR = {
+    'suffix = "elacsym"': 'suffix = "hnsw"',
+}
 
 
 def block(name: str, missing_ok: bool = False) -> str | None:
@@ -20,6 +22,6 @@ def block(name: str, missing_ok: bool = False) -> str | None:
         raise KeyError(f"{DOCUMENT.name} has no block {name!r}")
     code = found[1]
     if AM != "elacsym":
-        for theirs, ours in STAND_INS.items():
-            code = code.replace(ours, theirs.format(am=AM))
+        for ours, theirs in WITH_PGVECTOR.items():
+            code = code.replace(ours, theirs)
     return code
