@@ -10,6 +10,8 @@ DOCUMENT = Path(__file__).resolve().parents[2] / "docs/clients.md"
 # What the document says → what pgvector wants in its place, when the suite is proved with that
 WITH_PGVECTOR = {
     'suffix = "elacsym"': 'suffix = "hnsw"',
+    "CREATE EXTENSION IF NOT EXISTS elacsym": "CREATE EXTENSION IF NOT EXISTS vector",
+    "USING elacsym (embedding vector_cosine_ops, body bm25_ops, category, year)": "USING hnsw (embedding vector_cosine_ops)",
 }
 
 
