@@ -93,7 +93,7 @@ class Asyncpg:
 def through(app, pooled):
     with contextlib.closing(Asyncpg(app, pooled)) as client:
         contract.check(contract.run(client, app), "ip")
-    assert app.check_plans("items_search", "ip") >= 2
+    assert app.check_plans("items_search", metric="ip") >= 2
     app.check_integrity("items_search")
 
 

@@ -10,7 +10,7 @@ CLIENTS = {"pg": "cosine", "drizzle": "cosine", "prisma": "cosine", "sequelize":
 
 def through(app, run_node, script, metric, **env):
     contract.check(run_node(app, script, metric, **env), metric)
-    assert app.check_plans("items_search", metric) >= 1
+    assert app.check_plans("items_search", metric=metric) >= 1
     app.check_integrity("items_search")
 
 

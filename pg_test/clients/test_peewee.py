@@ -83,5 +83,5 @@ class Peewee:
 def test_peewee(app):
     with contextlib.closing(Peewee(app)) as client:
         contract.check(contract.run(client, app), "l2")
-    assert app.check_plans("items_search", "l2") >= 1
+    assert app.check_plans("items_search", metric="l2") >= 1
     app.check_integrity("items_search")
