@@ -19,7 +19,7 @@ import contract  # noqa: E402
 from documentation import block  # noqa: E402
 
 # The settings that make pgvector's answers as complete as ours must be by default
-PGVECTOR_SETTINGS = {"hnsw.ef_search": "60", "hnsw.iterative_scan": "strict_order"}
+PGVECTOR_SETTINGS = {"hnsw.ef_search": "40", "hnsw.iterative_scan": "strict_order"}
 _numbers = itertools.count(1)
 
 
