@@ -88,7 +88,7 @@ def run_store():
 
 def _run_script(command: list, app: contract.App, metric: str, env: dict) -> dict:
     environment = {k: v for k, v in os.environ.items() if not k.startswith("PG")}
-    environment |= {"DATABASE_URL": app.url(), "ADMIN_URL": app.url().replace(f":{app.port}/", f":{app.cluster.port}/"), **env}
+    environment |= {"DATABASE_URL": app.url(), **env}
     done = subprocess.run(
         [str(c) for c in command], env=environment, input=json.dumps(contract.data_as_json(metric)), capture_output=True, text=True, timeout=120
     )

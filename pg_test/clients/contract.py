@@ -63,15 +63,18 @@ class Row:
 
 
 def _rows() -> tuple[list[Row], list[float]]:
-    random.seed(20)
-    # multiples of 1/8 are the same in float4, in float8 and in every text form
-    point = lambda spread: [round(random.gauss(0, spread) * 8) / 8 for _ in range(DIM)]  # noqa: E731
-    query = point(1.0)
+    generator = random.Random(20)
+
+    def point() -> list[float]:
+        # multiples of 1/8 are the same in float4, in float8 and in every text form
+        return [round(generator.gauss(0, 1) * 8) / 8 for _ in range(DIM)]
+
+    query = point()
     rows = []
     for i in range(1, ROWS + 1):
-        body = " ".join(random.choices(WORDS, k=40)) + (" zebra" if i % 300 == 0 else "")
-        category = random.choice(CATEGORIES) if i % 199 else "rare"
-        rows.append(Row(i, body, category, 1995 + i % 30, point(1.0)))
+        body = " ".join(generator.choices(WORDS, k=40)) + (" zebra" if i % 300 == 0 else "")
+        category = generator.choice(CATEGORIES) if i % 199 else "rare"
+        rows.append(Row(i, body, category, 1995 + i % 30, point()))
     # the nearest row has the rare word too: hybrid search must put it first
     rows[299].embedding = [x + (0.125 if i == 0 else 0) for i, x in enumerate(query)]
     rows += [Row(i, "without a vector", "db", 2012, None) for i in NOWHERE]
@@ -97,7 +100,7 @@ UNCHANGED = ("all", "category", "years", "either", "rare", "like")  # asked befo
 
 def distance(metric: str, a: list[float], b: list[float]) -> float:
     """As pgvector defines it."""
-    dot = math.sumprod(a, b) if hasattr(math, "sumprod") else sum(x * y for x, y in zip(a, b))
+    dot = sum(x * y for x, y in zip(a, b))
     if metric == "ip":
         return -dot
     if metric == "l2":
@@ -312,4 +315,3 @@ def data_as_json(metric: str) -> dict[str, Any]:
         "hybrid": HYBRID,
         "hybridKeys": HYBRID_KEYS,
     }
-

@@ -45,9 +45,7 @@ class Asyncpg:
         if contract.OURS:
             self._run(self.conn.execute("CREATE EXTENSION IF NOT EXISTS elacsym"))
         self._run(register_vector(self.conn))
-        self._run(
-            self.conn.execute(f"CREATE TABLE items (id int PRIMARY KEY, body text NOT NULL, category text, year int, embedding vector({contract.DIM}))")
-        )
+        self._run(self.conn.execute(f"CREATE TABLE items (id int PRIMARY KEY, body text NOT NULL, category text, year int, embedding vector({contract.DIM}))"))
         if not self.pooled:
             self._create_index()
 

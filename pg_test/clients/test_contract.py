@@ -14,9 +14,11 @@ from documentation import DOCUMENT, block
 def exact_answers():
     """What a perfect client sees."""
     state = {r.id: copy.copy(r) for r in DATA if r.embedding}
-    nearest = lambda where: [  # noqa: E731
-        (id, d) for d, id in sorted((distance("l2", r.embedding, QUERY), r.id) for r in state.values() if contract.FILTERS[where](r))[:K]
-    ]
+
+    def nearest(where):
+        matching = [r for r in state.values() if contract.FILTERS[where](r)]
+        return [(id, d) for d, id in sorted((distance("l2", r.embedding, QUERY), r.id) for r in matching)[:K]]
+
     seen = {where: nearest(where) for where in UNCHANGED} | {"generic": nearest("all")}
     for id in MOVED:
         state[id].embedding, state[id].category = MOVED_TO[id], "moved"

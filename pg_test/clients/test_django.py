@@ -72,9 +72,7 @@ class Django:
             self.state = Migration("0001_initial", "shop").apply(ProjectState(), editor)
 
     def insert(self, rows):
-        self.objects.bulk_create(
-            [self.Item(id=r.id, body=r.body, category=r.category, year=r.year, embedding=r.embedding) for r in rows], batch_size=500
-        )
+        self.objects.bulk_create([self.Item(id=r.id, body=r.body, category=r.category, year=r.year, embedding=r.embedding) for r in rows], batch_size=500)
 
     def nearest(self, query, where):
         conditions = {

@@ -45,7 +45,7 @@ STATEMENTS = {
     "function in PL/pgSQL": ("SELECT id, similarity FROM match_plpgsql(%s, 0.1, 5)", [Q]),
 }
 
-# The planner uses an index for the front of a sort key by distance since PostgreSQL 17; before that it sorts all rows.
+# PostgreSQL 18 takes the distance from the index and sorts ties; 16 and older cannot, and sort all rows.
 SINCE = {"ties by id": 17}
 
 

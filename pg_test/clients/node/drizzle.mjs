@@ -4,7 +4,7 @@ import { and, cosineDistance, eq, gte, inArray, like, lt, sql } from "drizzle-or
 import { drizzle } from "drizzle-orm/node-postgres";
 import { index, integer, pgTable, text as textColumn, vector } from "drizzle-orm/pg-core";
 import pg from "pg";
-import { batches, contract, pairs, run, text, url } from "./steps.mjs";
+import { batches, contract, pairs, run, url } from "./steps.mjs";
 
 const { generateDrizzleJson, generateMigration } = createRequire(import.meta.url)("drizzle-kit/api");
 const { am, attributes, dim, k, opclass, options, ours } = contract;

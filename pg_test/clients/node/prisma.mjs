@@ -2,7 +2,7 @@
 import { PrismaPg } from "@prisma/adapter-pg";
 import prismaClient from "@prisma/client";
 import pgvector from "pgvector";
-import { contract, pairs, run, text, url } from "./steps.mjs";
+import { contract, pairs, run, url } from "./steps.mjs";
 
 const { Prisma, PrismaClient } = prismaClient;
 const { am, dim, k, ours, indexColumns, indexOptions } = contract;
