@@ -32,6 +32,7 @@ POINTS = {
     "gc.after_commit": False,
 }
 BACKEND_POINTS = ["flush.after_read", "flush.after_upload", "flush.after_publish_before_commit"]
+BULK_POINTS = ["bulk.after_upload", "bulk.after_publish_before_commit"]
 
 
 class Model:
@@ -143,6 +144,28 @@ def test_crash_in_flush_by_hand_at(model, point):
         dies(cluster)
         start(cluster)
         model.check()
+
+
+@pytest.mark.parametrize("point", BULK_POINTS)
+def test_crash_in_bulk_upsert_at(model, point):
+    cluster = model.cluster
+    # the eight documents of a write are a bulk, except while the worker is flushing
+    cluster.write_config(**{"elacsym.flush_rows": 8})
+    cluster.reload()
+    for _ in range(ROUNDS):
+        with model.connect() as conn:
+            for _ in range(3):
+                model.write(conn)
+            conn.execute("SET elacsym.fault_point = %s" % f"'{point}'")
+            with contextlib.suppress(psycopg.Error):
+                for _ in range(40):
+                    model.write(conn)
+                    time.sleep(0.05)
+        dies(cluster)
+        start(cluster)
+        model.check()
+    wait_until(model.settled, "maintenance to have caught up", 30)
+    model.check()
 
 
 def test_kill_of_every_process_at_any_moment(model):

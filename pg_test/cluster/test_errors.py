@@ -2,11 +2,12 @@
 nothing."""
 
 import json
+from pathlib import Path
 
 import psycopg
 import pytest
 
-from harness import wait_until
+from harness import Cluster, Moto, give_to_pg_user, wait_until
 
 pytestmark = pytest.mark.every_pg
 
@@ -173,30 +174,32 @@ STATE = """
 
 
 @pytest.fixture(scope="module")
-def errors_conn():
-    from harness import Cluster
-
+def errors_cluster():
     with Cluster("errors", config={"elacsym.flush_interval": "1h"}) as cluster:
-        cluster.start()
-        cluster.sql("CREATE ROLE elacsym_test_nobody")
-        cluster.create_database("e")
-        with cluster.connect("e") as conn:
-            attributes = {
-                "title": {"type": "string", "full_text": True},
-                "body": {"type": "string", "full_text": True},
-                "label": "string",
-                "year": "int",
-                "published": "bool",
-                "tags": "array_string",
-            }
-            conn.execute("SELECT elacsym.create_namespace('ns', %s)", [json.dumps({"vector_dim": 3, "attributes": attributes})])
-            conn.execute("SELECT elacsym.create_namespace('words', '{\"attributes\": {\"title\": {\"type\": \"string\", \"full_text\": true}}}')")
-            conn.execute("SELECT elacsym.create_namespace('vectors', '{\"vector_dim\": 2}')")
-            conn.execute(documents([{"id": 1, "vector": [1, 2, 3], "attributes": {"title": "one", "year": 1}}]))
-            conn.execute("SELECT elacsym.flush('ns')")
-            wait_until(lambda: conn.execute("SELECT bool_and(generation = manifest_generation) FROM elacsym.namespaces").fetchone()[0], "the manifest", 15)
-            conn.execute(documents([{"id": 2, "vector": [3, 2, 1], "attributes": {"title": "two", "year": 2}}]))
-            yield conn
+        yield cluster.start()
+
+
+@pytest.fixture(scope="module")
+def errors_conn(errors_cluster):
+    errors_cluster.sql("CREATE ROLE elacsym_test_nobody")
+    errors_cluster.create_database("e")
+    with errors_cluster.connect("e") as conn:
+        attributes = {
+            "title": {"type": "string", "full_text": True},
+            "body": {"type": "string", "full_text": True},
+            "label": "string",
+            "year": "int",
+            "published": "bool",
+            "tags": "array_string",
+        }
+        conn.execute("SELECT elacsym.create_namespace('ns', %s)", [json.dumps({"vector_dim": 3, "attributes": attributes})])
+        conn.execute("SELECT elacsym.create_namespace('words', '{\"attributes\": {\"title\": {\"type\": \"string\", \"full_text\": true}}}')")
+        conn.execute("SELECT elacsym.create_namespace('vectors', '{\"vector_dim\": 2}')")
+        conn.execute(documents([{"id": 1, "vector": [1, 2, 3], "attributes": {"title": "one", "year": 1}}]))
+        conn.execute("SELECT elacsym.flush('ns')")
+        wait_until(lambda: conn.execute("SELECT bool_and(generation = manifest_generation) FROM elacsym.namespaces").fetchone()[0], "the manifest", 15)
+        conn.execute(documents([{"id": 2, "vector": [3, 2, 1], "attributes": {"title": "two", "year": 2}}]))
+        yield conn
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -240,3 +243,145 @@ def test_storage_that_does_not_work_is_a_clear_error_and_writes_go_on(new_cluste
         conn.execute("SELECT elacsym.upsert('ns', 2, '[2,1]')")
         assert conn.execute("SELECT id FROM elacsym.query('ns', '[2,1]')").fetchall() == [(2,), (1,)]
         assert conn.execute("SELECT segments, buffered FROM elacsym.namespaces").fetchone() == (0, 2)
+
+
+def check_nothing_is_flushed(cluster, sqlstates, *parts):
+    """`flush` fails with all of `parts` in its error; nothing has changed, writes and searches of the buffer go on."""
+    cluster.create_database("s")
+    with cluster.connect("s") as conn:
+        conn.execute("SELECT elacsym.create_namespace('ns', '{\"vector_dim\": 2}')")
+        conn.execute("SELECT elacsym.upsert('ns', 1, '[1,2]')")
+        before = conn.execute(STATE).fetchone()
+        with pytest.raises(psycopg.Error) as raised:
+            conn.execute("SET statement_timeout = '100s'; SELECT elacsym.flush('ns')")
+        assert raised.value.sqlstate in sqlstates, raised.value
+        for part in parts:
+            assert part in str(raised.value)
+        assert raised.value.diag.message_hint
+        assert conn.execute(STATE).fetchone() == before
+        conn.execute("SELECT elacsym.upsert('ns', 2, '[2,1]')")
+        assert conn.execute("SELECT id FROM elacsym.query('ns', '[2,1]')").fetchall() == [(2,), (1,)]
+
+
+@pytest.fixture
+def strict_s3():
+    """An S3 server that checks signatures and policies, with a bucket and two users: one who may do everything, one who may not."""
+    with Moto() as moto:
+        moto.create_bucket("bucket")
+        moto.keys_of = {"owner": moto.create_user("owner", allow="s3:*"), "stranger": moto.create_user("stranger")}
+        moto.check_credentials()
+        yield moto
+
+
+@pytest.mark.parametrize(
+    "who,message",
+    [
+        ("unknown key", 'bucket "bucket" at {endpoint} refused the credentials'),
+        ("wrong secret", 'bucket "bucket" at {endpoint} refused the credentials'),
+        ("no policy", 'access to object store "s3://bucket/x" at {endpoint} is denied'),
+    ],
+)
+def test_wrong_credentials_are_a_clear_error(new_cluster, strict_s3, who, message):
+    """INV-6."""
+    (key, secret), stranger = strict_s3.keys_of["owner"], strict_s3.keys_of["stranger"]
+    wrong = {"unknown key": ("AKIAIOSFODNN7EXAMPLE", secret), "wrong secret": (key, "x" * 40), "no policy": stranger}[who]
+    environment = lambda pair: {**strict_s3.env, "AWS_ACCESS_KEY_ID": pair[0], "AWS_SECRET_ACCESS_KEY": pair[1]}
+    config = {**strict_s3.settings, "elacsym.flush_interval": "1h", "elacsym.storage_url": "s3://bucket/x"}
+    cluster = new_cluster(config=config, env=environment(wrong))
+    check_nothing_is_flushed(cluster, ["42501"], message.format(endpoint=strict_s3.endpoint))
+    assert wrong[1] not in cluster.log()
+    # the same server with the right ones
+    cluster.stop()
+    cluster.env = environment((key, secret))
+    cluster.start()
+    with cluster.connect("s") as conn:
+        assert conn.execute("SELECT elacsym.flush('ns')").fetchone() == (2,)
+        assert conn.execute("SELECT id FROM elacsym.query('ns', '[2,1]')").fetchall() == [(2,), (1,)]
+
+
+@pytest.mark.parametrize(
+    "content,sqlstate,message",
+    [
+        (b"[default]\naws_access_key_id = \xff\xfe\naws_secret_access_key = s3cr3t\n", "22023", "is not UTF-8: byte 31 is wrong"),
+        (b"[default]\naws_access_key_id = only\n", "42501", 'no credentials for object store "s3://bucket/x"'),
+        (None, "42501", "cannot be read"),
+    ],
+    ids=["invalid UTF-8", "no secret", "missing"],
+)
+def test_credentials_file_that_is_wrong_is_a_clear_error(new_cluster, strict_s3, content, sqlstate, message):
+    config = {**strict_s3.settings, "elacsym.flush_interval": "1h", "elacsym.storage_url": "s3://bucket/x"}
+    cluster = new_cluster(config=config, env={"AWS_EC2_METADATA_DISABLED": "true"}, start=False)
+    file = cluster.directory / "credentials"
+    if content is not None:
+        file.write_bytes(content)
+        give_to_pg_user(file)
+    cluster.write_config(**{"elacsym.s3_credentials_file": str(file)})
+    cluster.start()
+    check_nothing_is_flushed(cluster, [sqlstate], message, *([str(file)] if sqlstate == "22023" else []))
+    assert "s3cr3t" not in cluster.log()
+    # mended, and read again at the next start
+    key, secret = strict_s3.keys_of["owner"]
+    file.write_text(f"[default]\naws_access_key_id = {key}\naws_secret_access_key = {secret}\n")
+    give_to_pg_user(file)
+    cluster.restart()
+    assert cluster.value("SELECT elacsym.flush('ns')", dbname="s") == 2
+
+
+def test_invalid_utf8_in_a_loaded_file_is_a_clear_error_and_changes_nothing(errors_conn):
+    """COPY into a table whose trigger feeds upsert: the good rows before the bad one are rolled back with it."""
+    errors_conn.execute("CREATE TABLE IF NOT EXISTS incoming (id bigint, title text)")
+    errors_conn.execute("""
+        CREATE OR REPLACE FUNCTION load() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN
+            PERFORM elacsym.upsert('ns', new.id, NULL, jsonb_build_object('title', new.title));
+            RETURN NULL;
+        END $$""")
+    errors_conn.execute("CREATE OR REPLACE TRIGGER load BEFORE INSERT ON incoming FOR EACH ROW EXECUTE FUNCTION load()")
+    before = errors_conn.execute(STATE).fetchone()
+    file = Path(errors_conn.execute("SHOW data_directory").fetchone()[0]) / "rows.txt"
+    file.write_bytes("71\tgood é\n72\talso good\n".encode() + b"73\tbad \xc3\x28 here\n74\tgood\n")
+    give_to_pg_user(file)
+    with pytest.raises(psycopg.errors.CharacterNotInRepertoire) as raised:
+        errors_conn.execute(f"COPY incoming FROM '{file}' WITH (ENCODING 'UTF8')")
+    assert "0xc3 0x28" in raised.value.diag.message_primary and "line 3" in raised.value.diag.context
+    assert errors_conn.execute(STATE).fetchone() == before
+    # a whole file as one argument
+    with pytest.raises(psycopg.errors.CharacterNotInRepertoire):
+        errors_conn.execute(f"SELECT elacsym.upsert('ns', pg_read_file('{file}')::jsonb)")
+    assert errors_conn.execute(STATE).fetchone() == before
+    file.write_bytes(b"71\tgood\n")
+    with errors_conn.transaction(force_rollback=True):
+        errors_conn.execute(f"COPY incoming FROM '{file}'")
+        assert errors_conn.execute("SELECT attributes FROM elacsym.fetch('ns', '{71}')").fetchone() == ({"title": "good"},)
+
+
+@pytest.mark.parametrize("encoding", ["LATIN1", "SQL_ASCII"])
+def test_text_of_another_encoding_is_a_clear_error_and_changes_nothing(errors_conn, errors_cluster, encoding):
+    """A database of another encoding can hand over text that is not UTF-8; plain ASCII works there too."""
+    name = f"e_{encoding.lower()}"
+    errors_cluster.sql(f"CREATE DATABASE {name} ENCODING '{encoding}' TEMPLATE template0 LC_COLLATE 'C' LC_CTYPE 'C'")
+    errors_cluster.sql("CREATE EXTENSION elacsym CASCADE", dbname=name)
+    with errors_cluster.connect(name) as conn:
+        conn.execute("SELECT elacsym.create_namespace('ns', '{\"attributes\": {\"title\": {\"type\": \"string\", \"full_text\": true}}}')")
+        conn.execute("""SELECT elacsym.upsert('ns', '{"id": 1, "attributes": {"title": "plain"}}')""")
+        before = conn.execute(STATE).fetchone()
+        # é in LATIN1, and no UTF-8
+        bad = "convert_from('\\xe9', 'LATIN1')" if encoding == "LATIN1" else "convert_from('\\xe9', 'SQL_ASCII')"
+        for call in (
+            f"elacsym.upsert('ns', jsonb_build_object('id', 2, 'attributes', jsonb_build_object('title', {bad})))",
+            f"elacsym.upsert('ns', 2, NULL, jsonb_build_object('title', {bad}))",
+            f"elacsym.upsert({bad}, '[]')",
+            f"elacsym.create_namespace({bad}, '{{\"vector_dim\": 2}}')",
+            f"elacsym.drop_namespace({bad})",
+            f"elacsym.flush({bad})",
+            f"elacsym.delete({bad}, '{{1}}')",
+            f"(SELECT count(*) FROM elacsym.fetch('ns', '{{1}}', true, ARRAY['title', {bad}]))",
+            f"(SELECT count(*) FROM elacsym.query('ns', full_text => to_jsonb({bad})))",
+            f"(SELECT count(*) FROM elacsym.query('ns', full_text => '\"plain\"', fusion => {bad}))",
+        ):
+            with pytest.raises(psycopg.Error) as raised:
+                conn.execute(f"SELECT {call}")
+            assert raised.value.sqlstate in ("22023", "22021"), raised.value
+            assert "UTF-8" in raised.value.diag.message_primary and "UTF8" in raised.value.diag.message_hint
+            assert conn.execute(STATE).fetchone() == before
+        assert conn.execute("SELECT attributes FROM elacsym.query('ns', full_text => '\"plain\"', include_attributes => '{title}')").fetchone() == ({"title": "plain"},)

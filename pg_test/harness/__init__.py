@@ -1,7 +1,7 @@
 """Throw-away PostgreSQL clusters, S3 servers and load for the tests. See pg_test/README.md."""
 
 from .cluster import Cluster, ClusterError
-from .env import ELACSYM_INSTALLED, PG_CONFIG, REPO, SHARED_DATA, STATE, free_port, pg_major
+from .env import ELACSYM_INSTALLED, PG_CONFIG, REPO, SHARED_DATA, STATE, free_port, give_to_pg_user, pg_major
 from .load import BackgroundLoad
 from .moto import Moto
 from .wait import wait_until
@@ -17,6 +17,7 @@ __all__ = [
     "SHARED_DATA",
     "STATE",
     "free_port",
+    "give_to_pg_user",
     "pg_major",
     "wait_until",
 ]

@@ -1,6 +1,7 @@
 """A real S3 server process (moto), with correct conditional puts. In memory: what it holds ends with it."""
 
 import contextlib
+import json
 import os
 import subprocess
 import sys
@@ -86,12 +87,28 @@ class Moto:
         self._request("PUT", f"/{name}")
         return name
 
-    def keys(self, bucket: str, prefix: str = "") -> list[str]:
-        """Every key of the bucket below the prefix."""
+    def create_user(self, name: str, allow: str | None = None) -> tuple[str, str]:
+        """An IAM user who may do `allow` (an action pattern) everywhere, or nothing; returns the access key and its secret."""
+        iam = self._client("iam")
+        iam.create_user(UserName=name)
+        if allow:
+            statement = {"Effect": "Allow", "Action": allow, "Resource": "*"}
+            iam.put_user_policy(UserName=name, PolicyName="p", PolicyDocument=json.dumps({"Version": "2012-10-17", "Statement": [statement]}))
+        key = iam.create_access_key(UserName=name)["AccessKey"]
+        return key["AccessKeyId"], key["SecretAccessKey"]
+
+    def check_credentials(self) -> None:
+        """From now on every request must be signed by a user, who must be allowed to do it."""
+        self._request("POST", "/moto-api/reset-auth", b"0")
+
+    def _client(self, service: str):
         import boto3
 
-        client = boto3.client("s3", endpoint_url=self.endpoint, region_name="us-east-1", aws_access_key_id="test", aws_secret_access_key="test")
-        pages = client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
+        return boto3.client(service, endpoint_url=self.endpoint, region_name="us-east-1", aws_access_key_id="test", aws_secret_access_key="test")
+
+    def keys(self, bucket: str, prefix: str = "") -> list[str]:
+        """Every key of the bucket below the prefix."""
+        pages = self._client("s3").get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
         return [o["Key"] for page in pages for o in page.get("Contents", [])]
 
     def get(self, bucket: str, key: str) -> bytes:

@@ -70,7 +70,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--update", action="store_true", help="take what the server prints as the expected output")
     parser.add_argument("--psql", default="psql", help="the psql to use")
-    parser.add_argument("--results", type=Path, default=Path(os.environ.get("ELACSYM_STATE", "/tmp")) / "results" / "installcheck")
+    parser.add_argument("--results", type=Path, default=HERE.parents[1] / "target" / "installcheck")
     parser.add_argument("names", nargs="*")
     args = parser.parse_args()
 

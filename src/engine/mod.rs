@@ -28,15 +28,13 @@ mod view;
 
 use std::sync::{Arc, PoisonError, RwLock};
 
-use async_trait::async_trait;
 use roaring::RoaringBitmap;
 
 use crate::cache::{BlockCache, CacheSettings};
 use crate::config::EngineSettings;
 use crate::env::Env;
 use crate::error::Result;
-use crate::ids::EntryId;
-use crate::ipc::message::Provided;
+pub use crate::ipc::server::Provider;
 use crate::storage::StoreRegistry;
 use bounded::Bounded;
 use buffer::BufferCache;
@@ -60,14 +58,6 @@ const OPEN_SEGMENTS_SHARE: u64 = 2;
 const DELETE_VECTORS_SHARE: u64 = 16;
 /// Least budget of the others, in bytes, whatever the share: below it every request would open everything anew.
 const MIN_BUDGET: u64 = 8 << 20;
-
-/// Bytes that only the database has, asked for over the connection of the request.
-#[async_trait]
-pub trait Provider: Send {
-    /// Payloads of these buffered entries, delete vectors of these segments and, if wanted, all tombstones of the view, in any
-    /// order. Called at most once for each request.
-    async fn need(&mut self, entries: Vec<EntryId>, delete_vectors: Vec<String>, tombstones: bool) -> Result<Provided>;
-}
 
 /// The engine. One for the process; share it in an `Arc`.
 #[derive(Debug)]

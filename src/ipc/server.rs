@@ -41,7 +41,7 @@ pub trait Session: Send {
     async fn handle(&mut self, request: Request, provider: &mut dyn Provider) -> Result<Reply>;
 }
 
-/// Fetches what the engine lacks from the caller of the running request.
+/// Fetches bytes that only the database has from the caller of the running request.
 #[async_trait]
 pub trait Provider: Send {
     /// The payloads of `entries`, the encoded delete vectors of the segments named and, if wanted, the tombstones of the

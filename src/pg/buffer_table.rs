@@ -32,6 +32,12 @@ fn next_seq() -> u64 {
     seq
 }
 
+/// The order of what this transaction writes now: above everything this session has drawn before. What draws it without
+/// writing to the buffer must write some other record to the log before it draws again.
+pub fn next_order() -> EntryOrder {
+    EntryOrder { seq: next_seq(), xid: top_transaction_id() }
+}
+
 /// Writes entries of one namespace. The caller holds the namespace's lock, row exclusive, to the end of the transaction.
 pub struct Writer {
     table: HeapTable,

@@ -93,6 +93,18 @@ pub fn call(request: &Request, needs: &mut dyn Needs) -> Result<Reply> {
     }
 }
 
+/// Whether an engine answers now. Waits for none to be started.
+pub fn engine_answers() -> bool {
+    let kept = Connection::take_kept().filter(Connection::is_open);
+    match kept.map_or_else(Connection::try_open, Ok) {
+        Ok(connection) => {
+            connection.keep();
+            true
+        }
+        Err(_) => false,
+    }
+}
+
 /// Process id and version of the engine that answers. Same waiting and errors as [`call`].
 ///
 /// # Errors
@@ -201,6 +213,15 @@ impl Connection {
             wait(None, 0, Some(pause));
             pause = (pause * 2).min(CONNECT_PAUSE.1);
         }
+    }
+
+    /// Whether the other end is still there, as far as this end knows. Between two calls nothing is there to be read.
+    fn is_open(&self) -> bool {
+        let mut byte = 0_u8;
+        // SAFETY: room for the one byte asked for; the descriptor is open.
+        let received =
+            unsafe { libc::recv(self.fd.as_raw_fd(), (&raw mut byte).cast(), 1, libc::MSG_PEEK | libc::MSG_DONTWAIT) };
+        received < 0 && io::Error::last_os_error().kind() == io::ErrorKind::WouldBlock
     }
 
     fn try_open() -> std::result::Result<Self, Failure> {

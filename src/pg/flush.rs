@@ -1,12 +1,12 @@
 //! Moving entries from the write buffer into a segment: plan under a snapshot, build in the engine, publish in one
 //! transaction (INV-1). The maintenance worker and `elacsym.flush()` both go this way; they differ only in whose
-//! transactions the steps run.
+//! transactions the steps run. A bulk write ([`crate::pg::bulk`]) publishes in the same way what never was in the buffer.
 //!
 //! Whoever plans holds the namespace's flush lock until after it has published: the set of segments must not change in
 //! between, because the engine computed which of their rows the new segment supersedes.
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::ipc::message::{FlushRequest, FlushResult, Request};
+use crate::ipc::message::{BufferedEntry, FlushRequest, FlushResult, NamespaceView, Request};
 use crate::pg::buffer_table::{self, Budget};
 use crate::pg::catalog::{self, NamespaceRow};
 use crate::pg::snapshot::Snapshot;
@@ -43,13 +43,26 @@ impl Plan {
         Ok(Some(Self { row, view, watermark, root: gucs::storage_root()?, path }))
     }
 
+    /// A plan for rows that are not in the buffer: it moves nothing out of there, and leaves the watermark alone. The
+    /// caller holds the flush lock since before it took the snapshot.
+    pub fn for_rows(row: NamespaceRow, snapshot: &Snapshot) -> Result<Self> {
+        let view = View::without_buffer(row.id, row.schema.clone(), snapshot)?;
+        let path = namespace::object_path(row.id);
+        Ok(Self { watermark: row.watermark, row, view, root: gucs::storage_root()?, path })
+    }
+
     /// The request to the engine.
     pub fn request(&self) -> Request {
-        Request::Flush(Box::new(FlushRequest {
-            namespace: self.view.message(),
-            root: self.root.clone(),
-            path: self.path.clone(),
-        }))
+        self.request_about(self.view.message())
+    }
+
+    /// The request of a plan [`Self::for_rows`], with the rows.
+    pub fn request_for(&self, entries: Vec<BufferedEntry>) -> Request {
+        self.request_about(NamespaceView { buffered: entries, ..self.view.message() })
+    }
+
+    fn request_about(&self, namespace: NamespaceView) -> Request {
+        Request::Flush(Box::new(FlushRequest { namespace, root: self.root.clone(), path: self.path.clone() }))
     }
 
     /// Whether entries were left out because of the budget.

@@ -5,6 +5,7 @@
 //! |---|---|---|
 //! | query, fetch | access share | |
 //! | upsert, delete | row exclusive | |
+//! | bulk upsert | row exclusive | exclusive if it is free, to the end of the transaction |
 //! | flush, publishing | row exclusive | exclusive, from before reading to after publishing |
 //! | drop | access exclusive | |
 //! | create | (name lock) exclusive | |

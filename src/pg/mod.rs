@@ -2,6 +2,7 @@
 
 pub mod acl;
 pub mod buffer_table;
+pub mod bulk;
 pub mod catalog;
 pub mod client;
 pub mod engine_call;

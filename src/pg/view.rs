@@ -48,6 +48,12 @@ impl View {
         })
     }
 
+    /// As [`Self::read`] with no buffered entry, for a write that adds a segment.
+    pub fn without_buffer(id: NamespaceId, stored_schema: String, snapshot: &Snapshot) -> Result<Self> {
+        let segments = catalog::segments(id, snapshot)?;
+        Ok(Self { id, stored_schema, segments, buffered: Vec::new(), bytes: 0, rest: None })
+    }
+
     /// What the engine gets to know at once.
     pub fn message(&self) -> NamespaceView {
         NamespaceView {

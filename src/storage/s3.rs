@@ -368,10 +368,15 @@ fn file_credentials(
     use aws_config::profile::profile_file::{ProfileFileKind, ProfileFiles};
     use aws_config::provider_config::ProviderConfig;
     // The provider would say this only at the first request, and less clearly.
-    std::fs::File::open(path).map_err(|e| {
+    let bytes = std::fs::read(path).map_err(|e| {
         Error::new(ErrorKind::Denied, format!("elacsym.s3_credentials_file \"{}\" cannot be read: {e}", path.display()))
             .with_hint("The operating system user of the server must be able to read it.")
     })?;
+    if let Err(error) = std::str::from_utf8(&bytes) {
+        let at = error.valid_up_to() + 1;
+        let what = format!("elacsym.s3_credentials_file \"{}\" is not UTF-8: byte {at} is wrong", path.display());
+        return Err(Error::invalid(what).with_hint("Write the file anew, as text in UTF-8 without other characters."));
+    }
     let files = ProfileFiles::builder().with_file(ProfileFileKind::Credentials, path).build();
     Ok(aws_config::profile::ProfileFileCredentialsProvider::builder()
         // A profile may name another source (a role, the instance); without a client the SDK would panic on it.

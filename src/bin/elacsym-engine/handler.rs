@@ -1,25 +1,14 @@
 //! Requests of the socket to methods of the engine.
 
 use async_trait::async_trait;
-use elacsym::engine::{Engine, Provider as EngineProvider};
+use elacsym::engine::Engine;
 use elacsym::error::{Error, Result};
-use elacsym::ids::EntryId;
-use elacsym::ipc::message::{Provided, Request};
+use elacsym::ipc::message::Request;
 use elacsym::ipc::server::{Handler, Provider, Reply, Session};
 use std::sync::Arc;
 
 /// The engine behind the socket.
 pub struct Search(pub Arc<Engine>);
-
-/// The caller of the running request, as the engine sees it.
-struct Caller<'a>(&'a mut dyn Provider);
-
-#[async_trait]
-impl EngineProvider for Caller<'_> {
-    async fn need(&mut self, entries: Vec<EntryId>, delete_vectors: Vec<String>, tombstones: bool) -> Result<Provided> {
-        self.0.need(entries, delete_vectors, tombstones).await
-    }
-}
 
 impl Handler for Search {
     fn connect(&self) -> Box<dyn Session> {
@@ -33,19 +22,18 @@ struct Connection(elacsym::engine::Session);
 #[async_trait]
 impl Session for Connection {
     async fn handle(&mut self, request: Request, provider: &mut dyn Provider) -> Result<Reply> {
-        let mut caller = Caller(provider);
         let engine = self.0.engine().clone();
         match request {
             Request::Ping => Ok(Reply::Done),
             Request::Query(request) => {
-                let (rows, stats) = engine.query(*request, &mut caller).await?;
+                let (rows, stats) = engine.query(*request, provider).await?;
                 Ok(Reply::Rows(rows, stats))
             }
             Request::Fetch(request) => {
-                let (rows, stats) = engine.fetch(*request, &mut caller).await?;
+                let (rows, stats) = engine.fetch(*request, provider).await?;
                 Ok(Reply::Rows(rows, stats))
             }
-            Request::Flush(request) => Ok(Reply::Flushed(Box::new(engine.flush(*request, &mut caller).await?))),
+            Request::Flush(request) => Ok(Reply::Flushed(Box::new(engine.flush(*request, provider).await?))),
             Request::PutManifest { root, path, generation, json } => {
                 engine.put_manifest(&root, &path, generation, json).await?;
                 Ok(Reply::Done)
@@ -60,7 +48,7 @@ impl Session for Connection {
             }
             Request::Stats => Ok(Reply::Stats(engine.stats_json().await)),
             Request::ScanOpen(request) => {
-                let (scan, part) = self.0.scan_open(*request, &mut caller).await?;
+                let (scan, part) = self.0.scan_open(*request, provider).await?;
                 Ok(Reply::ScanRows { scan, rows: part.rows, exhausted: part.exhausted, stats: part.stats })
             }
             Request::ScanNext { scan, rows } => {
@@ -71,11 +59,11 @@ impl Session for Connection {
                 self.0.close(&scans);
                 Ok(Reply::Done)
             }
-            Request::Keys(request) => Ok(Reply::Keys(engine.keys(*request, &mut caller).await?)),
+            Request::Keys(request) => Ok(Reply::Keys(engine.keys(*request, provider).await?)),
             Request::TextMatch { options, query, texts } => {
                 Ok(Reply::Matches(engine.text_match(options, query, texts).await?))
             }
-            Request::ScorerOpen(request) => Ok(Reply::ScorerOpened(self.0.scorer_open(*request, &mut caller).await?)),
+            Request::ScorerOpen(request) => Ok(Reply::ScorerOpened(self.0.scorer_open(*request, provider).await?)),
             Request::ScoreTexts { scorer, texts } => Ok(Reply::Scores(self.0.score_texts(scorer, texts).await?)),
             Request::Hello { .. } | Request::Provide { .. } => {
                 Err(Error::internal("the socket server handles this request itself"))

@@ -1,5 +1,6 @@
 //! What the functions have in common in reading their arguments.
 
+use super::Text;
 use crate::error::{Error, ErrorKind, Result};
 use crate::schema::{AttributeId, NamespaceSchema};
 use pgrx::pg_sys::elog::PgLogLevel;
@@ -37,7 +38,7 @@ pub fn ids(ids: Option<Vec<Option<i64>>>) -> Result<Vec<i64>> {
 }
 
 /// The attributes a caller wants back: null or `{}` is none, `{*}` is all.
-pub fn attributes(schema: &NamespaceSchema, names: Option<Vec<Option<String>>>) -> Result<Vec<AttributeId>> {
+pub fn attributes(schema: &NamespaceSchema, names: Option<Vec<Option<Text>>>) -> Result<Vec<AttributeId>> {
     let mut wanted = Vec::new();
     for name in names.unwrap_or_default() {
         match name.as_deref() {

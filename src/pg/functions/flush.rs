@@ -1,5 +1,6 @@
 //! `flush`: what the maintenance worker does by itself, at once and inside the caller's transaction.
 
+use super::Text;
 use super::arguments::required;
 use crate::error::{ErrorKind, Result};
 use crate::pg::engine_call::{Source, flushed};
@@ -15,10 +16,10 @@ use pgrx::pg_sys::{self, elog::PgLogLevel, errcodes::PgSqlErrorCode, panic::Erro
 
 /// \[backend\] `elacsym.flush(target text) RETURNS bigint`
 #[pg_extern(sql = "")]
-fn elacsym_flush(target: Option<&str>) -> i64 {
+fn elacsym_flush(target: Option<Text>) -> i64 {
     preload::require();
     acl::check_may_write(c"elacsym.flush()");
-    match flush(required(target, "target")) {
+    match flush(&required(target, "target")) {
         Err(error) if error.kind == ErrorKind::Fenced => raise_serialization_failure(),
         result => result.or_raise(),
     }

@@ -41,9 +41,9 @@ impl FromDatum for Jsonb {
         unsafe { pg_sys::pfree(text.cast()) };
         match copy {
             Ok(copy) => Some(Self(copy)),
-            Err(_) => crate::pg::error::raise(
-                Error::invalid("JSON text is not UTF-8").with_hint("elacsym needs a database whose encoding is UTF8."),
-            ),
+            Err(_) => {
+                crate::pg::error::raise(Error::invalid("JSON text is not UTF-8").with_hint(super::text::ENCODING_HINT))
+            }
         }
     }
 }

@@ -8,6 +8,8 @@ mod flush;
 mod jsonb;
 mod namespaces;
 mod search;
+mod text;
 mod write;
 
 pub use jsonb::Jsonb;
+pub use text::Text;

@@ -1,7 +1,7 @@
 //! `create_namespace`, `drop_namespace`.
 
-use super::Jsonb;
 use super::arguments::required;
+use super::{Jsonb, Text};
 use crate::pg::error::OrRaise;
 use crate::pg::{acl, namespace, preload};
 use crate::schema::NamespaceSchema;
@@ -9,7 +9,7 @@ use pgrx::pg_extern;
 
 /// \[backend\] `elacsym.create_namespace(name text, schema jsonb)`
 #[pg_extern(sql = "")]
-fn elacsym_create_namespace(name: Option<&str>, schema: Option<Jsonb>) {
+fn elacsym_create_namespace(name: Option<Text>, schema: Option<Jsonb>) {
     preload::require();
     acl::check_may_write(c"elacsym.create_namespace()");
     let name = required(name, "name");
@@ -17,14 +17,14 @@ fn elacsym_create_namespace(name: Option<&str>, schema: Option<Jsonb>) {
     schema
         .parse("schema")
         .and_then(|json| NamespaceSchema::parse(&json))
-        .and_then(|schema| namespace::create(name, &schema))
+        .and_then(|schema| namespace::create(&name, &schema))
         .or_raise();
 }
 
 /// \[backend\] `elacsym.drop_namespace(name text)`
 #[pg_extern(sql = "")]
-fn elacsym_drop_namespace(name: Option<&str>) {
+fn elacsym_drop_namespace(name: Option<Text>) {
     preload::require();
     acl::check_may_write(c"elacsym.drop_namespace()");
-    namespace::drop(required(name, "name")).or_raise();
+    namespace::drop(&required(name, "name")).or_raise();
 }

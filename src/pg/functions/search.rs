@@ -1,7 +1,7 @@
 //! `query` and `fetch`: the statement's snapshot decides what is searched, the engine searches.
 
-use super::Jsonb;
 use super::arguments::{attributes, ids, not_negative, required};
+use super::{Jsonb, Text};
 use crate::document::Document;
 use crate::error::{Error, ErrorKind, Result};
 use crate::filter::Filter;
@@ -31,19 +31,19 @@ const MAX_RRF_K: i32 = 1_000_000;
 #[allow(clippy::type_complexity, clippy::too_many_arguments)] // the shape of the SQL function
 #[pg_extern(sql = "")]
 fn elacsym_query(
-    namespace: Option<&str>,
+    namespace: Option<Text>,
     vector: Option<PgVector>,
     full_text: Option<Jsonb>,
     filter: Option<Jsonb>,
     top_k: Option<i32>,
     include_vector: Option<bool>,
-    include_attributes: Option<Vec<Option<String>>>,
+    include_attributes: Option<Vec<Option<Text>>>,
     rrf_k: Option<i32>,
     vector_weight: Option<f32>,
     text_weight: Option<f32>,
     candidates: Option<i32>,
     effort: Option<f32>,
-    fusion: Option<&str>,
+    fusion: Option<Text>,
 ) -> TableIterator<
     'static,
     (
@@ -73,7 +73,7 @@ fn elacsym_query(
         effort,
         fusion,
     };
-    let rows = query(namespace, arguments).or_raise();
+    let rows = query(&namespace, arguments).or_raise();
     TableIterator::new(rows.into_iter().map(|row| {
         (
             row.key,
@@ -93,22 +93,22 @@ fn rank(rank: u32) -> i32 {
 }
 
 /// Arguments of a query, before they are checked.
-struct Arguments<'a> {
+struct Arguments {
     vector: Option<PgVector>,
     full_text: Option<Jsonb>,
     filter: Option<Jsonb>,
     top_k: i32,
     include_vector: bool,
-    include_attributes: Option<Vec<Option<String>>>,
+    include_attributes: Option<Vec<Option<Text>>>,
     rrf_k: Option<i32>,
     vector_weight: f32,
     text_weight: f32,
     candidates: Option<i32>,
     effort: Option<f32>,
-    fusion: Option<&'a str>,
+    fusion: Option<Text>,
 }
 
-fn query(name: &str, arguments: Arguments<'_>) -> Result<Vec<ResultRow>> {
+fn query(name: &str, arguments: Arguments) -> Result<Vec<ResultRow>> {
     let namespace = namespace::resolve(name, Mode::AccessShare)?;
     let request = arguments.check(&namespace.schema)?;
     if request.vector.is_none() && request.text.is_none() {
@@ -128,7 +128,7 @@ fn visible(namespace: &Namespace, snapshot: &Snapshot) -> Result<View> {
     View::read(namespace.id, namespace.stored_schema.clone(), watermark, snapshot, None)
 }
 
-impl Arguments<'_> {
+impl Arguments {
     /// The request without the namespace's state.
     fn check(self, schema: &NamespaceSchema) -> Result<QueryRequest> {
         let top_k = usize::try_from(self.top_k).ok().filter(|k| (1..=MAX_TOP_K).contains(k)).ok_or_else(|| {
@@ -143,7 +143,7 @@ impl Arguments<'_> {
         Ok(QueryRequest {
             namespace: empty_view(),
             include_attributes: attributes(schema, self.include_attributes)?,
-            fusion: fusion(self.fusion, self.rrf_k, self.vector_weight, self.text_weight)?,
+            fusion: fusion(self.fusion.as_deref(), self.rrf_k, self.vector_weight, self.text_weight)?,
             candidates: candidates(self.candidates, top_k)?,
             effort: effort(self.effort)?,
             include_vector: self.include_vector,
@@ -323,14 +323,14 @@ fn named_fields(schema: &NamespaceSchema, map: &Map<String, Json>) -> Result<Vec
 #[allow(clippy::type_complexity)] // the shape of the SQL function
 #[pg_extern(sql = "")]
 fn elacsym_fetch(
-    namespace: Option<&str>,
+    namespace: Option<Text>,
     ids: Option<Vec<Option<i64>>>,
     include_vector: Option<bool>,
-    include_attributes: Option<Vec<Option<String>>>,
+    include_attributes: Option<Vec<Option<Text>>>,
 ) -> TableIterator<'static, (name!(id, i64), name!(vector, Option<PgVector>), name!(attributes, Option<Jsonb>))> {
     preload::require();
     let namespace = required(namespace, "namespace");
-    let rows = fetch(namespace, ids, include_vector.unwrap_or(true), include_attributes).or_raise();
+    let rows = fetch(&namespace, ids, include_vector.unwrap_or(true), include_attributes).or_raise();
     TableIterator::new(
         rows.into_iter()
             .map(|row| (row.key, row.vector.map(|vector| PgVector::new(vector).or_raise()), row.attributes.map(Jsonb))),
@@ -342,7 +342,7 @@ fn fetch(
     name: &str,
     keys: Option<Vec<Option<i64>>>,
     include_vector: bool,
-    include_attributes: Option<Vec<Option<String>>>,
+    include_attributes: Option<Vec<Option<Text>>>,
 ) -> Result<Vec<ResultRow>> {
     let keys = ids(keys)?;
     let namespace = namespace::resolve(name, Mode::AccessShare)?;

@@ -1,7 +1,7 @@
 //! `upsert` in its two forms, `delete`.
 
-use super::Jsonb;
 use super::arguments::{ids, required};
+use super::{Jsonb, Text};
 use crate::document::Document;
 use crate::error::{Error, Result};
 use crate::ids::{Key, Op};
@@ -9,7 +9,7 @@ use crate::pg::buffer_table::Writer;
 use crate::pg::error::OrRaise;
 use crate::pg::locks::Mode;
 use crate::pg::vector_type::PgVector;
-use crate::pg::{acl, namespace, preload};
+use crate::pg::{acl, bulk, namespace, preload};
 use crate::schema::json_type;
 use pgrx::pg_extern;
 use serde_json::Value as Json;
@@ -17,12 +17,12 @@ use std::collections::HashMap;
 
 /// \[backend\] `elacsym.upsert(namespace text, documents jsonb) RETURNS bigint`
 #[pg_extern(sql = "")]
-fn elacsym_upsert_documents(namespace: Option<&str>, documents: Option<Jsonb>) -> i64 {
+fn elacsym_upsert_documents(namespace: Option<Text>, documents: Option<Jsonb>) -> i64 {
     preload::require();
     acl::check_may_write(c"elacsym.upsert()");
     let namespace = required(namespace, "namespace");
     let documents = required(documents, "documents");
-    upsert_documents(namespace, &documents).or_raise()
+    upsert_documents(&namespace, &documents).or_raise()
 }
 
 fn upsert_documents(name: &str, documents: &Jsonb) -> Result<i64> {
@@ -39,7 +39,7 @@ fn upsert_documents(name: &str, documents: &Jsonb) -> Result<i64> {
         }
     };
     // All are checked before the first is written, and the last one of an id counts.
-    let mut encoded: Vec<(Key, Vec<u8>)> = Vec::with_capacity(documents.len());
+    let mut encoded: Vec<bulk::Row> = Vec::with_capacity(documents.len());
     let mut places: HashMap<Key, usize> = HashMap::with_capacity(documents.len());
     for json in documents {
         let (key, document) = Document::parse(&namespace.schema, &json)?;
@@ -52,12 +52,12 @@ fn upsert_documents(name: &str, documents: &Jsonb) -> Result<i64> {
             }
         }
     }
-    if encoded.is_empty() {
-        return Ok(0);
-    }
-    let writer = Writer::open(namespace.id)?;
-    for (key, payload) in &encoded {
-        writer.append(*key, Op::Upsert, payload)?;
+    let rest = bulk::write(&namespace, &encoded)?;
+    if !rest.is_empty() {
+        let writer = Writer::open(namespace.id)?;
+        for (key, payload) in rest {
+            writer.append(*key, Op::Upsert, payload)?;
+        }
     }
     Ok(encoded.len() as i64)
 }
@@ -65,7 +65,7 @@ fn upsert_documents(name: &str, documents: &Jsonb) -> Result<i64> {
 /// \[backend\] `elacsym.upsert(namespace text, id bigint, vector vector, attributes jsonb) RETURNS bigint`
 #[pg_extern(sql = "")]
 fn elacsym_upsert_row(
-    namespace: Option<&str>,
+    namespace: Option<Text>,
     id: Option<i64>,
     vector: Option<PgVector>,
     attributes: Option<Jsonb>,
@@ -74,7 +74,7 @@ fn elacsym_upsert_row(
     acl::check_may_write(c"elacsym.upsert()");
     let namespace = required(namespace, "namespace");
     let id = required(id, "id");
-    upsert_row(namespace, id, vector, attributes).or_raise()
+    upsert_row(&namespace, id, vector, attributes).or_raise()
 }
 
 fn upsert_row(name: &str, key: Key, vector: Option<PgVector>, attributes: Option<Jsonb>) -> Result<i64> {
@@ -98,11 +98,11 @@ fn upsert_row(name: &str, key: Key, vector: Option<PgVector>, attributes: Option
 
 /// \[backend\] `elacsym.delete(namespace text, ids bigint[]) RETURNS bigint`
 #[pg_extern(sql = "")]
-fn elacsym_delete(namespace: Option<&str>, ids: Option<Vec<Option<i64>>>) -> i64 {
+fn elacsym_delete(namespace: Option<Text>, ids: Option<Vec<Option<i64>>>) -> i64 {
     preload::require();
     acl::check_may_write(c"elacsym.delete()");
     let namespace = required(namespace, "namespace");
-    delete(namespace, ids).or_raise()
+    delete(&namespace, ids).or_raise()
 }
 
 /// Records a deletion of each id. Whether there was such a document only a search would tell, and a delete must work

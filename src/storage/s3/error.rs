@@ -118,7 +118,11 @@ impl Request<'_> {
                 error(ErrorKind::Unavailable, failed())
                     .with_hint("The object store is overloaded or failing; it may pass."),
             ),
-            (401 | 403, _) | (_, "AccessDenied" | "InvalidAccessKeyId" | "SignatureDoesNotMatch" | "ExpiredToken") => {
+            (_, "InvalidAccessKeyId" | "SignatureDoesNotMatch" | "ExpiredToken" | "InvalidToken") => {
+                let what = format!("bucket \"{}\" at {} refused the credentials", self.bucket, self.endpoint);
+                Failure::Final(error(ErrorKind::Denied, what).with_hint(CREDENTIALS_HINT))
+            }
+            (401 | 403, _) | (_, "AccessDenied") => {
                 let what = format!("access to object store \"{}\" at {} is denied", self.root, self.endpoint);
                 Failure::Final(error(ErrorKind::Denied, what).with_hint(CREDENTIALS_HINT))
             }
