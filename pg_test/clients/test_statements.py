@@ -87,7 +87,9 @@ def test_statements_of_other_clients(app, conn):
 
 
 def test_cursor_goes_on_where_it_stopped(app, conn):
-    exact = sorted((contract.distance("cosine", r.embedding, QUERY), r.id) for r in contract.DATA if r.embedding)[:60]
+    rows = [(r.id, r.embedding) for r in contract.DATA if r.embedding]
+    rows += [(id + 10000, [-x for x in embedding]) for id, embedding in rows]
+    exact = sorted((contract.distance("cosine", embedding, QUERY), id) for id, embedding in rows)[:60]
     with conn.transaction():
         before = scans(conn)
         cursor = conn.cursor(name="near")  # DECLARE … CURSOR, without a LIMIT
