@@ -4,6 +4,8 @@ import random
 
 import pytest
 
+from harness import wait_until
+
 
 def vector(rng, dim=8):
     return [round(rng.uniform(-1, 1), 4) for _ in range(dim)]
@@ -100,3 +102,34 @@ def test_hybrid_search_returns_visible_rows(conn, docs):
     assert again[0][0] == rows[0][0] + 100000
     keys = conn.execute("SELECT key FROM elacsym.search_keys('docs_idx', '[1,0,0,0,0,0,0,0]', 'postgres lake', k => 5)").fetchall()
     assert [int(key) for (key,) in keys] == [row[0] for row in again]
+
+
+def test_tombstones_are_folded_into_delete_vectors(conn, docs):
+    conn.execute("DELETE FROM docs WHERE id % 4 = 0")
+    conn.execute("VACUUM docs")
+    wait_until(lambda: conn.execute("SELECT dead_rows FROM elacsym.indexes").fetchone()[0] == 500, 20)
+    check_everything(conn, docs)
+    # slots are used again, by rows whose entries are younger than what was folded
+    conn.execute("INSERT INTO docs SELECT 8000 + i, '[8,2,3,4,5,6,7,8]', 'reused lake', 'c', 2001, '{cloud}' FROM generate_series(1, 400) i")
+    check_everything(conn, docs)
+    conn.execute("VACUUM docs")
+    conn.execute("DELETE FROM docs WHERE id > 8100")
+    conn.execute("VACUUM docs")
+    wait_until(lambda: conn.execute("SELECT dead_rows FROM elacsym.indexes").fetchone()[0] >= 800
+               or conn.execute("SELECT count(*) FROM elacsym.wal").fetchone()[0] == 0, 20)
+    check_everything(conn, docs)
+
+
+def test_the_old_objects_of_a_rebuilt_index_go(conn, docs):
+    (before,) = conn.execute("SELECT incarnation FROM elacsym.indexes").fetchone()
+    with conn.transaction(force_rollback=True):
+        conn.execute("REINDEX INDEX docs_idx")
+    assert conn.execute("SELECT incarnation FROM elacsym.indexes").fetchone() == (before,)
+    check_everything(conn, docs)
+    conn.execute("REINDEX INDEX docs_idx")
+    wait_until(lambda: conn.execute("SELECT count(*) FROM elacsym.namespace").fetchone()[0] == 1, 20)
+    assert conn.execute("SELECT incarnation FROM elacsym.indexes").fetchone() != (before,)
+    assert conn.execute("SELECT count(*) FROM elacsym.garbage WHERE key LIKE %s", (f"%{before}%",)).fetchone()[0] >= 2
+    check_everything(conn, docs)
+    conn.execute("DROP INDEX docs_idx")
+    wait_until(lambda: conn.execute("SELECT count(*) FROM elacsym.namespace").fetchone()[0] == 0, 20)

@@ -6,7 +6,7 @@
 //! between, because the engine computed which of their rows the new segment supersedes.
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::ipc::message::{BufferedEntry, FlushRequest, FlushResult, NamespaceView, Request};
+use crate::ipc::message::{BufferedEntry, FlushRequest, FlushResult, NamespaceView, Request, TombstonesVersion};
 use crate::pg::buffer_table::{self, Budget};
 use crate::pg::catalog::{self, NamespaceRow};
 use crate::pg::locks::{self, Mode, Target};
@@ -24,6 +24,8 @@ pub struct Plan {
     pub row: NamespaceRow,
     /// The state the engine works on; all of its buffered entries are flushed.
     pub view: View,
+    /// Tombstones that the engine applies.
+    pub tombstones: Option<TombstonesVersion>,
     /// Every transaction before this one is over, and none of its entries is left in the buffer after this flush.
     watermark: u64,
     root: String,
@@ -34,14 +36,24 @@ impl Plan {
     /// Reads what there is to flush; `None` if that is nothing. The caller holds the flush lock since before it took
     /// the snapshot.
     pub fn read(row: NamespaceRow, snapshot: &Snapshot) -> Result<Option<Self>> {
+        Self::read_with(row, snapshot, None)
+    }
+
+    /// As [`Self::read`]; with tombstones of an index (read before the snapshot was taken) there is always something to
+    /// do: dead entries are left out, and dead rows of segments go into delete vectors.
+    pub fn read_with(
+        row: NamespaceRow,
+        snapshot: &Snapshot,
+        tombstones: Option<TombstonesVersion>,
+    ) -> Result<Option<Self>> {
         let view = View::read(row.id, row.schema.clone(), row.watermark, snapshot, Some(BUDGET))?;
-        if view.buffered.is_empty() {
+        if view.buffered.is_empty() && tombstones.is_none() {
             return Ok(None);
         }
         let xmin = snapshot.xmin();
         let watermark = view.rest.map_or(xmin, |rest| rest.min(xmin)).max(row.watermark);
         let path = namespace::object_path(row.id);
-        Ok(Some(Self { row, view, watermark, root: gucs::storage_root()?, path }))
+        Ok(Some(Self { row, view, tombstones, watermark, root: gucs::storage_root()?, path }))
     }
 
     /// A plan for rows that are not in the buffer: it moves nothing out of there, and leaves the watermark alone. The
@@ -49,12 +61,12 @@ impl Plan {
     pub fn for_rows(row: NamespaceRow, snapshot: &Snapshot) -> Result<Self> {
         let view = View::without_buffer(row.id, row.schema.clone(), snapshot)?;
         let path = namespace::object_path(row.id);
-        Ok(Self { watermark: row.watermark, row, view, root: gucs::storage_root()?, path })
+        Ok(Self { watermark: row.watermark, row, view, tombstones: None, root: gucs::storage_root()?, path })
     }
 
     /// The request to the engine.
     pub fn request(&self) -> Request {
-        self.request_about(self.view.message())
+        self.request_about(NamespaceView { tombstones: self.tombstones, ..self.view.message() })
     }
 
     /// The request of a plan [`Self::for_rows`], with the rows.

@@ -26,6 +26,7 @@ pub mod stat_engine;
 pub mod text_operators;
 pub mod vector_type;
 pub mod view;
+pub mod whole_answer;
 pub mod worker;
 pub mod xact;
 

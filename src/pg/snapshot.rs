@@ -75,11 +75,16 @@ impl Snapshot {
 
 /// The full form of a transaction id that is running or recent.
 fn full_transaction_id(xid: u32) -> u64 {
-    // SAFETY: no arguments.
-    let next = unsafe { pg_sys::ReadNextFullTransactionId() }.value;
+    let next = next_transaction_id();
     let epoch = next >> 32;
     let epoch = if u64::from(xid) > (next & 0xffff_ffff) { epoch.saturating_sub(1) } else { epoch };
     (epoch << 32) | u64::from(xid)
+}
+
+/// The full id that the next transaction will get.
+pub fn next_transaction_id() -> u64 {
+    // SAFETY: no arguments.
+    unsafe { pg_sys::ReadNextFullTransactionId() }.value
 }
 
 /// The full id of the running top-level transaction, which gets one now if it has none.

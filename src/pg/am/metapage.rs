@@ -13,7 +13,7 @@ use pgrx::pg_sys;
 const BLOCK: u32 = 0;
 const MAGIC: [u8; 4] = *b"ELCM";
 const VERSION: u32 = 1;
-const BYTES: usize = 88;
+const BYTES: usize = 96;
 
 /// What the metapage says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,6 +26,8 @@ pub struct Metapage {
     pub database: u32,
     /// The tombstone log.
     pub tombstones: TombstonesVersion,
+    /// Once every transaction before this one is over, no entry that the log kills can still come to light (pitfalls 2.e).
+    pub horizon: u64,
     /// Entries after the last build or VACUUM, for the planner.
     pub entries: u64,
     /// Bytes in object storage after the last build or VACUUM, for the planner.
@@ -48,6 +50,7 @@ impl Metapage {
         put(&0_u32.to_le_bytes());
         put(&self.tombstones.generation.to_le_bytes());
         put(&self.tombstones.count.to_le_bytes());
+        put(&self.horizon.to_le_bytes());
         put(&self.entries.to_le_bytes());
         put(&self.bytes.to_le_bytes());
         let crc = crc32fast::hash(&out[..BYTES - 8]);
@@ -80,8 +83,9 @@ impl Metapage {
             system_identifier: u64_at(24),
             database: u32_at(32),
             tombstones: TombstonesVersion { generation: u64_at(40), count: u64_at(48) },
-            entries: u64_at(56),
-            bytes: u64_at(64),
+            horizon: u64_at(56),
+            entries: u64_at(64),
+            bytes: u64_at(72),
         })
     }
 
@@ -94,6 +98,7 @@ impl Metapage {
             // SAFETY: a plain global, set once when the process connects to its database.
             database: unsafe { pg_sys::MyDatabaseId }.into(),
             tombstones: TombstonesVersion { generation: 1, count: 0 },
+            horizon: 0,
             entries: 0,
             bytes: 0,
         }

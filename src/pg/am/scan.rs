@@ -16,7 +16,7 @@ use crate::ids::Key;
 use crate::ipc::message::{Request, ScanOrder, ScanRequest, ScanRow};
 use crate::pg::client::{self, Reply};
 use crate::pg::error::OrRaise;
-use crate::pg::{gucs, preload, xact};
+use crate::pg::{gucs, preload, whole_answer, xact};
 use pgrx::pg_sys;
 use std::collections::{HashSet, VecDeque};
 
@@ -204,8 +204,10 @@ impl Running {
             // SAFETY: as above.
             page::blocks(unsafe { Rel::new(desc.heapRelation) })
         };
-        let effort = gucs::effort() * options::effort(index);
-        let hint = cost::limit_hint(index).unwrap_or(FIRST_ROWS);
+        // Read to its end, a scan must be in exact order; batches of an approximate one are so only in themselves.
+        let all = whole_answer::wanted();
+        let effort = if all { f32::INFINITY } else { gucs::effort() * options::effort(index) };
+        let rows = if all { MOST_ROWS } else { cost::limit_hint(index).unwrap_or(FIRST_ROWS) };
         pgstat_count(index);
         Ok(Self {
             order,
@@ -216,7 +218,7 @@ impl Running {
             ready: VecDeque::new(),
             returned: Vec::new(),
             skip: HashSet::new(),
-            next_rows: hint.clamp(1, MOST_ROWS),
+            next_rows: rows.clamp(1, MOST_ROWS),
             // The engine's snapshot is taken after this, but rows beyond are younger than the query's.
             heap_blocks,
         })

@@ -85,7 +85,7 @@ pub fn read(index: Rel, version: TombstonesVersion) -> Result<Vec<Tombstone>> {
     Ok(all)
 }
 
-/// Appends to the log. Only one process does this at a time: VACUUM of the table, whose lock excludes itself.
+/// Appends to the log. The caller holds the publish lock alone: nobody trims meanwhile.
 ///
 /// # Errors
 /// `Corrupt`.
@@ -111,7 +111,22 @@ pub fn append(index: Rel, dead: &[Tombstone]) -> Result<()> {
         page::write(index, &[(block, &encode(generation, &items))]);
         meta.tombstones.count += now.len() as u64;
     }
-    // Counts once all of it is there. Another process may have changed the planner's figures meanwhile; nothing is lost.
+    meta.horizon = crate::pg::snapshot::next_transaction_id();
+    // Counts once all of it is there.
     meta.write(index);
+    Ok(())
+}
+
+/// Empties the log, if it is still the one of `version`. The caller holds the publish lock alone, and a commit that has
+/// folded these tombstones into delete vectors is visible to everybody.
+///
+/// # Errors
+/// `Corrupt`.
+pub fn trim(index: Rel, version: TombstonesVersion) -> Result<()> {
+    let mut meta = Metapage::read(index)?;
+    if meta.tombstones == version {
+        meta.tombstones = TombstonesVersion { generation: version.generation + 1, count: 0 };
+        meta.write(index);
+    }
     Ok(())
 }

@@ -53,7 +53,12 @@ pub unsafe extern "C-unwind" fn ambulkdelete(
     let seq = unsafe { pg_sys::GetXLogInsertRecPtr() };
     if !dead.is_empty() {
         let dead: Vec<Tombstone> = dead.iter().map(|key| Tombstone { key: *key, seq }).collect();
+        let lock = Target::Publish(Metapage::read(index).or_raise().incarnation);
+        locks::lock(lock, Mode::Exclusive).or_raise();
         tombstones::append(index, &dead).or_raise();
+        locks::unlock(lock, Mode::Exclusive).or_raise();
+        // The maintenance worker folds them into delete vectors.
+        xact::mark_written();
     }
     let stats = allocated(stats);
     // SAFETY: just allocated, or handed over by PostgreSQL.
@@ -117,6 +122,8 @@ fn entries(index: Rel) -> Result<BTreeSet<Key>> {
     // VACUUM's snapshot does not keep rows from being pruned, so nobody may replace a segment's row while it is read.
     let lock = Target::Publish(meta.incarnation);
     locks::lock(lock, Mode::Share)?;
+    // Again: the tombstone log may have been trimmed before.
+    let meta = Metapage::read(index)?;
     let mut segments = Segments::read(index, &meta)?;
     if !segments.view.segments.is_empty() {
         let request = Request::Keys(Box::new(KeysRequest { namespace: segments.message(), checksums: false }));

@@ -12,37 +12,48 @@ use crate::pg::namespace;
 use crate::pg::snapshot::Snapshot;
 use crate::pg::worker::transaction::transaction;
 use pgrx::pg_sys;
-use std::collections::HashSet;
+use std::collections::HashMap;
 
-/// Drops what abandoned lives have left. False when that could not be decided now, because an index is locked.
+/// An index whose tombstone log is not empty.
+#[derive(Debug, Clone, Copy)]
+pub struct Vacuumed {
+    /// The index.
+    pub index: pg_sys::Oid,
+    /// What its metapage said.
+    pub meta: Metapage,
+}
+
+/// Drops what abandoned lives have left, and returns the indexes with tombstones. `None` when that could not be decided
+/// now, because an index is locked.
 ///
 /// # Errors
 /// Of the catalog; what is dropped before stays dropped.
-pub fn bury() -> Result<bool> {
-    let Some(abandoned) = transaction(find)? else { return Ok(false) };
+pub fn bury() -> Result<Option<Vec<Vacuumed>>> {
+    let Some((abandoned, vacuumed)) = transaction(find)? else { return Ok(None) };
     for row in abandoned {
         transaction(|| namespace::drop_row(row))?;
     }
-    Ok(true)
+    Ok(Some(vacuumed))
 }
 
-fn find() -> Result<Option<Vec<NamespaceRow>>> {
+fn find() -> Result<Option<(Vec<NamespaceRow>, Vec<Vacuumed>)>> {
     let snapshot = Snapshot::statement()?;
     let mut rows = catalog::namespaces(&snapshot)?;
     rows.retain(|row| row.kind == catalog::KIND_INDEX);
     if rows.is_empty() {
-        return Ok(Some(rows));
+        return Ok(Some((rows, Vec::new())));
     }
     // The same snapshot: whoever's life is visible in ours is visible in pg_class. A metapage is read as it is now; what was
     // replaced since the snapshot is abandoned indeed, and whatever may still be rolled back is locked.
     let Some(named) = named_by_metapages(&snapshot) else { return Ok(None) };
-    rows.retain(|row| !named.contains(&row.id));
-    Ok(Some(rows))
+    rows.retain(|row| !named.contains_key(&row.id));
+    let vacuumed = named.into_values().filter(|index| index.meta.tombstones.count > 0).collect();
+    Ok(Some((rows, vacuumed)))
 }
 
 /// The incarnations that metapages name; `None` if one cannot be read now.
-fn named_by_metapages(snapshot: &Snapshot) -> Option<HashSet<NamespaceId>> {
-    let mut named = HashSet::new();
+fn named_by_metapages(snapshot: &Snapshot) -> Option<HashMap<NamespaceId, Vacuumed>> {
+    let mut named = HashMap::new();
     for oid in indexes(snapshot) {
         // SAFETY: an oid; the lock is released with the transaction.
         if !unsafe { pg_sys::ConditionalLockRelationOid(oid, pg_sys::AccessShareLock as i32) } {
@@ -58,7 +69,8 @@ fn named_by_metapages(snapshot: &Snapshot) -> Option<HashSet<NamespaceId>> {
         // SAFETY: opened above.
         unsafe { pg_sys::relation_close(index, pg_sys::NoLock as i32) };
         // A damaged page tells nothing: then nothing is dropped.
-        named.insert(meta.ok()?.incarnation);
+        let meta = meta.ok()?;
+        named.insert(meta.incarnation, Vacuumed { index: oid, meta });
     }
     Some(named)
 }

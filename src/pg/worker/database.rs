@@ -21,6 +21,7 @@ use crate::pg::locks::{self, Mode, SessionLock, Target};
 use crate::pg::snapshot::Snapshot;
 use crate::pg::view::View;
 use crate::pg::worker::abandoned;
+use crate::pg::worker::fold;
 use crate::pg::worker::nap;
 use crate::pg::worker::transaction::{pin_settings, transaction, transaction_after};
 use crate::pg::{error, gucs, manifest, namespace, shmem, xact};
@@ -174,14 +175,18 @@ impl Maintenance {
         Ok(next.map_or(Round::Idle, |pause| Round::Waiting(pause.clamp(LOOK_AGAIN.0, LOOK_AGAIN.1))))
     }
 
-    /// Drops what dropped and rebuilt indexes have left. Returns when to try again if it could not be decided now.
+    /// Drops what dropped and rebuilt indexes have left, folds tombstones. Returns when to try again if it could not be decided now.
     fn bury_abandoned(&mut self) -> Option<Duration> {
         let pause = back_off(self.abandoned_failures).max(LOOK_AGAIN.1);
         if self.abandoned_looked.is_some_and(|at| at.elapsed() < pause) {
             return (self.abandoned_failures > 0).then_some(pause);
         }
         self.abandoned_looked = Some(Instant::now());
-        match abandoned::bury() {
+        let done = abandoned::bury().and_then(|found| match found {
+            Some(vacuumed) => fold::fold_all(&vacuumed),
+            None => Ok(false),
+        });
+        match done {
             Ok(true) => {
                 self.abandoned_failures = 0;
                 None
@@ -189,7 +194,7 @@ impl Maintenance {
             Ok(false) => Some(LOOK_AGAIN.1),
             Err(error) => {
                 if self.abandoned_failures == 0 {
-                    warn("elacsym maintenance could not drop what an index has left", error);
+                    warn("elacsym maintenance could not tidy up after indexes", error);
                 }
                 self.abandoned_failures += 1;
                 Some(LOOK_AGAIN.1)
@@ -277,7 +282,7 @@ fn look() -> Result<Option<Vec<Found>>> {
 }
 
 /// What became of a flush.
-enum Flushed {
+pub(super) enum Flushed {
     /// Nothing is left to do.
     Done,
     /// Somebody else is at it, or drops the namespace: look again later.
@@ -328,7 +333,7 @@ fn flush_locked(row: &NamespaceRow, plan: Option<Plan>, lock: &SessionLock) -> R
 }
 
 /// False when the namespace is locked by a drop, or gone: nothing was changed then.
-fn publish(plan: &Plan, result: FlushResult, lock: &SessionLock) -> Result<bool> {
+pub(super) fn publish(plan: &Plan, result: FlushResult, lock: &SessionLock) -> Result<bool> {
     let published = transaction_after(
         || locks::try_lock(Target::Namespace(plan.row.id), Mode::RowExclusive),
         |free| {
@@ -351,7 +356,7 @@ fn publish(plan: &Plan, result: FlushResult, lock: &SessionLock) -> Result<bool>
 }
 
 /// Deletes the objects of a flush that was not published; nothing ever referred to them.
-fn discard(result: &FlushResult) {
+pub(super) fn discard(result: &FlushResult) {
     let Some((root, keys)) = Plan::leftovers(result) else { return };
     if let Err(error) = engine_call::done(&Request::DeleteObjects { root, keys }) {
         warn("elacsym could not delete the objects of an abandoned flush", error);
@@ -361,8 +366,8 @@ fn discard(result: &FlushResult) {
 /// Answers the engine from a transaction of its own, because none is open while the engine works. The rows are still
 /// there: only a flush or a drop of the namespace deletes them. If it was dropped and another row took the place, the
 /// CRC, which covers the row's identity, tells.
-struct OwnTransaction<'a> {
-    view: &'a View,
+pub(super) struct OwnTransaction<'a> {
+    pub view: &'a View,
 }
 
 impl Needs for OwnTransaction<'_> {

@@ -4,6 +4,7 @@
 mod abandoned;
 pub mod database;
 pub mod engine_process;
+mod fold;
 pub mod launcher;
 pub mod log_pump;
 pub mod maintenance;
