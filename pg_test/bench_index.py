@@ -38,7 +38,7 @@ def main():
         cluster.start()
         cluster.create_database("b")
         with cluster.connect("b") as conn:
-            lsn = lambda: conn.execute("SELECT pg_current_wal_insert_lsn() - '0/0'").fetchone()[0]  # noqa: E731
+            lsn = lambda: int(conn.execute("SELECT pg_current_wal_insert_lsn() - '0/0'").fetchone()[0])  # noqa: E731
             conn.execute(f"CREATE TABLE t (id int PRIMARY KEY, embedding vector({DIM}), body text, year int)")
             conn.execute("ALTER TABLE t SET (autovacuum_enabled = off)")
 
