@@ -347,6 +347,12 @@ CREATE FUNCTION elacsym.search_keys(
 COMMENT ON FUNCTION elacsym.search_keys(regclass, vector, text, integer, jsonb, jsonb, integer, real, real, integer, real, text)
     IS 'as elacsym.search(), with the primary key as text instead of the ctid';
 
+CREATE FUNCTION elacsym.verify(index regclass) RETURNS TABLE (problem text, ctid tid, detail text)
+    LANGUAGE c VOLATILE PARALLEL UNSAFE ROWS 10 COST 100000
+    AS 'MODULE_PATHNAME', 'elacsym_verify_wrapper';
+COMMENT ON FUNCTION elacsym.verify(regclass)
+    IS 'compares an index with its table and checks everything stored of it: one row for each difference';
+
 -- Views. They run with the rights of the extension's owner and show a role only what it may use.
 
 CREATE VIEW elacsym.namespaces WITH (security_barrier) AS

@@ -10,6 +10,8 @@ use super::{Engine, Provider};
 use crate::cache::ReadStats;
 use crate::error::{Error, Result};
 use crate::ipc::message::{KeyInfo, KeysRequest};
+use crate::segment::Segment;
+use crate::segment_info::SegmentInfo;
 
 /// Rows of one read: bounds what checksums hold in memory, and is large enough that a read costs nothing.
 const CHUNK_ROWS: usize = 1_024;
@@ -23,6 +25,27 @@ impl Engine {
         let start = self.env.clock.monotonic();
         let result = self.run_keys(request, provider).await;
         self.counters.count(Kind::Keys, self.micros_since(start), result.is_ok());
+        result
+    }
+
+    /// Reads a segment's objects from storage, past every cache, and checks every byte of them.
+    ///
+    /// # Errors
+    /// `Corrupt`, naming object and offset, or the store's.
+    pub async fn check_segment(&self, stored_schema: &str, info: &SegmentInfo) -> Result<()> {
+        let start = self.env.clock.monotonic();
+        let result = async {
+            let schema = Schema::new(stored_schema)?.schema;
+            let store = self.stores.get(&info.root).await?;
+            let reads = Arc::new(ReadStats::default());
+            let tail = Segment::read_tail(info, store.as_ref(), &reads).await?;
+            let runtime = tokio::runtime::Handle::current();
+            let (info, cache) = (info.clone(), self.cache.clone());
+            let open = move |_: &_| Segment::open(&info, &schema, &tail, store, cache, &runtime);
+            self.cpu().run(open).await?.check_objects(&reads).await
+        };
+        let result = result.await;
+        self.counters.count(Kind::CheckSegment, self.micros_since(start), result.is_ok());
         result
     }
 

@@ -25,6 +25,8 @@ pub enum Kind {
     ScanNext,
     /// [`super::Engine::keys`].
     Keys,
+    /// [`super::Engine::check_segment`].
+    CheckSegment,
     /// [`super::Engine::text_match`].
     TextMatch,
     /// [`super::Engine::scorer`].
@@ -34,7 +36,7 @@ pub enum Kind {
 }
 
 /// Names in the order of the discriminants.
-const NAMES: [&str; 12] = [
+const NAMES: [&str; 13] = [
     "query",
     "fetch",
     "flush",
@@ -44,6 +46,7 @@ const NAMES: [&str; 12] = [
     "scan_open",
     "scan_next",
     "keys",
+    "check_segment",
     "text_match",
     "scorer_open",
     "score_texts",

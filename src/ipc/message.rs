@@ -7,7 +7,7 @@ use crate::segment_info::SegmentInfo;
 use serde::{Deserialize, Serialize};
 
 /// Version of the messages; both sides must have the same.
-pub const PROTOCOL_VERSION: u32 = 2;
+pub const PROTOCOL_VERSION: u32 = 3;
 
 /// What a backend or worker asks of the engine.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -65,6 +65,13 @@ pub enum Request {
     },
     /// Keys of every live row of the view, for VACUUM and verification: in no order, each once.
     Keys(Box<KeysRequest>),
+    /// Reads all bytes of a segment from storage, past every cache, and checks them. Answered by `Done`.
+    CheckSegment {
+        /// Stored form of the namespace's schema.
+        schema: String,
+        /// The catalog's description.
+        info: Box<SegmentInfo>,
+    },
     /// Whether each text matches a query; needs no index.
     TextMatch {
         /// How query and texts are analysed.
@@ -109,7 +116,7 @@ pub enum Response {
         /// Process id of the engine.
         pid: u32,
     },
-    /// Done, nothing to say (`Ping`, `PutManifest`, `DeleteObjects`, `CheckStorage`).
+    /// Done, nothing to say (`Ping`, `PutManifest`, `DeleteObjects`, `CheckStorage`, `CheckSegment`).
     Done,
     /// The engine needs these before it can answer.
     Need {

@@ -5,7 +5,7 @@ use super::message::{FlushResult, KeyInfo, RequestStats, ResultRow, ScanRow};
 /// What a request that succeeded gives.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Reply {
-    /// Done, nothing to say (`Ping`, `PutManifest`, `DeleteObjects`, `CheckStorage`, `ScanClose`).
+    /// Done, nothing to say (`Ping`, `PutManifest`, `DeleteObjects`, `CheckStorage`, `CheckSegment`, `ScanClose`).
     Done,
     /// All rows of a query or fetch in rank order, and what the request cost.
     Rows(Vec<ResultRow>, RequestStats),

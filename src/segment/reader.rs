@@ -30,6 +30,9 @@ const MAX_REMEMBERED_KEYS: usize = 200_000;
 /// time than one more round trip. Identities of 43,000 rows fit, row codes of 2,600 rows with 384 dimensions.
 const MAX_READ_AHEAD: u64 = 1 << 20;
 
+/// Bytes of one read while all of an object is checked: bounds memory, and is long enough that requests cost little.
+const CHECK_BYTES: u64 = 4 << 20;
+
 /// What a segment says of a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct KeyHit {
@@ -337,6 +340,24 @@ impl Segment {
         let (read, ahead) = tokio::join!(self.read_index(&ranges, stats), self.read_ahead(false, stats));
         ahead?;
         read.map(drop)
+    }
+
+    /// Reads all of its objects from storage and checks every page of them. (The tail was checked when it was opened.)
+    ///
+    /// # Errors
+    /// `Corrupt`, or the store's.
+    pub async fn check_objects(&self, stats: &Arc<ReadStats>) -> Result<()> {
+        for object in std::iter::once(&self.index).chain(&self.parquet) {
+            let object = object.with_stats(stats.clone());
+            let mut at = 0;
+            while at < object.len() {
+                let end = object.len().min(at + CHECK_BYTES);
+                let read = object.read_uncached(at..end).await;
+                read.map_err(|e| missing_is_corrupt(e, &self.info.root, object.key()))?;
+                at = end;
+            }
+        }
+        Ok(())
     }
 
     async fn read_section(&self, section: Span, ranges: &[Range<u64>], stats: &Arc<ReadStats>) -> Result<Vec<Bytes>> {

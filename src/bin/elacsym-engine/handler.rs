@@ -60,6 +60,10 @@ impl Session for Connection {
                 Ok(Reply::Done)
             }
             Request::Keys(request) => Ok(Reply::Keys(engine.keys(*request, provider).await?)),
+            Request::CheckSegment { schema, info } => {
+                engine.check_segment(&schema, &info).await?;
+                Ok(Reply::Done)
+            }
             Request::TextMatch { options, query, texts } => {
                 Ok(Reply::Matches(engine.text_match(options, query, texts).await?))
             }

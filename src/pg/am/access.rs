@@ -138,18 +138,29 @@ impl OpenIndex {
         Self::open(relation, lock).map(Some)
     }
 
+    /// Refuses an index that is not complete.
+    ///
+    /// # Errors
+    /// `Fenced` (object not in prerequisite state).
+    pub fn check_valid(&self) -> Result<()> {
+        // SAFETY: an open index.
+        let form = unsafe { &*(*self.index.ptr()).rd_index };
+        if form.indisvalid && form.indisready && form.indislive {
+            return Ok(());
+        }
+        Err(Error::new(ErrorKind::Fenced, format!("index \"{}\" is not valid", self.index.name()))
+            .with_hint("It is being built, or a concurrent build of it failed: then run REINDEX."))
+    }
+
     /// Refuses an index that the planner would not use.
     ///
     /// # Errors
     /// `Fenced` (object not in prerequisite state).
     pub fn check_usable(&self) -> Result<()> {
+        self.check_valid()?;
         // SAFETY: an open index.
         let form = unsafe { &*(*self.index.ptr()).rd_index };
         let name = self.index.name();
-        if !(form.indisvalid && form.indisready && form.indislive) {
-            return Err(Error::new(ErrorKind::Fenced, format!("index \"{name}\" is not valid"))
-                .with_hint("It is being built, or a concurrent build of it failed: then run REINDEX."));
-        }
         if form.indcheckxmin {
             // SAFETY: the index's row of pg_index.
             let header = unsafe { &*(*(*self.index.ptr()).rd_indextuple).t_data };

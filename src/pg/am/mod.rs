@@ -19,6 +19,7 @@ pub mod scan;
 pub mod tombstones;
 pub mod vacuum;
 pub mod values;
+pub mod verify;
 pub mod view;
 
 use crate::pg::c_function::{Call, Returned, c_functions};

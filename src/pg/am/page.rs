@@ -65,6 +65,50 @@ pub fn read(index: Rel, block: u32) -> Result<Vec<u8>> {
     Ok(unsafe { std::slice::from_raw_parts(start, lower - HEADER_BYTES) }.to_vec())
 }
 
+/// What is at a place in a table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// The table has no such block.
+    Beyond,
+    /// Nothing.
+    Unused,
+    /// A row version that no index entry may lead to.
+    HeapOnly,
+    /// A row version, dead or alive, or the beginning of a chain of them.
+    Used,
+}
+
+/// What is at `tid` in a heap of `blocks` blocks.
+pub fn place(heap: Rel, tid: pg_sys::ItemPointerData, blocks: u32) -> Place {
+    let (block, offset) = pgrx::itemptr::item_pointer_get_both(tid);
+    if block >= blocks {
+        return Place::Beyond;
+    }
+    let locked = Locked::new(heap, block, pg_sys::BUFFER_LOCK_SHARE);
+    // SAFETY: pinned and locked until `locked` is dropped.
+    let page = unsafe { pg_sys::BufferGetPage(locked.0) };
+    // SAFETY: every page starts with a header; line pointers follow it.
+    let header = unsafe { &*page.cast::<pg_sys::PageHeaderData>() };
+    let start = std::mem::offset_of!(pg_sys::PageHeaderData, pd_linp);
+    let lines = usize::from(header.pd_lower).saturating_sub(start) / size_of::<pg_sys::ItemIdData>();
+    let number = usize::from(offset);
+    if number == 0 || number > lines {
+        return Place::Unused;
+    }
+    // SAFETY: one of the page's line pointers.
+    let line = unsafe { *page.add(start).cast::<pg_sys::ItemIdData>().add(number - 1) };
+    match line.lp_flags() {
+        pg_sys::LP_UNUSED => Place::Unused,
+        pg_sys::LP_NORMAL => {
+            // SAFETY: a normal line pointer leads to a tuple on the page.
+            let tuple = unsafe { &*page.add(line.lp_off() as usize).cast::<pg_sys::HeapTupleHeaderData>() };
+            let heap_only = u32::from(tuple.t_infomask2) & pg_sys::HEAP_ONLY_TUPLE != 0;
+            if heap_only { Place::HeapOnly } else { Place::Used }
+        }
+        _ => Place::Used,
+    }
+}
+
 /// An error that names a block of the index.
 pub fn corrupt(block: u32, what: &str) -> Error {
     Error::new(ErrorKind::Corrupt, format!("page {block} of the index is corrupt: {what}"))

@@ -10,6 +10,7 @@ mod jsonb;
 mod namespaces;
 mod search;
 mod text;
+mod verify;
 mod write;
 
 pub use jsonb::Jsonb;
