@@ -3,11 +3,12 @@
 //! The metapage alone tells. An index's oid may change while its file stays (ALTER COLUMN TYPE without a rewrite), and its
 //! file may change while its oid stays (REINDEX, TRUNCATE); both may be rolled back.
 
-use crate::error::Result;
+use crate::error::{ErrorKind, Result};
 use crate::ids::NamespaceId;
 use crate::pg::am::metapage::Metapage;
 use crate::pg::am::relation::Rel;
 use crate::pg::catalog::{self, NamespaceRow};
+use crate::pg::locks::{self, Mode, Target};
 use crate::pg::namespace;
 use crate::pg::snapshot::Snapshot;
 use crate::pg::worker::transaction::transaction;
@@ -29,29 +30,68 @@ pub struct Vacuumed {
 /// # Errors
 /// Of the catalog; what is dropped before stays dropped.
 pub fn bury() -> Result<Option<Vec<Vacuumed>>> {
-    let Some((abandoned, vacuumed)) = transaction(find)? else { return Ok(None) };
+    let Some(Lives { abandoned, moved, vacuumed }) = transaction(find)? else { return Ok(None) };
     for row in abandoned {
         transaction(|| namespace::drop_row(row))?;
     }
-    Ok(Some(vacuumed))
+    let mut noted = true;
+    for row in moved {
+        noted &= note_move(&row)?;
+    }
+    Ok(noted.then_some(vacuumed))
 }
 
-fn find() -> Result<Option<(Vec<NamespaceRow>, Vec<Vacuumed>)>> {
+/// What has become of the lives in the catalog.
+#[derive(Default)]
+struct Lives {
+    /// No metapage names them.
+    abandoned: Vec<NamespaceRow>,
+    /// The metapage that names them belongs to another oid than the catalog says; the rows have the new one.
+    moved: Vec<NamespaceRow>,
+    /// Indexes with tombstones.
+    vacuumed: Vec<Vacuumed>,
+}
+
+/// Notes the new oid of an index, for the views. False if a flush is under way, which would find the row changed.
+fn note_move(row: &NamespaceRow) -> Result<bool> {
+    let noted = transaction(|| {
+        if !locks::try_lock(Target::Flush(row.id), Mode::Exclusive)? {
+            return Ok(false);
+        }
+        catalog::replace_namespace(row).map(|()| true)
+    });
+    match noted {
+        Err(error) if error.kind == ErrorKind::Fenced => Ok(false),
+        other => other,
+    }
+}
+
+fn find() -> Result<Option<Lives>> {
     let snapshot = Snapshot::statement()?;
     let mut rows = catalog::namespaces(&snapshot)?;
     rows.retain(|row| row.kind == catalog::KIND_INDEX);
     if rows.is_empty() {
-        return Ok(Some((rows, Vec::new())));
+        return Ok(Some(Lives::default()));
     }
     // The same snapshot: whoever's life is visible in ours is visible in pg_class. A metapage is read as it is now; what was
     // replaced since the snapshot is abandoned indeed, and whatever may still be rolled back is locked.
     let Some(named) = named_by_metapages(&snapshot) else { return Ok(None) };
-    rows.retain(|row| !named.contains_key(&row.id));
-    let vacuumed = named.into_values().filter(|index| index.meta.tombstones.count > 0).collect();
-    Ok(Some((rows, vacuumed)))
+    let mut lives = Lives::default();
+    for mut row in rows {
+        match named.get(&row.id) {
+            None => lives.abandoned.push(row),
+            Some(life) if life.index != row.relation => {
+                row.relation = life.index;
+                lives.moved.push(row);
+            }
+            Some(_) => {}
+        }
+    }
+    lives.vacuumed = named.into_values().filter(|life| life.meta.tombstones.count > 0).collect();
+    Ok(Some(lives))
 }
 
-/// The incarnations that metapages name; `None` if one cannot be read now.
+/// The incarnations that metapages name, with the index of each; `None` if one cannot be read now.
 fn named_by_metapages(snapshot: &Snapshot) -> Option<HashMap<NamespaceId, Vacuumed>> {
     let mut named = HashMap::new();
     for oid in indexes(snapshot) {
@@ -62,7 +102,8 @@ fn named_by_metapages(snapshot: &Snapshot) -> Option<HashMap<NamespaceId, Vacuum
         // SAFETY: locked above; null when it is gone.
         let index = unsafe { pg_sys::try_relation_open(oid, pg_sys::NoLock as i32) };
         if index.is_null() {
-            continue;
+            // Dropped since the snapshot. Its file may live on under an oid that the snapshot does not see.
+            return None;
         }
         // SAFETY: open until it is closed below.
         let meta = Metapage::read(unsafe { Rel::new(index) });
