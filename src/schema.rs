@@ -215,6 +215,9 @@ pub struct VectorSchema {
     pub dim: usize,
     /// How distance is measured.
     pub metric: Metric,
+    /// About how many lists a segment gets; None: as its size asks for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lists: Option<u32>,
 }
 
 /// The schema of one namespace.
@@ -325,7 +328,7 @@ fn parse_vector(dim: &Json, metric: Option<&Json>) -> Result<VectorSchema> {
             return Err(Error::invalid(format!("\"vector_metric\" must be a string, not {}", json_type(other))));
         }
     };
-    Ok(VectorSchema { dim: dim as usize, metric })
+    Ok(VectorSchema { dim: dim as usize, metric, lists: None })
 }
 
 fn parse_attributes(map: &Map<String, Json>) -> Result<Vec<Attribute>> {

@@ -15,6 +15,9 @@ def text(v):
     return "[" + ",".join(map(str, v)) + "]"
 
 
+pytestmark = pytest.mark.every_pg
+
+
 @pytest.fixture
 def docs(conn):
     rng = random.Random(7)
@@ -133,3 +136,43 @@ def test_the_old_objects_of_a_rebuilt_index_go(conn, docs):
     check_everything(conn, docs)
     conn.execute("DROP INDEX docs_idx")
     wait_until(lambda: conn.execute("SELECT count(*) FROM elacsym.namespace").fetchone()[0] == 0, 20)
+
+
+def test_options_of_an_index(conn, docs):
+    conn.execute("DROP INDEX docs_idx")
+    conn.execute("CREATE INDEX docs_idx ON docs USING elacsym (embedding vector_l2_ops, category)"
+                 " WITH (recall_target = 0.99, lists = 40, flush_rows = 100, flush_bytes = 1024, flush_interval = 3600000)")
+    assert conn.execute("SELECT (schema #>> '{vector,lists}')::int FROM elacsym.indexes").fetchone() == (40,)
+    conn.execute("INSERT INTO docs SELECT 9000 + i, '[1,2,3,4,5,6,7,8]', 'x', 'a', 2025, '{}' FROM generate_series(1, 99) i")
+    conn.execute("SELECT pg_sleep(1.5)")
+    assert conn.execute("SELECT buffered FROM elacsym.indexes").fetchone() == (99,), "the index's own interval is an hour"
+    conn.execute("INSERT INTO docs VALUES (9999, '[1,2,3,4,5,6,7,8]', 'x', 'a', 2025, '{}')")
+    wait_until(lambda: conn.execute("SELECT buffered FROM elacsym.indexes").fetchone() == (0,), 20)
+    q = text(vector(docs))
+    both_ways(conn, f"SELECT embedding <-> '{q}', id FROM docs WHERE category = 'a' ORDER BY 1")
+
+
+def test_halfvec_columns(conn):
+    """With the real pgvector; the stand-in has no halfvec, and then there is no class for it either."""
+    rng = random.Random(3)
+    has_type = conn.execute("SELECT to_regtype('halfvec') IS NOT NULL").fetchone()[0]
+    classes = {name for (name,) in conn.execute(
+        "SELECT opcname FROM pg_opclass c JOIN pg_am a ON a.oid = c.opcmethod WHERE amname = 'elacsym' AND opcname LIKE 'halfvec%'")}
+    assert classes == ({"halfvec_l2_ops", "halfvec_ip_ops", "halfvec_cosine_ops"} if has_type else set())
+    for name, operator in (("l2", "<->"), ("ip", "<#>"), ("cosine", "<=>")) if has_type else ():
+        conn.execute(f"CREATE TABLE {name} (id int PRIMARY KEY, embedding halfvec(8))")
+        with conn.cursor() as cur:
+            cur.executemany(f"INSERT INTO {name} VALUES (%s, %s)", [(i, text(vector(rng))) for i in range(500)])
+        conn.execute(f"CREATE INDEX docs_idx_{name} ON {name} USING elacsym (embedding halfvec_{name}_ops)".replace("docs_idx_", "docs_idx_half"))
+        conn.execute(f"INSERT INTO {name} VALUES (1000, '[1,2,3,4,5,6,7,8]')")
+        q = text(vector(rng))
+        with conn.transaction():
+            conn.execute("SET LOCAL enable_seqscan = off")
+            conn.execute("SET LOCAL enable_sort = off")
+            assert "docs_idx_half" in "\n".join(r for (r,) in conn.execute(f"EXPLAIN SELECT id FROM {name} ORDER BY embedding {operator} '{q}'"))
+            fast = conn.execute(f"SELECT embedding {operator} '{q}' FROM {name} ORDER BY embedding {operator} '{q}'").fetchall()
+        with conn.transaction():
+            conn.execute("SET LOCAL enable_indexscan = off")
+            slow = conn.execute(f"SELECT embedding {operator} '{q}' FROM {name} ORDER BY embedding {operator} '{q}'").fetchall()
+        assert [d for (d,) in fast] == pytest.approx([d for (d,) in slow], abs=1e-5)
+        assert len(fast) == 501

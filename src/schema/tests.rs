@@ -16,7 +16,7 @@ fn a_full_schema_survives_its_stored_form() {
         }
     }))
     .unwrap();
-    assert_eq!(schema.vector, Some(VectorSchema { dim: 768, metric: Metric::L2 }));
+    assert_eq!(schema.vector, Some(VectorSchema { dim: 768, metric: Metric::L2, lists: None }));
     let title = schema.attribute("title").unwrap();
     assert!(!title.indexed && title.full_text == Some(FullTextOptions::default()));
     let body = schema.attribute("body").unwrap();

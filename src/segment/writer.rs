@@ -194,8 +194,13 @@ fn order_rows(
         }
         flat.extend_from_slice(values);
     }
-    let params =
-        BuildParams { metric: vector.metric, dim: vector.dim, seed: SEED, threads: options.threads, lists: None };
+    let params = BuildParams {
+        metric: vector.metric,
+        dim: vector.dim,
+        seed: SEED,
+        threads: options.threads,
+        lists: vector.lists.map(|lists| lists as usize),
+    };
     let index = vector::build(&params, &flat)?;
     drop(flat);
     let vectors = with.len();

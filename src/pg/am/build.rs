@@ -5,9 +5,9 @@
 //! stays until the maintenance worker sees that no metapage names it any more: a rollback makes it the present one again.
 
 use super::columns::Columns;
-use super::key;
 use super::metapage::Metapage;
 use super::relation::Rel;
+use super::{key, options};
 use crate::document::Document;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{EntryId, EntryOrder, NamespaceId, Op};
@@ -157,6 +157,10 @@ impl Build {
         refuse_encoding()?;
         let columns = Columns::of(index)?;
         let id = namespace::random_id()?;
+        let mut schema = columns.schema();
+        if let Some(vector) = &mut schema.vector {
+            vector.lists = options::lists(index);
+        }
         let row = NamespaceRow {
             tid: pg_sys::ItemPointerData::default(),
             id,
@@ -165,7 +169,7 @@ impl Build {
             // SAFETY: an open relation.
             owner: unsafe { (*(*heap.ptr()).rd_rel).relowner },
             relation: index.oid(),
-            schema: columns.schema().to_stored(),
+            schema: schema.to_stored(),
             options: "{}".to_string(),
             format: catalog::CATALOG_FORMAT,
             generation: 1,

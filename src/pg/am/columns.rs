@@ -98,7 +98,7 @@ impl Columns {
                         Error::invalid(format!("column \"{name}\" does not have dimensions"))
                             .with_hint("Declare it as vector(n), or index the expression (column::vector(n)).")
                     })?;
-                    vector = Some(VectorSchema { dim, metric });
+                    vector = Some(VectorSchema { dim, metric, lists: None });
                     Kind::Vector { metric, half: is_half(input_type) }
                 }
             };

@@ -5,6 +5,7 @@ use pgrx::pg_sys;
 use std::ffi::{CStr, c_int};
 use std::mem::offset_of;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 /// The kind of relation options that PostgreSQL gave us, 0 before [`register`].
 static KIND: AtomicU32 = AtomicU32::new(0);
@@ -111,14 +112,46 @@ pub unsafe extern "C-unwind" fn amoptions(reloptions: pg_sys::Datum, validate: b
 
 /// How hard searches of this index look, before the session's setting: 1 is the default.
 pub fn effort(index: Rel) -> f32 {
-    // SAFETY: an open relation; its options, if any, are ours.
-    let options = unsafe { (*index.ptr()).rd_options }.cast::<Options>();
-    // SAFETY: null, or a filled `Options`.
-    let Some(options) = (unsafe { options.as_ref() }) else { return 1.0 };
+    let Some(options) = of(index) else { return 1.0 };
     if options.effort > 0.0 {
         return options.effort as f32;
     }
     effort_for(options.recall_target)
+}
+
+/// How many lists a segment shall have, if the owner has said so.
+pub fn lists(index: Rel) -> Option<u32> {
+    of(index).and_then(|options| u32::try_from(options.lists).ok()).filter(|lists| *lists > 0)
+}
+
+/// When the buffer of an index is flushed, where that differs from the settings.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Thresholds {
+    /// Buffered rows.
+    pub rows: Option<u64>,
+    /// Their bytes.
+    pub bytes: Option<u64>,
+    /// Age of the oldest.
+    pub interval: Option<Duration>,
+}
+
+/// The thresholds of an index.
+pub fn thresholds(index: Rel) -> Thresholds {
+    let Some(options) = of(index) else { return Thresholds::default() };
+    let set = |value: c_int| u64::try_from(value).ok();
+    Thresholds {
+        rows: set(options.flush_rows).map(|rows| rows.max(1)),
+        bytes: set(options.flush_bytes).map(|kilobytes| kilobytes.max(1) << 10),
+        interval: set(options.flush_interval).map(Duration::from_millis),
+    }
+}
+
+/// The options of an index, if it has any.
+fn of(index: Rel) -> Option<Options> {
+    // SAFETY: an open relation; its options, if any, are ours.
+    let options = unsafe { (*index.ptr()).rd_options }.cast::<Options>();
+    // SAFETY: null, or a filled `Options`.
+    unsafe { options.as_ref() }.copied()
 }
 
 /// The effort for a recall: every halving of the misses takes about twice the lists; 1 means exact.

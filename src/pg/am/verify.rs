@@ -100,7 +100,8 @@ fn check_catalog(index: Rel, view: &IndexView, now: &NamespaceSchema) -> Result<
         problems.push(Problem::of_index("catalog", format!("incarnation {} is not an index's", row.id)));
     }
     if !same_columns(&view.schema, now) {
-        problems.push(Problem::of_index("catalog", "the index was built with other columns or options than it has now"));
+        problems
+            .push(Problem::of_index("catalog", "the index was built with other columns or options than it has now"));
     }
     Ok(problems)
 }
@@ -110,6 +111,10 @@ fn same_columns(stored: &NamespaceSchema, now: &NamespaceSchema) -> bool {
     let nameless = |schema: &NamespaceSchema| {
         let mut schema = schema.clone();
         schema.attributes.iter_mut().for_each(|attribute| attribute.name.clear());
+        // Nor does the number of lists say anything about what is in them.
+        if let Some(vector) = &mut schema.vector {
+            vector.lists = None;
+        }
         schema.attributes.sort_unstable_by_key(|attribute| attribute.id);
         schema
     };

@@ -6,9 +6,11 @@
 use crate::error::{ErrorKind, Result};
 use crate::ids::NamespaceId;
 use crate::pg::am::metapage::Metapage;
+use crate::pg::am::options::{self, Thresholds};
 use crate::pg::am::relation::Rel;
 use crate::pg::catalog::{self, NamespaceRow};
 use crate::pg::locks::{self, Mode, Target};
+use crate::pg::heap_table::Name;
 use crate::pg::namespace;
 use crate::pg::snapshot::Snapshot;
 use crate::pg::worker::transaction::transaction;
@@ -22,15 +24,25 @@ pub struct Vacuumed {
     pub index: pg_sys::Oid,
     /// What its metapage said.
     pub meta: Metapage,
+    thresholds: Thresholds,
 }
 
-/// Drops what abandoned lives have left, and returns the indexes with tombstones. `None` when that could not be decided
+/// What a look at all indexes found.
+#[derive(Debug, Default)]
+pub struct Found {
+    /// Indexes with tombstones.
+    pub vacuumed: Vec<Vacuumed>,
+    /// When each index wants to be flushed.
+    pub thresholds: HashMap<NamespaceId, Thresholds>,
+}
+
+/// Drops what abandoned lives have left, and says what it found of the indexes. `None` when that could not be decided
 /// now, because an index is locked.
 ///
 /// # Errors
 /// Of the catalog; what is dropped before stays dropped.
-pub fn bury() -> Result<Option<Vec<Vacuumed>>> {
-    let Some(Lives { abandoned, moved, vacuumed }) = transaction(find)? else { return Ok(None) };
+pub fn bury() -> Result<Option<Found>> {
+    let Some(Lives { abandoned, moved, found }) = transaction(find)? else { return Ok(None) };
     for row in abandoned {
         transaction(|| namespace::drop_row(row))?;
     }
@@ -38,7 +50,7 @@ pub fn bury() -> Result<Option<Vec<Vacuumed>>> {
     for row in moved {
         noted &= note_move(&row)?;
     }
-    Ok(noted.then_some(vacuumed))
+    Ok(noted.then_some(found))
 }
 
 /// What has become of the lives in the catalog.
@@ -48,8 +60,8 @@ struct Lives {
     abandoned: Vec<NamespaceRow>,
     /// The metapage that names them belongs to another oid than the catalog says; the rows have the new one.
     moved: Vec<NamespaceRow>,
-    /// Indexes with tombstones.
-    vacuumed: Vec<Vacuumed>,
+    /// About the indexes that live.
+    found: Found,
 }
 
 /// Notes the new oid of an index, for the views. False if a flush is under way, which would find the row changed.
@@ -67,6 +79,9 @@ fn note_move(row: &NamespaceRow) -> Result<bool> {
 }
 
 fn find() -> Result<Option<Lives>> {
+    if Name::Namespace.oid().is_err() {
+        return Ok(Some(Lives::default()));
+    }
     let snapshot = Snapshot::statement()?;
     let mut rows = catalog::namespaces(&snapshot)?;
     rows.retain(|row| row.kind == catalog::KIND_INDEX);
@@ -87,7 +102,8 @@ fn find() -> Result<Option<Lives>> {
             Some(_) => {}
         }
     }
-    lives.vacuumed = named.into_values().filter(|life| life.meta.tombstones.count > 0).collect();
+    lives.found.thresholds = named.iter().map(|(id, life)| (*id, life.thresholds)).collect();
+    lives.found.vacuumed = named.into_values().filter(|life| life.meta.tombstones.count > 0).collect();
     Ok(Some(lives))
 }
 
@@ -106,12 +122,13 @@ fn named_by_metapages(snapshot: &Snapshot) -> Option<HashMap<NamespaceId, Vacuum
             return None;
         }
         // SAFETY: open until it is closed below.
-        let meta = Metapage::read(unsafe { Rel::new(index) });
+        let open = unsafe { Rel::new(index) };
+        let (meta, thresholds) = (Metapage::read(open), options::thresholds(open));
         // SAFETY: opened above.
         unsafe { pg_sys::relation_close(index, pg_sys::NoLock as i32) };
         // A damaged page tells nothing: then nothing is dropped.
         let meta = meta.ok()?;
-        named.insert(meta.incarnation, Vacuumed { index: oid, meta });
+        named.insert(meta.incarnation, Vacuumed { index: oid, meta, thresholds });
     }
     Some(named)
 }

@@ -11,6 +11,7 @@
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{EntryId, NamespaceId};
 use crate::ipc::message::{FlushResult, Request};
+use crate::pg::am::options::Thresholds;
 use crate::pg::buffer_table::{self, Budget};
 use crate::pg::catalog::{self, GarbageRow, NamespaceRow};
 use crate::pg::client::{Needs, Provided};
@@ -127,6 +128,8 @@ struct Found {
 struct Maintenance {
     abandoned_looked: Option<Instant>,
     abandoned_failures: u32,
+    /// Of indexes whose options say something else than the settings.
+    thresholds: HashMap<NamespaceId, Thresholds>,
     watched: HashMap<NamespaceId, Watch>,
     garbage_looked: Option<Instant>,
     garbage_failures: u32,
@@ -134,7 +137,9 @@ struct Maintenance {
 
 impl Maintenance {
     fn round(&mut self) -> Result<Round> {
-        let Some(found) = look()? else { return Ok(Round::NotInstalled) };
+        // Before looking at buffers: indexes have thresholds of their own.
+        let tidied = self.bury_abandoned();
+        let Some(found) = look(&self.thresholds)? else { return Ok(Round::NotInstalled) };
         self.watched.retain(|id, _| found.iter().any(|f| f.row.id == *id));
         let mut next: Option<Duration> = None;
         let mut sooner = |pause: Duration| next = Some(next.map_or(pause, |n| n.min(pause)));
@@ -144,7 +149,7 @@ impl Maintenance {
                 failures: 0,
                 retry_at: None,
             });
-            let pause = due_in(&found, watch);
+            let pause = due_in(&found, watch, self.thresholds.get(&found.row.id).copied().unwrap_or_default());
             let behind = found.row.generation != found.row.manifest_generation;
             if let Some(pause) = pause
                 && (!behind || watch.retry_at.is_some())
@@ -166,7 +171,7 @@ impl Maintenance {
                 Err(error) => sooner(watch.failed(&found.row.name, error)),
             }
         }
-        if let Some(pause) = self.bury_abandoned() {
+        if let Some(pause) = tidied {
             sooner(pause);
         }
         if let Some(pause) = self.collect_garbage() {
@@ -183,7 +188,10 @@ impl Maintenance {
         }
         self.abandoned_looked = Some(Instant::now());
         let done = abandoned::bury().and_then(|found| match found {
-            Some(vacuumed) => fold::fold_all(&vacuumed),
+            Some(found) => {
+                self.thresholds = found.thresholds;
+                fold::fold_all(&found.vacuumed)
+            }
             None => Ok(false),
         });
         match done {
@@ -243,33 +251,36 @@ fn back_off(failures: u32) -> Duration {
 }
 
 /// `None` when the namespace should be worked on now, else how long it can wait.
-fn due_in(found: &Found, watch: &Watch) -> Option<Duration> {
+fn due_in(found: &Found, watch: &Watch, own: Thresholds) -> Option<Duration> {
     if let Some(at) = watch.retry_at {
         let pause = at.saturating_duration_since(Instant::now());
         return (!pause.is_zero()).then_some(pause);
     }
-    let full = found.rows >= gucs::flush_rows() || found.bytes >= gucs::flush_bytes();
+    let (rows, bytes) = (own.rows.unwrap_or_else(gucs::flush_rows), own.bytes.unwrap_or_else(gucs::flush_bytes));
+    let full = found.rows >= rows || found.bytes >= bytes;
     // Nothing buffered: the manifest is behind, and is written at once.
     if full || found.rows == 0 {
         return None;
     }
-    let left = gucs::flush_interval().saturating_sub(watch.since.elapsed());
+    let left = own.interval.unwrap_or_else(gucs::flush_interval).saturating_sub(watch.since.elapsed());
     (!left.is_zero()).then_some(left)
 }
 
 /// The namespaces with buffered rows or an outdated manifest; `None` when the extension is not installed.
-fn look() -> Result<Option<Vec<Found>>> {
+fn look(thresholds: &HashMap<NamespaceId, Thresholds>) -> Result<Option<Vec<Found>>> {
     transaction(|| {
         // SAFETY: a C string; `true` means that a missing extension is no error.
         if unsafe { pg_sys::get_extension_oid(c"elacsym".as_ptr(), true) } == pg_sys::InvalidOid {
             return Ok(None);
         }
         let snapshot = Snapshot::statement()?;
-        // Enough rows to know whether a flush is due, and no more.
-        let budget =
-            Budget { rows: usize::try_from(gucs::flush_rows()).unwrap_or(usize::MAX), bytes: gucs::flush_bytes() };
         let mut found = Vec::new();
         for row in catalog::namespaces(&snapshot)? {
+            let own = thresholds.get(&row.id).copied().unwrap_or_default();
+            // Enough rows to know whether a flush is due, and no more.
+            let rows = own.rows.unwrap_or_else(gucs::flush_rows);
+            let bytes = own.bytes.unwrap_or_else(gucs::flush_bytes);
+            let budget = Budget { rows: usize::try_from(rows).unwrap_or(usize::MAX), bytes };
             let buffered = buffer_table::read(row.id, row.watermark, &snapshot, Some(budget))?;
             let full = buffered.rest.is_some();
             let rows = if full { budget.rows.max(buffered.rows.len()) } else { buffered.rows.len() };
