@@ -23,6 +23,8 @@ BURSTS = 6
 STATEMENTS = 14
 QUESTIONS = 7
 ROWS = 90
+# Enough for several lists of the vector index.
+MANY_ROWS = 2500
 GIVEN = os.environ.get("ELACSYM_FUZZ_SEED")
 
 
@@ -66,7 +68,7 @@ class Scenario:
             steps = [f"CREATE {index.ddl}" for index in table.indexes]
             if rng.random() < 0.5:
                 steps = [step.replace("CREATE INDEX", "CREATE INDEX CONCURRENTLY") for step in steps]
-            rows = "INSERT INTO t VALUES " + ", ".join(table.row(rng, i) for i in range(ROWS))
+            rows = "INSERT INTO t VALUES " + ", ".join(table.row(rng, i) for i in range(MANY_ROWS if rng.random() < 0.15 else ROWS))
             steps.insert(rng.randint(0, len(steps)), rows)
             for step in [table.ddl, *steps]:
                 main.run(step)
