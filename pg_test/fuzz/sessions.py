@@ -134,6 +134,11 @@ class Session:
                 verb = "ROLLBACK TO" if rng.random() < 0.7 else "RELEASE"
                 self.run(f"{verb} s{self.savepoints}")
                 self.savepoints -= verb == "RELEASE"
+            elif what < 0.35:
+                self.run(f"SELECT elacsym.flush({quoted(rng.choice(self.table.indexes).name)})")
+            elif what < 0.38:
+                # the engine learns what only this transaction sees
+                self.run(f"SELECT count(*) FROM t WHERE {rng.choice(self.table.indexes).indexed_condition(rng)}")
             else:
                 self.change()
             return
