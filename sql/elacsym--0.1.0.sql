@@ -57,7 +57,7 @@ CREATE TABLE elacsym.segment (
     rows            bigint NOT NULL,
     bytes           bigint NOT NULL,
     deleted         bigint NOT NULL,                    -- rows that the delete vector marks
-    delete_version  bigint NOT NULL,                    -- generation that last changed the delete vector; 0: it has none
+    delete_version  bigint NOT NULL,                    -- position in the log where the delete vector was written; 0: it has none
     delete_vector   bytea,
     stats           jsonb NOT NULL,
     CONSTRAINT segment_pkey PRIMARY KEY (namespace, id)

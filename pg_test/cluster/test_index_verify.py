@@ -56,6 +56,7 @@ def test_nothing_is_wrong_after_every_kind_of_change(docs):
         "VACUUM FREEZE docs",
         "REINDEX INDEX CONCURRENTLY docs_idx",
         "VACUUM FULL docs",
+        "ALTER TABLE docs ALTER COLUMN year TYPE int",  # another oid, the same file
         "ALTER TABLE docs RENAME COLUMN year TO jahr",
         "TRUNCATE docs",
         "INSERT INTO docs (id, body) VALUES (1, 'again')",
@@ -221,8 +222,8 @@ def test_a_lost_catalog_row_is_a_problem(docs):
     assert problem == "checksum" and "docs_idx" in detail
 
 
-def test_a_catalog_row_of_another_index_is_a_problem(docs):
-    docs.execute("UPDATE elacsym.namespace SET relation = 1")
+def test_a_catalog_row_of_another_kind_is_a_problem(docs):
+    docs.execute("UPDATE elacsym.namespace SET kind = 'n'")
     assert [problem for problem, *_ in verify(docs)] == ["catalog"]
 
 

@@ -41,9 +41,12 @@ class Session:
         self.next_id = 1_000_000 * (number + 1)
         self.failures: list[str] = []
         self.engine_killed = False
-        self.savepoints = 0
+        self.savepoints = self.prepared = 0
         self.run("SET lock_timeout = '1s'")
         self.run("SET statement_timeout = '60s'")
+        if self.rng.random() < 0.5:
+            # finds the rows that it changes through our indexes
+            self.run("SET enable_seqscan = off")
 
     # -- statements
 
@@ -56,10 +59,10 @@ class Session:
         try:
             self.connection.execute(sql)
         except EXPECTED as e:
-            self._failed(sql, e)
+            self.failed(sql, e)
             return False
         except psycopg.Error as e:
-            self._failed(sql, e)
+            self.failed(sql, e)
             # a session that asks while the engine is killed again and again may be told so
             if not (self.engine_killed and e.sqlstate == "58000"):
                 self.failures.append(f"{self.name}: {sql}\n{type(e).__name__}: {e}")
@@ -67,7 +70,8 @@ class Session:
         self.log.add(self.name, sql, "ok")
         return True
 
-    def _failed(self, sql: str, error: Exception) -> None:
+    def failed(self, sql: str, error: Exception) -> None:
+        """Notes it and ends the transaction."""
         self.log.add(self.name, sql, f"{type(error).__name__}: {str(error).splitlines()[0]}")
         self.savepoints = 0
         if not self.connection.closed and self.in_transaction:
@@ -84,7 +88,7 @@ class Session:
                     copy.write_row(row)
             self.log.add(self.name, sql, "ok")
         except EXPECTED as e:
-            self._failed(sql, e)
+            self.failed(sql, e)
 
     # -- life
 
@@ -99,7 +103,23 @@ class Session:
 
     def finish(self) -> None:
         self.savepoints = 0
-        self.run("COMMIT" if self.rng.random() < 0.7 else "ROLLBACK")
+        how = self.rng.random()
+        if how < 0.1:
+            self.prepare()
+        else:
+            self.run("COMMIT" if how < 0.72 else "ROLLBACK")
+
+    def prepare(self) -> None:
+        """In two phases, with something in between."""
+        self.prepared += 1
+        name = quoted(f"{self.name}_{self.prepared}")
+        if not self.run(f"PREPARE TRANSACTION {name}"):
+            return
+        if self.rng.random() < 0.5:
+            self.maintain()
+            if self.in_transaction:
+                self.run("ROLLBACK")
+        self.run(f"{self.rng.choice(['COMMIT', 'COMMIT', 'ROLLBACK'])} PREPARED {name}")
 
     def step(self) -> None:
         rng = self.rng
@@ -114,6 +134,11 @@ class Session:
                 verb = "ROLLBACK TO" if rng.random() < 0.7 else "RELEASE"
                 self.run(f"{verb} s{self.savepoints}")
                 self.savepoints -= verb == "RELEASE"
+            elif what < 0.35:
+                self.run(f"SELECT elacsym.flush({quoted(rng.choice(self.table.indexes).name)})")
+            elif what < 0.38:
+                # the engine learns what only this transaction sees
+                self.run(f"SELECT count(*) FROM t WHERE {rng.choice(self.table.indexes).indexed_condition(rng)}")
             else:
                 self.change()
             return
@@ -135,6 +160,8 @@ class Session:
             f"id % 13 = {rng.randint(0, 12)}",
             f"grp = {rng.randint(0, 8)} AND id % 3 = {rng.randint(0, 2)}",
             f"id IN (SELECT id FROM t ORDER BY id OFFSET {rng.randint(0, 100)} LIMIT {rng.randint(1, 8)})",
+            rng.choice(self.table.indexes).indexed_condition(rng),
+            rng.choice(self.table.indexes).indexed_condition(rng) + f" AND id % 4 = {rng.randint(0, 3)}",
             f"id BETWEEN {rng.randint(0, 60)} AND {rng.randint(20, 90)}",
         ])
 

@@ -199,7 +199,7 @@ class Table:
             if self.grid:
                 values = [rng.randint(-2, 2) for _ in range(self.dim)]
             else:
-                values = [round(rng.uniform(-1, 1), 3) * rng.choice([1, 1, 1, 1, 1000]) for _ in range(self.dim)]
+                values = [round(rng.uniform(-1, 1), 3) * rng.choice([1, 1, 1, 1, 10]) for _ in range(self.dim)]
             if any(values):
                 return "[" + ",".join(map(str, values)) + "]"
 

@@ -285,7 +285,7 @@ pub struct ScorerRequest {
 pub struct SegmentView {
     /// The catalog's description.
     pub info: SegmentInfo,
-    /// Version of its delete vector (the generation that last changed it); 0 means it has none.
+    /// Version of its delete vector, never used for another one of this segment; 0 means it has none.
     pub delete_version: u64,
 }
 

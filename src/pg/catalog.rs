@@ -153,7 +153,7 @@ pub struct SegmentRow {
     pub info: SegmentInfo,
     /// Generation that published it.
     pub generation: u64,
-    /// Generation that last changed its delete vector; 0 means it has none.
+    /// Names its delete vector, for caches: never used again, not even after a rollback. 0 means it has none.
     pub delete_version: u64,
     /// Statistics of its build, a JSON object.
     pub stats: String,
@@ -217,17 +217,18 @@ pub fn insert_segment(namespace: NamespaceId, info: SegmentInfo, generation: u64
     write_segment(namespace, &segment, None, false)
 }
 
-/// Gives a segment a new delete vector as of `generation`.
+/// Gives a segment a new delete vector. `version` must never have been used for another one of the segment: the engine
+/// remembers what it was told, also of transactions that were rolled back.
 ///
 /// # Errors
 /// `Fenced` when the row has changed since it was read; `Corrupt` when the bytes are no delete vector.
 pub fn set_delete_vector(
     namespace: NamespaceId,
     segment: &SegmentRow,
-    generation: u64,
+    version: u64,
     delete_vector: &[u8],
 ) -> Result<()> {
-    let changed = SegmentRow { delete_version: generation, ..segment.clone() };
+    let changed = SegmentRow { delete_version: version, ..segment.clone() };
     write_segment(namespace, &changed, Some(delete_vector), true)
 }
 

@@ -104,11 +104,13 @@ impl Plan {
             self.check_place(&info.root, &info.path)?;
             catalog::insert_segment(row.id, info, generation, result.stats)?;
         }
+        // Not the generation, which the next flush takes again if this one is rolled back.
+        let version = buffer_table::next_order().seq;
         for (id, delete_vector) in &result.delete_vectors {
             let segment = self.view.segments.iter().find(|s| s.info.id == *id).ok_or_else(|| {
                 Error::internal(format!("the engine returned a delete vector of unknown segment {id}"))
             })?;
-            catalog::set_delete_vector(row.id, segment, generation, delete_vector)?;
+            catalog::set_delete_vector(row.id, segment, version, delete_vector)?;
         }
         row.generation = generation;
         row.watermark = row.watermark.max(self.watermark);

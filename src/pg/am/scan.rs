@@ -193,10 +193,7 @@ impl Running {
         let order_keys = unsafe { slice(desc.orderByData, desc.numberOfOrderBys) };
         // SAFETY: keys of this index.
         let order = unsafe { order(&columns, order_keys) }?;
-        if keys.is_empty() && order_keys.is_empty() {
-            return Err(Error::internal("an elacsym index cannot be scanned without a condition or an order")
-                .with_hint("Use ORDER BY with a distance operator, or a WHERE clause on an indexed column."));
-        }
+        // Neither keys nor order: everything. The planner makes a bitmap scan of an ordered scan of a partial index.
         let never = order_keys.is_empty() && quals.filter == Some(Filter::Or(Vec::new()));
         let heap_blocks = if desc.heapRelation.is_null() {
             u32::MAX

@@ -95,9 +95,9 @@ fn noted<T>(result: Result<T>, problems: &mut Vec<Problem>) -> Result<Option<T>>
 fn check_catalog(index: Rel, view: &IndexView, now: &NamespaceSchema) -> Result<Vec<Problem>> {
     let mut problems = Vec::new();
     let row = namespace_row(index, view.view.id, &Snapshot::fresh(Name::Wal.oid()?))?;
-    // Its column `relation` is only a note for the views: the oid may change while the file stays, and the worker follows later.
+    // Not its oid: ALTER COLUMN TYPE without a rewrite gives the index another one.
     if row.kind != catalog::KIND_INDEX {
-        problems.push(Problem::of_index("catalog", format!("incarnation {} is not an index's", row.id)));
+        problems.push(Problem::of_index("catalog", format!("incarnation {} is not that of an index", row.id)));
     }
     if !same_columns(&view.schema, now) {
         problems
