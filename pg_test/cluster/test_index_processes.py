@@ -35,7 +35,7 @@ def churn(conn, first):
     """Dead rows, reused slots, buffered and flushed entries."""
     fill(conn, first=first, rows=30)
     conn.execute("UPDATE docs SET n = (n + 1) % 10 WHERE id % 3 = 0")
-    conn.execute("DELETE FROM docs WHERE id % 10 = %s", [first // 100 % 10])
+    conn.execute(f"DELETE FROM docs WHERE id % 10 = {first // 100 % 10}")
 
 
 # fault point → the statement that meets it; None: the maintenance worker does
@@ -94,8 +94,8 @@ def test_prepared_transactions_survive_a_restart_with_their_entries(cluster):
         make(other)
         for name in ("commits", "rolls_back"):
             fill(conn, first=1000 if name == "commits" else 2000, rows=20)
-            conn.execute("UPDATE docs SET n = 9 WHERE id % 2 = %s", [int(name == "commits")])
-            conn.execute("DELETE FROM docs WHERE id % 14 = %s", [1 if name == "commits" else 2])
+            conn.execute(f"UPDATE docs SET n = 9 WHERE id % 2 = {int(name == 'commits')}")
+            conn.execute(f"DELETE FROM docs WHERE id % 14 = {1 if name == 'commits' else 2}")
             conn.execute(f"PREPARE TRANSACTION '{name}'")
             conn.commit()
         fill(other, first=3000, rows=20)
@@ -354,7 +354,7 @@ def test_a_freed_place_that_a_row_without_an_entry_takes_answers_for_nobody(conn
     for step in range(6):
         if step % 2:
             conn.execute("SELECT elacsym.flush('docs_idx')")
-        conn.execute("DELETE FROM docs WHERE n < 5 AND id % 2 = %s", [step % 2])
+        conn.execute(f"DELETE FROM docs WHERE n < 5 AND id % 2 = {step % 2}")
         conn.execute("VACUUM docs")
         with conn.cursor() as cur:
             cur.executemany("INSERT INTO docs VALUES (%s, '[0.1,0.2,0.3,0.4]', 'postgres lake', 7)", [(1000 * (step + 1) + i,) for i in range(100)])
