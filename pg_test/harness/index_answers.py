@@ -79,7 +79,7 @@ def difference(fast, slow) -> str:
     return f"index has {len(a)} rows, table {len(b)}; only index: {[x for x in a if x not in b][:5]}; only table: {[x for x in b if x not in a][:5]}"
 
 
-def check(conn, table: str = "docs", index: str | None = None, text: bool = True, filters: bool = True, query: str = "[0.1,0.2,0.3,0.4]") -> int:
+def check(conn, table: str = "docs", index: str | None = None, text: bool = True, filters: bool = True, schema: str = "", query: str = "[0.1,0.2,0.3,0.4]") -> int:
     """Everything the table holds is found through its index, once; returns the number of rows. Calls `elacsym.verify()` where
     there is one."""
     index = f"{table}_idx" if index is None else index or None
@@ -89,7 +89,7 @@ def check(conn, table: str = "docs", index: str | None = None, text: bool = True
         same(conn, f"SELECT id FROM {table} WHERE n = 3", index)
     if text:
         same(conn, f"SELECT id FROM {table} WHERE body @@@ 'postgres lake'", index)
-    verify(conn, index)
+    verify(conn, f"{schema}.{index}" if schema and index else index)
     return len(rows)
 
 

@@ -13,7 +13,7 @@ use crate::document::Document;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::Key;
 use crate::ipc::message::{Fusion, QueryRequest, RequestStats, ResultRow};
-use crate::limits::MAX_TOP_K;
+use crate::limits::{MAX_REPLY_ROWS, MAX_TOP_K};
 use crate::rank::{Arm, fuse};
 use crate::text::ParsedTextQuery;
 use crate::vector::Metric;
@@ -85,8 +85,11 @@ fn check(request: &QueryRequest, schema: &Schema) -> Result<Spec> {
     if request.vector.is_none() && request.text.is_none() {
         return Err(Error::invalid("a query needs a vector, a text, or both"));
     }
-    if request.top_k > MAX_TOP_K {
-        return Err(Error::new(ErrorKind::OutOfRange, format!("top_k is {}, more than {MAX_TOP_K}", request.top_k)));
+    if request.top_k > MAX_REPLY_ROWS {
+        return Err(Error::new(
+            ErrorKind::OutOfRange,
+            format!("top_k is {}, more than {MAX_REPLY_ROWS}", request.top_k),
+        ));
     }
     if request.effort.is_nan() || request.effort <= 0.0 {
         return Err(Error::new(ErrorKind::OutOfRange, format!("effort must be above 0, not {}", request.effort)));
@@ -101,7 +104,8 @@ fn check(request: &QueryRequest, schema: &Schema) -> Result<Spec> {
     let text = request.text.as_ref().map(|text| ParsedTextQuery::parse(&schema.schema, text)).transpose()?;
     // One arm alone has nothing to fuse: more candidates than results would be wasted work.
     let both = vector.is_some() && text.is_some();
-    let depth = if both { request.candidates.clamp(request.top_k, MAX_TOP_K) } else { request.top_k };
+    let depth =
+        if both { request.candidates.clamp(request.top_k, MAX_TOP_K.max(request.top_k)) } else { request.top_k };
     Ok(Spec {
         schema: schema.schema.clone(),
         vector,

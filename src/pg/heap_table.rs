@@ -344,13 +344,28 @@ impl HeapTable {
                 self.rel,
                 index,
                 index != pg_sys::InvalidOid,
-                snapshot.as_ptr(),
+                snapshot.to_scan_with(),
                 scan_keys.len() as i32,
                 scan_keys.as_mut_ptr(),
             )
         };
         // What a key points to must stay until the scan ends.
-        Ok(Scan { desc, table: self, _keys: scan_keys, _snapshot: std::marker::PhantomData })
+        Ok(Scan { desc, table: self, _keys: scan_keys, snapshot })
+    }
+
+    /// Whether `snapshot` sees the row in `slot`, which was found with [`Snapshot::to_scan_with`].
+    ///
+    /// # Safety
+    /// `slot` must hold a row of this table, its buffer pinned.
+    unsafe fn sees(&self, snapshot: &Snapshot, slot: *mut pg_sys::TupleTableSlot) -> bool {
+        if !snapshot.is_quiet() {
+            return true;
+        }
+        // SAFETY: an open relation.
+        let satisfies = unsafe { (*(*self.rel).rd_tableam).tuple_satisfies_snapshot };
+        let satisfies = satisfies.expect("invariant: a table access method knows what a snapshot sees");
+        // SAFETY: as the caller says; the snapshot is registered.
+        unsafe { pg_sys::ffi::pg_guard_ffi_boundary(|| satisfies(self.rel, slot, snapshot.as_ptr())) }
     }
 
     /// Reads rows by tid again.
@@ -406,7 +421,7 @@ pub struct Scan<'t, const N: usize> {
     desc: pg_sys::SysScanDesc,
     table: &'t HeapTable,
     _keys: Vec<pg_sys::ScanKeyData>,
-    _snapshot: std::marker::PhantomData<&'t Snapshot>,
+    snapshot: &'t Snapshot,
 }
 
 impl<const N: usize> Drop for Scan<'_, N> {
@@ -422,11 +437,17 @@ impl<const N: usize> Scan<'_, N> {
     /// The next row; its values live until the next call.
     #[allow(clippy::should_implement_trait)]
     pub fn next(&mut self) -> Option<Row<'_, N>> {
-        // SAFETY: the scan is running.
-        let tuple = unsafe { pg_sys::systable_getnext(self.desc) };
-        if tuple.is_null() {
-            return None;
-        }
+        let tuple = loop {
+            // SAFETY: the scan is running.
+            let tuple = unsafe { pg_sys::systable_getnext(self.desc) };
+            if tuple.is_null() {
+                return None;
+            }
+            // SAFETY: the scan's slot holds the tuple.
+            if unsafe { self.table.sees(self.snapshot, (*self.desc).slot) } {
+                break tuple;
+            }
+        };
         let mut row = Row {
             // SAFETY: the tuple is alive until the next call.
             tid: unsafe { (*tuple).t_self },
@@ -584,9 +605,10 @@ impl Fetcher<'_> {
     pub fn bytes(&mut self, mut tid: pg_sys::ItemPointerData, column: i32) -> Option<Vec<u8>> {
         // SAFETY: the relation is open, the snapshot registered, the slot made for the relation.
         let found = unsafe {
-            pg_sys::table_tuple_fetch_row_version(self.table.rel, &raw mut tid, self.snapshot.as_ptr(), self.slot)
+            pg_sys::table_tuple_fetch_row_version(self.table.rel, &raw mut tid, self.snapshot.to_scan_with(), self.slot)
         };
-        if !found {
+        // SAFETY: the slot holds the row that was found.
+        if !found || !unsafe { self.table.sees(self.snapshot, self.slot) } {
             return None;
         }
         let mut is_null = false;

@@ -7,6 +7,7 @@ use pgrx::pg_sys;
 pub struct Snapshot {
     ptr: pg_sys::Snapshot,
     registered: bool,
+    quiet: bool,
 }
 
 impl Drop for Snapshot {
@@ -22,7 +23,7 @@ impl Snapshot {
     fn register(snapshot: pg_sys::Snapshot) -> Self {
         // SAFETY: a valid snapshot from the snapshot manager.
         let ptr = unsafe { pg_sys::RegisterSnapshot(snapshot) };
-        Self { ptr, registered: true }
+        Self { ptr, registered: true, quiet: false }
     }
 
     /// The snapshot of the running statement: what a table would show (INV-2).
@@ -40,14 +41,16 @@ impl Snapshot {
 
     /// Every row that is physically there, whoever wrote it (`SnapshotAny`): for VACUUM only (pitfalls 2.e).
     pub fn any() -> Self {
-        Self { ptr: &raw mut pg_sys::SnapshotAnyData, registered: false }
+        Self { ptr: &raw mut pg_sys::SnapshotAnyData, registered: false, quiet: false }
     }
 
     /// The state of now, as DDL looks at catalogs: works in parallel workers and under every isolation level, and sees
     /// what earlier commands of this transaction did.
     pub fn fresh(relation: pg_sys::Oid) -> Self {
         // SAFETY: for a relation without a syscache PostgreSQL takes a new snapshot at each call.
-        Self::register(unsafe { pg_sys::GetCatalogSnapshot(relation) })
+        let mut snapshot = Self::register(unsafe { pg_sys::GetCatalogSnapshot(relation) });
+        snapshot.quiet = is_serializable();
+        snapshot
     }
 
     /// The state that a change of the catalog starts from: of now, or, where all statements of the transaction share one
@@ -58,6 +61,17 @@ impl Snapshot {
             return Self::register(unsafe { pg_sys::GetTransactionSnapshot() });
         }
         Self::fresh(relation)
+    }
+
+    /// Whether scans find rows with [`Self::to_scan_with`] and ask for each whether this snapshot sees it.
+    pub fn is_quiet(&self) -> bool {
+        self.quiet
+    }
+
+    /// What to scan our tables with. SERIALIZABLE notes what a scan with an MVCC snapshot reads, and so would take every two
+    /// indexes, which share our tables, for one (pitfalls 2.g); of what concerns an index it is told otherwise.
+    pub fn to_scan_with(&self) -> pg_sys::Snapshot {
+        if self.quiet { &raw mut pg_sys::SnapshotAnyData } else { self.ptr }
     }
 
     /// The pointer, for PostgreSQL's functions.
@@ -98,4 +112,9 @@ pub fn transaction_has_one_snapshot() -> bool {
     // SAFETY: a plain global of this single-threaded process.
     let level = unsafe { pg_sys::XactIsoLevel };
     level >= pg_sys::XACT_REPEATABLE_READ as i32
+}
+
+fn is_serializable() -> bool {
+    // SAFETY: a plain global of this process.
+    (unsafe { pg_sys::XactIsoLevel }) == pg_sys::XACT_SERIALIZABLE as i32
 }

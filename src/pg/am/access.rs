@@ -184,32 +184,66 @@ impl OpenIndex {
     /// # Errors
     /// `Denied`.
     pub fn check_may_select(&self) -> Result<()> {
-        let role = acl::current_role();
-        // SAFETY: open relations.
-        let (table, schema) = unsafe { ((*self.heap.ptr()).rd_id, (*(*self.heap.ptr()).rd_rel).relnamespace) };
-        let denied = |what: String| Err(Error::new(ErrorKind::Denied, format!("permission denied for {what}")));
-        if !may_use_schema(schema, role) {
-            return denied(format!("the schema of table \"{}\"", self.heap.name()));
+        // SAFETY: an open relation.
+        let schema = unsafe { (*(*self.heap.ptr()).rd_rel).relnamespace };
+        if !may_use_schema(schema, acl::current_role()) {
+            let name = self.heap.name();
+            return Err(Error::new(ErrorKind::Denied, format!("permission denied for the schema of table \"{name}\"")));
         }
+        self.check_may_select_columns(&self.columns_read())
+    }
+
+    /// Columns of the table whose values an answer of the index tells of: what is indexed, and what its expressions and its
+    /// predicate read. 0 is the whole row.
+    fn columns_read(&self) -> Vec<i16> {
+        // SAFETY: an open index.
+        let form = unsafe { &*(*self.index.ptr()).rd_index };
+        let mut columns: Vec<i16> = (0..usize::try_from(form.indnatts).unwrap_or(0))
+            // SAFETY: one number for each column of the index.
+            .map(|i| unsafe { *form.indkey.values.as_ptr().add(i) })
+            // An expression; it comes below.
+            .filter(|column| *column != 0)
+            .collect();
+        // SAFETY: an open index; lists of the current memory context.
+        let nodes = unsafe {
+            [pg_sys::RelationGetIndexExpressions(self.index.ptr()), pg_sys::RelationGetIndexPredicate(self.index.ptr())]
+        };
+        let mut set: *mut pg_sys::Bitmapset = std::ptr::null_mut();
+        for node in nodes {
+            // SAFETY: expressions over the only table of an index, whose number is 1.
+            unsafe { pg_sys::pull_varattnos(node.cast(), 1, &raw mut set) };
+        }
+        let mut member = -1;
+        loop {
+            // SAFETY: a set, or null for an empty one.
+            member = unsafe { pg_sys::bms_next_member(set, member) };
+            if member < 0 {
+                return columns;
+            }
+            let column = member + pg_sys::FirstLowInvalidHeapAttributeNumber;
+            columns.push(i16::try_from(column).unwrap_or(0));
+        }
+    }
+
+    /// Checks that the current role may read these columns of the table.
+    ///
+    /// # Errors
+    /// `Denied`.
+    pub fn check_may_select_columns(&self, columns: &[i16]) -> Result<()> {
+        let (table, role) = (self.heap.oid(), acl::current_role());
         let ok = pg_sys::AclResult::ACLCHECK_OK;
         let select = pg_sys::AclMode::from(pg_sys::ACL_SELECT);
         // SAFETY: an open table and the current role.
-        if unsafe { pg_sys::pg_class_aclcheck(table, role, select) } == ok {
+        let whole = unsafe { pg_sys::pg_class_aclcheck(table, role, select) } == ok;
+        // A whole row, 0, holds every column.
+        // SAFETY: as above, and its columns.
+        let may =
+            |column: &i16| *column != 0 && unsafe { pg_sys::pg_attribute_aclcheck(table, *column, role, select) } == ok;
+        if whole || columns.iter().all(may) {
             return Ok(());
         }
-        // SAFETY: an open index.
-        let form = unsafe { &*(*self.index.ptr()).rd_index };
-        for i in 0..usize::try_from(form.indnatts).unwrap_or(0) {
-            // SAFETY: one number for each column of the index.
-            let column = unsafe { *form.indkey.values.as_ptr().add(i) };
-            // An expression may read any column.
-            // SAFETY: a column of the table and the current role.
-            let may = column > 0 && unsafe { pg_sys::pg_attribute_aclcheck(table, column, role, select) } == ok;
-            if !may {
-                return denied(format!("table \"{}\"", self.heap.name()));
-            }
-        }
-        Ok(())
+        let name = self.heap.name();
+        Err(Error::new(ErrorKind::Denied, format!("permission denied for table \"{name}\"")))
     }
 
     /// Whether row-level security hides rows of the table from the current role.

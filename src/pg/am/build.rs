@@ -61,6 +61,8 @@ pub unsafe extern "C-unwind" fn ambuild(
     }
     preload::require();
     xact::register();
+    // SAFETY: PostgreSQL's own argument.
+    refuse_exclusion(unsafe { &*info }).or_raise();
     let mut build = Build::begin(open_heap, open_index).or_raise();
     // SAFETY: the arguments of this very call; the callback gets the state it expects.
     let heap_tuples = unsafe { scan_heap(heap, index, info, &mut build) };
@@ -308,6 +310,15 @@ fn refuse_unlogged(index: Rel) -> Result<()> {
     };
     Err(Error::new(ErrorKind::Invalid, format!("an elacsym index cannot be built on a {what} table"))
         .with_hint("Use a permanent, logged table."))
+}
+
+/// Such a constraint would look through the index for rows that are not committed yet, which a scan of ours cannot see.
+fn refuse_exclusion(info: &pg_sys::IndexInfo) -> Result<()> {
+    if info.ii_ExclusionOps.is_null() {
+        return Ok(());
+    }
+    Err(Error::new(ErrorKind::Invalid, "an elacsym index cannot enforce an exclusion constraint")
+        .with_hint("Use an index of method gist or btree for the constraint."))
 }
 
 fn refuse_encoding() -> Result<()> {

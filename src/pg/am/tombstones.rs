@@ -112,6 +112,7 @@ pub fn append(index: Rel, dead: &[Tombstone]) -> Result<()> {
         meta.tombstones.count += now.len() as u64;
     }
     meta.horizon = crate::pg::snapshot::next_transaction_id();
+    crate::pg::gucs::fault_point("vacuum.after_pages");
     // Counts once all of it is there.
     meta.write(index);
     Ok(())

@@ -14,7 +14,7 @@ use crate::pg::heap_table::Name;
 use crate::pg::locks::{self, Mode, Target};
 use crate::pg::snapshot::Snapshot;
 use crate::pg::view::View;
-use crate::pg::{buffer_table, catalog, preload, xact};
+use crate::pg::{buffer_table, catalog, gucs, preload, xact};
 use pgrx::pg_sys;
 use std::collections::BTreeSet;
 use std::ffi::c_void;
@@ -55,7 +55,9 @@ pub unsafe extern "C-unwind" fn ambulkdelete(
         let dead: Vec<Tombstone> = dead.iter().map(|key| Tombstone { key: *key, seq }).collect();
         let lock = Target::Publish(Metapage::read(index).or_raise().incarnation);
         locks::lock(lock, Mode::Exclusive).or_raise();
+        gucs::fault_point("vacuum.before_append");
         tombstones::append(index, &dead).or_raise();
+        gucs::fault_point("vacuum.after_append");
         locks::unlock(lock, Mode::Exclusive).or_raise();
         // The maintenance worker folds them into delete vectors.
         xact::mark_written();

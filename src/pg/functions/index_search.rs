@@ -8,7 +8,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::filter::Filter;
 use crate::ids::Key;
 use crate::ipc::message::{Fusion, QueryRequest, Request, ResultRow, TextQuery};
-use crate::limits::{MAX_QUERY_TEXT_BYTES, MAX_TOP_K};
+use crate::limits::{MAX_QUERY_TEXT_BYTES, MAX_REPLY_ROWS, MAX_TOP_K};
 use crate::pg::am::access::{OpenIndex, leaves};
 use crate::pg::am::columns::{Columns, Kind, attribute_id};
 use crate::pg::am::heap_rows::HeapRows;
@@ -29,6 +29,8 @@ use std::collections::{HashMap, HashSet};
 
 /// How much deeper a search goes when too few of its candidates were visible.
 const DEEPER: usize = 4;
+/// Most candidates of one arm: the engine returns those of both.
+const MOST_CANDIDATES: usize = MAX_REPLY_ROWS / 2;
 
 /// \[backend\] `elacsym.search(…)`
 #[allow(clippy::type_complexity, clippy::too_many_arguments)] // the shape of the SQL function
@@ -281,6 +283,7 @@ fn candidates_of(open: &OpenIndex, search: &Search, with_keys: bool) -> Result<V
     let snapshot = Snapshot::statement()?;
     open.lock_predicate(&snapshot);
     let key_columns = if with_keys { primary_key(open.heap)? } else { Vec::new() };
+    open.check_may_select_columns(&key_columns)?;
     let row_security = open.has_row_security();
     let effort = search.effort.unwrap_or_else(|| gucs::effort() * options::effort(open.index));
     let mut depth = search.candidates;
@@ -312,7 +315,14 @@ fn candidates_of(open: &OpenIndex, search: &Search, with_keys: bool) -> Result<V
         if visible.len() >= search.k || !more {
             return Ok(visible);
         }
-        depth = depth.saturating_mul(DEEPER);
+        if depth >= MOST_CANDIDATES {
+            return Err(Error::new(
+                ErrorKind::Exhausted,
+                format!("fewer than {} of the {depth} best candidates are visible to this transaction", search.k),
+            )
+            .with_hint("Run VACUUM if many rows are dead, use a filter, or ORDER BY with a distance operator."));
+        }
+        depth = depth.saturating_mul(DEEPER).min(MOST_CANDIDATES);
         pgrx::check_for_interrupts!();
     }
 }
