@@ -112,7 +112,7 @@ def test_prepared_transactions_survive_a_restart_with_their_entries(cluster):
         conn.execute("ROLLBACK PREPARED 'rolls_back'")
         check(conn)
         ids = {row[0] for row in same(conn, TOP)}
-        assert {1000, 1019, 3000} <= ids and 2000 not in ids and len(ids) == rows + 20 - len(range(1, 201, 14))
+        assert {1000, 1019, 3000} <= ids and 2000 not in ids and len(ids) == rows + 20 - len([i for i in (*range(1, 201), *range(1000, 1020)) if i % 14 == 1])
         conn.execute("VACUUM docs")
         fill(conn, first=4000, rows=40)
         check(conn)
