@@ -712,3 +712,37 @@ def test_reindex_of_the_whole_database_and_owner_without_rights_in_schema_elacsy
         check(conn)
     finally:
         conn.execute(f"DROP OWNED BY {db.name}_owner; DROP ROLE {db.name}_owner")
+
+
+def test_builds_and_rebuilds_under_write_load_find_every_row_once(conn, db):
+    """Pitfall 4.2: a row that comes while the index is built gets one entry, or two that count as one."""
+    make(conn, rows=400)
+
+    def write(number):
+        first = 100_000 * (number + 1)
+        with db.connect() as own:
+            while not stop.is_set():
+                fill(own, first=first, rows=5)
+                own.execute(f"UPDATE docs SET v = '[1,1,1,{first % 7}]', n = n - 1 WHERE id % 40 = {first % 40}")
+                with rolled_back(own):
+                    fill(own, first=first + 50, rows=3)
+                    own.execute("UPDATE docs SET n = 5 WHERE id < 20")
+                own.execute(f"DELETE FROM docs WHERE id BETWEEN {first - 40} AND {first - 36} OR id % 50 = {first % 50}")
+                first += 10
+
+    stop = threading.Event()
+    threads = [threading.Thread(target=write, args=(number,)) for number in range(2)]
+    for thread in threads:
+        thread.start()
+    try:
+        for sql in 2 * ["DROP INDEX docs_idx", CREATE.replace("INDEX", "INDEX CONCURRENTLY"), "VACUUM docs", "REINDEX INDEX CONCURRENTLY docs_idx", "REINDEX INDEX docs_idx", "VACUUM docs"]:
+            conn.execute(sql)
+            if "DROP" not in sql:
+                with conn.transaction():
+                    conn.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+                    check(conn)
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join(30)
+    check(conn)

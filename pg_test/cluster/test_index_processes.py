@@ -111,8 +111,8 @@ def test_prepared_transactions_survive_a_restart_with_their_entries(cluster):
         check(conn)
         conn.execute("ROLLBACK PREPARED 'rolls_back'")
         check(conn)
-        ids = {row[1] for row in same(conn, TOP)}
-        assert {1000, 1019, 3000} <= ids and 2000 not in ids and len(ids) == rows + 20 - len(range(1, 201, 14))
+        ids = {row[0] for row in same(conn, TOP)}
+        assert {1000, 1019, 3000} <= ids and 2000 not in ids and len(ids) == rows + 20 - len([i for i in (*range(1, 201), *range(1000, 1020)) if i % 14 == 1])
         conn.execute("VACUUM docs")
         fill(conn, first=4000, rows=40)
         check(conn)
@@ -360,7 +360,7 @@ def test_a_freed_place_that_a_row_without_an_entry_takes_answers_for_nobody(conn
             cur.executemany("INSERT INTO docs VALUES (%s, '[0.1,0.2,0.3,0.4]', 'postgres lake', 7)", [(1000 * (step + 1) + i,) for i in range(100)])
         same(conn, "SELECT v <-> '[0.1,0.2,0.3,0.4]', id, n FROM docs WHERE n < 5 ORDER BY 1")
         same(conn, "SELECT id FROM docs WHERE body @@@ 'postgres' AND n < 5")
-        found = conn.execute("SELECT count(*) FROM elacsym.search('docs_idx', '[0.1,0.2,0.3,0.4]', 'lake', k => 1000) s JOIN docs d USING (ctid) WHERE n >= 5").fetchone()
+        found = conn.execute("SELECT count(*) FROM elacsym.search('docs_idx', '[0.1,0.2,0.3,0.4]', 'lake', k => 1000) s JOIN docs d ON d.ctid = s.ctid WHERE n >= 5").fetchone()
         assert found == (0,)
         fill(conn, first=10000 * (step + 1), rows=100, seed=step)
     # and one whose table ends before the entry's place

@@ -138,6 +138,38 @@ impl OpenIndex {
         Self::open(relation, lock).map(Some)
     }
 
+    /// Refuses a partitioned index that not every partition has a part of; an index without parts is [`Self::check_valid`]'s.
+    ///
+    /// # Errors
+    /// `Fenced` (object not in prerequisite state).
+    pub fn check_parts(relation: pg_sys::Oid) -> Result<()> {
+        if kind_of(relation) != pg_sys::RELKIND_PARTITIONED_INDEX {
+            return Ok(());
+        }
+        let id = pg_sys::SysCacheIdentifier::INDEXRELID as i32;
+        // SAFETY: a look-up by oid; released below.
+        let tuple = unsafe { pg_sys::SearchSysCache1(id, pg_sys::Datum::from(relation)) };
+        if tuple.is_null() {
+            return Err(not_an_index(relation));
+        }
+        // SAFETY: a row of pg_index.
+        let valid = unsafe { (*pg_sys::heap_tuple_get_struct::<pg_sys::FormData_pg_index>(tuple)).indisvalid };
+        // SAFETY: found above.
+        unsafe { pg_sys::ReleaseSysCache(tuple) };
+        if valid {
+            return Ok(());
+        }
+        // SAFETY: any oid; null if there is no such relation.
+        let name = unsafe { pg_sys::get_rel_name(relation) };
+        if name.is_null() {
+            return Err(not_an_index(relation));
+        }
+        // SAFETY: a C string.
+        let name = unsafe { std::ffi::CStr::from_ptr(name) }.to_string_lossy();
+        Err(Error::new(ErrorKind::Fenced, format!("index \"{name}\" is not valid"))
+            .with_hint("Some partitions have no part of it: create indexes there and attach them with ALTER INDEX."))
+    }
+
     /// Refuses an index that is not complete.
     ///
     /// # Errors

@@ -175,6 +175,7 @@ fn search(relation: pg_sys::Oid, arguments: Arguments<'_>, with_keys: bool) -> R
     let mut request = None;
     let mut all = Vec::new();
     let mut arguments = Some(arguments);
+    OpenIndex::check_parts(relation)?;
     for leaf in leaves(relation) {
         let open = OpenIndex::open(leaf, pg_sys::AccessShareLock)?;
         open.check_may_select()?;
