@@ -16,7 +16,7 @@ use super::view::{IndexView, namespace_row, with_view};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{EntryId, Key};
 use crate::ipc::message::{KeyInfo, KeysRequest, Request};
-use crate::pg::client::{self, NoNeeds, Reply};
+use crate::pg::client::{self, Reply};
 use crate::pg::engine_call;
 use crate::pg::error::OrRaise;
 use crate::pg::heap_table::Name;
@@ -100,7 +100,8 @@ fn check_catalog(index: Rel, view: &IndexView, now: &NamespaceSchema) -> Result<
         problems.push(Problem::of_index("catalog", format!("incarnation {} is not that of an index", row.id)));
     }
     if !same_columns(&view.schema, now) {
-        problems.push(Problem::of_index("catalog", "the index was built with other columns or options than it has now"));
+        problems
+            .push(Problem::of_index("catalog", "the index was built with other columns or options than it has now"));
     }
     Ok(problems)
 }

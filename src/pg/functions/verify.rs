@@ -15,10 +15,8 @@ use pgrx::{name, pg_extern, pg_sys};
 #[pg_extern(sql = "")]
 fn elacsym_verify(
     index: Option<pg_sys::Oid>,
-) -> TableIterator<
-    'static,
-    (name!(problem, String), name!(ctid, Option<pg_sys::ItemPointerData>), name!(detail, String)),
-> {
+) -> TableIterator<'static, (name!(problem, String), name!(ctid, Option<pg_sys::ItemPointerData>), name!(detail, String))>
+{
     preload::require();
     let problems = of_all_leaves(required(index, "index")).or_raise();
     TableIterator::new(problems.into_iter().map(|p| (p.problem.to_string(), p.key.map(key::to_tid), p.detail)))
