@@ -1,4 +1,8 @@
-"""What scans of the index once got wrong, each in its smallest form."""
+"""What scans of the index once got wrong, each in its smallest form, and values at the limits."""
+
+import math
+
+import pytest
 
 
 def plan(conn, query):
@@ -16,3 +20,56 @@ def test_a_bitmap_scan_without_conditions_finds_every_row(conn):
     query = "SELECT id FROM t WHERE grp < 6 AND grp = 3 ORDER BY v <-> '[1,1]'"
     assert "Bitmap Index Scan on t_idx" in plan(conn, query) and "Index Cond" not in plan(conn, query)
     assert [row[0] for row in conn.execute(query)] == [i for i in range(1, 201) if i % 9 == 3]
+
+
+EXTREMES = ["[0,0]", "[1e-30,1e-30]", "[1e-20,0]", "[1e20,1e20]", "[-1e20,1e20]", "[3e38,3e38]", "[3e38,-3e38]", "[1,2]", "[-1,0.5]", "[1e-38,1]", "[1e10,1]", None]
+
+
+def answers(conn, query, **settings):
+    with conn.transaction():
+        for name, value in settings.items():
+            conn.execute(f"SET LOCAL {name} = {value}")
+        conn.execute("SET LOCAL elacsym.effort = 'infinity'")
+        return plan(conn, query), conn.execute(query).fetchall()
+
+
+@pytest.mark.parametrize("flushed", [False, True])
+@pytest.mark.parametrize(("opclass", "operator"), [("vector_l2_ops", "<->"), ("vector_ip_ops", "<#>"), ("vector_cosine_ops", "<=>")])
+def test_no_vector_at_the_limits_of_floats_is_lost(conn, opclass, operator, flushed):
+    conn.execute("CREATE TABLE t (id int PRIMARY KEY, v vector(2))")
+    conn.execute(f"CREATE INDEX t_idx ON t USING elacsym (v {opclass})")
+    for i, value in enumerate(EXTREMES):
+        conn.execute("INSERT INTO t VALUES (%s, %s)", (i, value))
+    if flushed:
+        conn.execute("SELECT elacsym.flush('t_idx')")
+    for query_vector in filter(None, EXTREMES):
+        query = f"SELECT v {operator} '{query_vector}', id FROM t ORDER BY v {operator} '{query_vector}'"
+        fast_plan, fast = answers(conn, query, enable_seqscan="off", enable_sort="off")
+        assert "using t_idx" in fast_plan
+        _, slow = answers(conn, query, enable_indexscan="off")
+        assert sorted(map(repr, fast)) == sorted(map(repr, slow)), query_vector
+        assert fast[-1][0] is None and slow[-1][0] is None
+        # Where the operator's single precision overflows, the index orders by the true distance.
+        if all(row[0] is None or math.isfinite(row[0]) for row in slow):
+            assert [row[0] for row in fast[:-1]] == pytest.approx([row[0] for row in slow[:-1]], rel=1e-5), query_vector
+
+
+@pytest.mark.parametrize("flushed", [False, True])
+def test_a_very_long_word_is_found_or_not_in_both_ways(conn, flushed):
+    conn.execute("CREATE TABLE t (id int PRIMARY KEY, body text)")
+    conn.execute("CREATE INDEX t_idx ON t USING elacsym (body bm25_ops (stemming = false))")
+    for i, length in enumerate([1, 39, 40, 41, 255, 256, 65000, 65529, 65530, 65531, 65536, 70000]):
+        conn.execute("INSERT INTO t VALUES (%s, %s)", (i, f"{'x' * length} {'lake ' * i}"))
+    if flushed:
+        conn.execute("SELECT elacsym.flush('t_idx')")
+    for words in ["x*", "xxxx*", "x" * 39, "x" * 40, "x" * 41, "x" * 256, "x" * 65000, "x" * 65529, "x" * 65530, "x" * 65531, f'"{"x" * 65000} lake"', "lake"]:
+        query = f"SELECT id FROM t WHERE body @@@ '{words}' ORDER BY id"
+        fast_plan, fast = answers(conn, query, enable_seqscan="off", enable_indexonlyscan="off")
+        _, slow = answers(conn, query, enable_indexscan="off", enable_bitmapscan="off")
+        assert "t_idx" in fast_plan, fast_plan
+        assert fast == slow, f"{words[:10]} of {len(words)}"
+    for words in ["x", "lake", "x" * 65530]:
+        query = f"SELECT body <@> '{words}', id FROM t ORDER BY body <@> '{words}'"
+        _, fast = answers(conn, query, enable_seqscan="off", enable_sort="off")
+        _, slow = answers(conn, query, enable_indexscan="off")
+        assert [row[0] for row in fast] == pytest.approx([row[0] for row in slow], rel=1e-4)

@@ -150,12 +150,12 @@ def seeds(first: int, count: int) -> list[str]:
     return [GIVEN] if GIVEN else [str(i) for i in range(first, first + count)]
 
 
-@pytest.mark.parametrize("seed", seeds(1, 8))
+@pytest.mark.parametrize("seed", seeds(1, 6))
 def test_index_and_table_agree(cluster, seed):
     Scenario(cluster, seed).run()
 
 
-@pytest.mark.parametrize("seed", seeds(101, 3))
+@pytest.mark.parametrize("seed", seeds(101, 2))
 def test_index_and_table_agree_in_parallel_workers(cluster, seed):
     Scenario(cluster, seed, parallel=True).run()
 
