@@ -36,8 +36,11 @@ CREATE INDEX wrong ON docs USING elacsym (body bm25_ops (stemming = 'perhaps'));
 CREATE INDEX wrong ON docs USING elacsym (body bm25_ops (k1 = -1));
 CREATE INDEX wrong ON docs USING elacsym (body bm25_ops (b = 1.5));
 CREATE INDEX wrong ON docs USING elacsym (body bm25_ops (weight = 'heavy'));
+-- PostgreSQL 18 names the schema in this message
+\set VERBOSITY sqlstate
 CREATE INDEX wrong ON docs USING elacsym (year int4_ops (language = 'german'));
 CREATE INDEX wrong ON docs USING elacsym (embedding vector_l2_ops (language = 'german'));
+\set VERBOSITY default
 CREATE INDEX wrong ON docs USING elacsym (year bm25_ops);
 CREATE INDEX wrong ON docs USING elacsym (embedding);
 CREATE INDEX right_case ON docs USING elacsym (body bm25_ops (language = 'GERMAN'));
