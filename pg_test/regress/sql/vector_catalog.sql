@@ -8,11 +8,11 @@ FROM pg_type WHERE oid = to_regtype('vector') \gx
 
 SELECT p.oid::regprocedure, p.prorettype::regtype, p.provolatile, p.proisstrict, p.proparallel, p.prokind, p.proretset, p.procost, p.proleakproof
 FROM pg_proc AS p JOIN pg_depend AS d ON d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e' JOIN pg_extension AS e ON e.oid = d.refobjid AND e.extname = 'vector'
-WHERE p.oid::regprocedure::text !~ 'halfvec|sparsevec|bit,bit|ivfflat|hnsw' AND p.prorettype::regtype::text !~ 'halfvec|sparsevec' ORDER BY p.oid::regprocedure::text COLLATE "C";
+WHERE p.oid::regprocedure::text !~ 'halfvec|sparsevec|ivfflat|hnsw' AND p.prorettype::regtype::text !~ 'halfvec|sparsevec' ORDER BY p.oid::regprocedure::text COLLATE "C";
 
 SELECT o.oid::regoperator, o.oprresult::regtype, o.oprcode::oid::regprocedure, o.oprcom::regoperator, o.oprnegate::regoperator, o.oprrest, o.oprjoin, o.oprcanhash, o.oprcanmerge
 FROM pg_operator AS o JOIN pg_depend AS d ON d.classid = 'pg_operator'::regclass AND d.objid = o.oid AND d.deptype = 'e' JOIN pg_extension AS e ON e.oid = d.refobjid AND e.extname = 'vector'
-WHERE o.oprleft = 'vector'::regtype OR o.oprright = 'vector'::regtype ORDER BY o.oid::regoperator::text COLLATE "C";
+WHERE o.oprleft IN ('vector'::regtype, 'bit'::regtype) OR o.oprright = 'vector'::regtype ORDER BY o.oid::regoperator::text COLLATE "C";
 
 SELECT c.castsource::regtype, c.casttarget::regtype, c.castfunc::regprocedure, c.castcontext, c.castmethod
 FROM pg_cast AS c JOIN pg_depend AS d ON d.classid = 'pg_cast'::regclass AND d.objid = c.oid AND d.deptype = 'e' JOIN pg_extension AS e ON e.oid = d.refobjid AND e.extname = 'vector'

@@ -53,6 +53,12 @@ SELECT expression, pg_temp.error_of('SELECT ' || expression) AS error FROM (VALU
 SELECT x, y, x < y AS lt, x <= y AS le, x = y AS eq, x <> y AS ne, x >= y AS ge, x > y AS gt, vector_cmp(x, y) AS cmp
 FROM (VALUES ('[1,2,3]'::vector, '[1,2,3]'::vector), ('[1,2,3]', '[1,2,4]'), ('[2]', '[1,2]'), ('[1,2]', '[1]'), ('[1]', '[1,0]'), ('[0]', '[-0]'), ('[-1]', '[-2]'), ('[0,5]', '[-0,4]')) AS v(x, y);
 
+-- distances over bit
+SELECT hamming_distance(B'111', B'111'), hamming_distance(B'111', B'100'), B'101010101' <~> B'010101010', hamming_distance(B'', B'');
+SELECT jaccard_distance(B'1111', B'1110'), jaccard_distance(B'1100', B'0011'), B'1111111101' <%> B'1100000001', jaccard_distance(B'0', B'0');
+SELECT binary_quantize('[1,-1,2]'::vector) <~> binary_quantize('[1,1,-2]'::vector) AS hamming, hamming_distance(repeat('10', 4000)::varbit::bit(8000), repeat('01', 4000)::varbit::bit(8000));
+SELECT pg_temp.error_of('SELECT hamming_distance(B''111'', B''00'')'), pg_temp.error_of('SELECT B''1'' <%> B''11''');
+
 -- STRICT
 SELECT l2_distance('[1]'::vector, NULL) IS NULL, (NULL::vector <=> '[1]') IS NULL, vector_dims(NULL::vector) IS NULL, subvector('[1]'::vector, NULL, 1) IS NULL, (NULL::vector = '[1]') IS NULL;
 SELECT '[1,2]'::vector OPERATOR(public.<->) '[1,3]', '[1,0]' <=> '[0,1]'::vector;

@@ -26,6 +26,8 @@ pub enum VectorError {
     },
     /// Two operands whose dimensions must be equal and are not.
     Different(usize, usize),
+    /// Two bit strings whose lengths must be equal and are not.
+    DifferentBits(u32, u32),
     /// An element is not a number.
     NotANumber,
     /// An element is infinite.
@@ -80,6 +82,7 @@ impl VectorError {
             Self::Empty
             | Self::Unexpected { .. }
             | Self::Different(..)
+            | Self::DifferentBits(..)
             | Self::NotANumber
             | Self::Infinite
             | Self::ReservedField(_)
@@ -117,6 +120,7 @@ impl fmt::Display for VectorError {
             Self::TooManyDimensions => write!(f, "vector cannot have more than {MAX_DIMENSIONS} dimensions"),
             Self::Unexpected { expected, actual } => write!(f, "expected {expected} dimensions, not {actual}"),
             Self::Different(left, right) => write!(f, "different vector dimensions {left} and {right}"),
+            Self::DifferentBits(left, right) => write!(f, "different bit lengths {left} and {right}"),
             Self::NotANumber => f.write_str("NaN not allowed in vector"),
             Self::Infinite => f.write_str("infinite value not allowed in vector"),
             Self::Syntax { text, .. } => write!(f, "invalid input syntax for type vector: \"{text}\""),
@@ -144,7 +148,7 @@ impl From<VectorError> for Error {
             | VectorError::ElementOutOfRange(_)
             | VectorError::Overflow
             | VectorError::Underflow => ErrorKind::OutOfRange,
-            VectorError::Unexpected { .. } | VectorError::Different(..) => ErrorKind::TypeMismatch,
+            VectorError::Unexpected { .. } | VectorError::Different(..) | VectorError::DifferentBits(..) => ErrorKind::TypeMismatch,
             VectorError::Corrupt(_) => ErrorKind::Corrupt,
             VectorError::State(_) | VectorError::Declaration(_) => ErrorKind::Internal,
             _ => ErrorKind::Invalid,

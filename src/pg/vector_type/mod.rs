@@ -12,10 +12,11 @@
 //! function-call interface; every SQL function is a safe Rust function over [`call::Args`] that returns a
 //! [`VectorError`] with PostgreSQL's code, and is bound to its symbol by [`call::sql_functions`].
 //!
-//! Left out: `halfvec`, `sparsevec`, the distances over `bit`, and pgvector's access methods.
+//! Left out: `halfvec`, `sparsevec`, and pgvector's access methods.
 
 mod aggregates;
 mod arrays;
+mod bits;
 mod call;
 mod casts;
 mod catalog;
