@@ -148,7 +148,9 @@ impl From<VectorError> for Error {
             | VectorError::ElementOutOfRange(_)
             | VectorError::Overflow
             | VectorError::Underflow => ErrorKind::OutOfRange,
-            VectorError::Unexpected { .. } | VectorError::Different(..) | VectorError::DifferentBits(..) => ErrorKind::TypeMismatch,
+            VectorError::Unexpected { .. } | VectorError::Different(..) | VectorError::DifferentBits(..) => {
+                ErrorKind::TypeMismatch
+            }
             VectorError::Corrupt(_) => ErrorKind::Corrupt,
             VectorError::State(_) | VectorError::Declaration(_) => ErrorKind::Internal,
             _ => ErrorKind::Invalid,
