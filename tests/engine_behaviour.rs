@@ -236,7 +236,7 @@ async fn wrong_requests_are_refused_and_a_refusing_provider_is_heard() {
     };
     assert_eq!(kind(|r| r.vector = None).await, ErrorKind::Invalid);
     assert_eq!(kind(|r| r.vector = Some(vec![1.0])).await, ErrorKind::TypeMismatch);
-    assert_eq!(kind(|r| r.top_k = 10_001).await, ErrorKind::OutOfRange);
+    assert_eq!(kind(|r| r.top_k = elacsym::limits::MAX_REPLY_ROWS + 1).await, ErrorKind::OutOfRange);
     assert_eq!(kind(|r| r.effort = f32::NAN).await, ErrorKind::OutOfRange);
     assert_eq!(kind(|r| r.namespace.schema = "{".to_string()).await, ErrorKind::Corrupt);
 
