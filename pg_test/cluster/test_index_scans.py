@@ -22,6 +22,53 @@ def test_a_bitmap_scan_without_conditions_finds_every_row(conn):
     assert [row[0] for row in conn.execute(query)] == [i for i in range(1, 201) if i % 9 == 3]
 
 
+@pytest.mark.every_pg
+def test_every_scan_is_counted(conn):
+    conn.execute("CREATE TABLE t (id int PRIMARY KEY, v vector(2))")
+    conn.execute("CREATE INDEX t_idx ON t USING elacsym (v vector_l2_ops)")
+    with conn.transaction():
+        before = conn.execute("SELECT pg_stat_get_xact_numscans('t_idx'::regclass)").fetchone()[0]
+        conn.execute("SET LOCAL enable_seqscan = off")
+        for _ in range(3):
+            conn.execute("SELECT id FROM t ORDER BY v <-> '[1,1]' LIMIT 1").fetchall()
+        assert conn.execute("SELECT pg_stat_get_xact_numscans('t_idx'::regclass)").fetchone()[0] == before + 3
+    # A report detaches the counters from the relation, and a plan that is there already does not read the index before the scan.
+    conn.execute("SET enable_seqscan = off")
+    conn.execute("PREPARE near AS SELECT id FROM t ORDER BY v <-> '[1,1]' LIMIT 1")
+    conn.execute("EXECUTE near").fetchall()
+    conn.execute("SELECT pg_stat_force_next_flush()")
+    with conn.transaction():
+        conn.execute("EXECUTE near").fetchall()
+        assert conn.execute("SELECT pg_stat_get_xact_numscans('t_idx'::regclass)").fetchone()[0] == 1
+
+
+@pytest.mark.every_pg
+def test_effort_follows_what_clients_of_pgvector_set(conn):
+    conn.execute("CREATE TABLE t (id int PRIMARY KEY, v vector(8))")
+    conn.execute("""INSERT INTO t SELECT i, (SELECT array_agg(sin(i * 7.3 + d * 1.7 + i * d))::real[]::vector FROM generate_series(1, 8) d)
+                    FROM generate_series(1, 20000) i""")
+    conn.execute("CREATE INDEX t_idx ON t USING elacsym (v vector_l2_ops) WITH (lists = 400)")
+    conn.execute("SET enable_seqscan = off")
+
+    def probed(setting):
+        with conn.transaction(force_rollback=True):
+            conn.execute(setting)
+            counts = []
+            for query in ("SELECT id FROM t ORDER BY v <-> '[1,0,0,0,0,0,0,1]' LIMIT 10", "SELECT key FROM elacsym.search_keys('t_idx', '[1,0,0,0,0,0,0,1]', k => 10)"):
+                assert len(conn.execute(query).fetchall()) == 10
+                counts += conn.execute("SELECT lists_probed FROM elacsym.last_query_stats()").fetchone()
+            return counts
+
+    usual = probed("SET LOCAL work_mem = '4MB'")
+    assert all(0 < n < 200 for n in usual)
+    assert probed("SET LOCAL hnsw.ef_search = 40") == usual
+    assert probed("SET LOCAL hnsw.ef_search = 10") == usual, "less than pgvector's default means the usual"
+    doubled = probed("SET LOCAL hnsw.ef_search = 80")
+    assert all(more > n for more, n in zip(doubled, usual, strict=True))
+    assert probed("SET LOCAL elacsym.effort = 2") == doubled
+    assert probed("SET LOCAL hnsw.ef_search = 80; SET LOCAL elacsym.effort = 0.5") == probed("SET LOCAL elacsym.effort = 0.5"), "our own setting wins"
+
+
 EXTREMES = ["[0,0]", "[1e-30,1e-30]", "[1e-20,0]", "[1e20,1e20]", "[-1e20,1e20]", "[3e38,3e38]", "[3e38,-3e38]", "[1,2]", "[-1,0.5]", "[1e-38,1]", "[1e10,1]", None]
 
 

@@ -43,7 +43,7 @@ static FLUSH_BYTES: GucSetting<i32> = GucSetting::<i32>::new(DEFAULT_FLUSH_BYTES
 static FLUSH_INTERVAL: GucSetting<i32> = GucSetting::<i32>::new(DEFAULT_FLUSH_INTERVAL_MS);
 static BUILD_MEMORY: GucSetting<i32> = GucSetting::<i32>::new(DEFAULT_BUILD_MEMORY_MB);
 static OBJECT_RETENTION: GucSetting<i32> = GucSetting::<i32>::new(DEFAULT_OBJECT_RETENTION_S);
-static EFFORT: GucSetting<f64> = GucSetting::<f64>::new(1.0);
+static EFFORT: GucSetting<f64> = GucSetting::<f64>::new(DEFAULT_EFFORT as f64);
 static REPLACE_HNSW: GucSetting<bool> = GucSetting::<bool>::new(false);
 static ENGINE_PATH: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c""));
 static ENGINE_THREADS: GucSetting<i32> = GucSetting::<i32>::new(0);
@@ -416,6 +416,9 @@ pub fn flush_interval() -> Duration {
 pub fn object_retention() -> Duration {
     Duration::from_secs(u64::try_from(OBJECT_RETENTION.get()).unwrap_or(0))
 }
+
+/// What `elacsym.effort` is when nobody sets it.
+pub const DEFAULT_EFFORT: f32 = 1.0;
 
 /// \[backend\] `elacsym.effort`; infinity means exact.
 #[allow(clippy::cast_possible_truncation)] // an f32 is what the request carries; larger values become infinity

@@ -30,6 +30,7 @@ def open_store(query=""):
         schema_name="public",
         embed_dim=CONTRACT["dim"],
         hybrid_search=True,
+        use_halfvec=os.environ.get("HALFVEC") == "1",
         hnsw_kwargs={"hnsw_m": 16, "hnsw_ef_construction": 64, "hnsw_ef_search": 60},
         # without it, an index that could not be created is a line in the log
         initialization_fail_on_error=True,

@@ -5,6 +5,7 @@ pub mod access;
 pub mod build;
 pub mod columns;
 pub mod cost;
+pub mod effort;
 pub mod halfvec;
 pub mod heap_rows;
 pub mod insert;

@@ -106,6 +106,11 @@ pub unsafe extern "C-unwind" fn amoptions(reloptions: pg_sys::Datum, validate: b
                 pgrx::notice!("option \"{}\" has no effect on an elacsym index", name.to_string_lossy());
             }
         }
+        if options.lists > 0 {
+            pgrx::notice!(
+                "option \"lists\" is the number of lists of each segment; an elacsym index chooses it when not told"
+            );
+        }
     }
     parsed.cast()
 }

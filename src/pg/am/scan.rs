@@ -9,14 +9,14 @@ use super::open_scans::{self, OpenScan};
 use super::quals::{self, Quals};
 use super::relation::Rel;
 use super::view::with_view;
-use super::{cost, key, options, page};
+use super::{cost, effort, key, page};
 use crate::error::{Error, ErrorKind, Result};
 use crate::filter::Filter;
 use crate::ids::Key;
 use crate::ipc::message::{Request, ScanOrder, ScanRequest, ScanRow};
 use crate::pg::client::{self, Reply};
 use crate::pg::error::OrRaise;
-use crate::pg::{gucs, preload, whole_answer, xact};
+use crate::pg::{preload, whole_answer, xact};
 use pgrx::pg_sys;
 use std::collections::{HashSet, VecDeque};
 
@@ -203,7 +203,7 @@ impl Running {
         };
         // Read to its end, a scan must be in exact order; batches of an approximate one are so only in themselves.
         let all = whole_answer::wanted();
-        let effort = if all { f32::INFINITY } else { gucs::effort() * options::effort(index) };
+        let effort = if all { f32::INFINITY } else { effort::of(index) };
         let rows = if all { MOST_ROWS } else { cost::limit_hint(index).unwrap_or(FIRST_ROWS) };
         pgstat_count(index);
         Ok(Self {
@@ -343,6 +343,12 @@ fn refuse_dirty_snapshot(snapshot: pg_sys::Snapshot) -> Result<()> {
 fn pgstat_count(index: Rel) {
     // SAFETY: an open relation.
     let relation = unsafe { &mut *index.ptr() };
+    // PostgreSQL's `pgstat_should_count_relation`: the counters are attached by whoever counts first after a report.
+    #[cfg(not(feature = "pg14"))]
+    if relation.pgstat_info.is_null() && relation.pgstat_enabled {
+        // SAFETY: an open relation, of the kind that is counted.
+        unsafe { pg_sys::pgstat_assoc_relation(index.ptr()) };
+    }
     // SAFETY: null when counting is off.
     let Some(info) = (unsafe { relation.pgstat_info.as_mut() }) else { return };
     #[cfg(any(feature = "pg14", feature = "pg15"))]

@@ -14,12 +14,12 @@ use crate::pg::am::columns::{Columns, Kind, attribute_id};
 use crate::pg::am::heap_rows::HeapRows;
 use crate::pg::am::relation::Rel;
 use crate::pg::am::view::with_view;
-use crate::pg::am::{open_scans, options};
+use crate::pg::am::{self, open_scans};
 use crate::pg::engine_call::rows_of;
 use crate::pg::error::OrRaise;
 use crate::pg::snapshot::Snapshot;
 use crate::pg::vector_type::PgVector;
-use crate::pg::{gucs, preload, xact};
+use crate::pg::{preload, xact};
 use crate::rank::{Arm, fuse};
 use crate::schema::json_type;
 use pgrx::iter::TableIterator;
@@ -286,7 +286,7 @@ fn candidates_of(open: &OpenIndex, search: &Search, with_keys: bool) -> Result<V
     let key_columns = if with_keys { primary_key(open.heap)? } else { Vec::new() };
     open.check_may_select_columns(&key_columns)?;
     let row_security = open.has_row_security();
-    let effort = search.effort.unwrap_or_else(|| gucs::effort() * options::effort(open.index));
+    let effort = search.effort.unwrap_or_else(|| am::effort::of(open.index));
     let mut depth = search.candidates;
     loop {
         open_scans::close_pending()?;
