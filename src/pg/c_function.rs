@@ -123,9 +123,10 @@ pub unsafe fn run(fcinfo: pg_sys::FunctionCallInfo, body: fn(&mut Call) -> Retur
 }
 
 /// Binds function bodies (`fn(&mut Call) -> Returned`) to the symbols that the extension's script names. Each symbol needs
-/// a twin `pg_finfo_<symbol>`, by which PostgreSQL learns the calling convention.
+/// a twin `pg_finfo_<symbol>`, by which PostgreSQL learns the calling convention. `run by` names what calls a body of
+/// another shape; without it, it is [`run`].
 macro_rules! c_functions {
-    ($($(#[$doc:meta])* $symbol:ident = $body:path;)*) => {$(
+    (run by $run:path; $($(#[$doc:meta])* $symbol:ident = $body:path;)*) => {$(
         const _: () = {
             #[unsafe(export_name = concat!("pg_finfo_", stringify!($symbol)))]
             extern "C" fn finfo() -> &'static pgrx::pg_sys::Pg_finfo_record {
@@ -142,8 +143,11 @@ macro_rules! c_functions {
         #[unsafe(no_mangle)]
         pub unsafe extern "C-unwind" fn $symbol(fcinfo: pgrx::pg_sys::FunctionCallInfo) -> pgrx::pg_sys::Datum {
             // SAFETY: PostgreSQL passes the call info of this very call.
-            unsafe { $crate::pg::c_function::run(fcinfo, $body) }
+            unsafe { $run(fcinfo, $body) }
         }
     )*};
+    ($($(#[$doc:meta])* $symbol:ident = $body:path;)*) => {
+        $crate::pg::c_function::c_functions! { run by $crate::pg::c_function::run; $($(#[$doc])* $symbol = $body;)* }
+    };
 }
 pub(crate) use c_functions;

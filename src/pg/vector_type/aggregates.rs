@@ -2,9 +2,10 @@
 //! (`sum(vector)` needs no state of its own: it adds.)
 
 use super::arrays::{ArrayArg, build_float8};
-use super::call::{Args, Returned, sql_functions};
+use super::call::{Args, Returned};
 use super::error::{Result, VectorError};
 use super::layout::{build, check_dimensions, check_element, check_typmod};
+use crate::pg::c_function::c_functions;
 
 /// A state apart: how many vectors, and the sums (none before the first vector).
 fn split<'a>(state: &'a [f64], function: &'static str) -> Result<(f64, &'a [f64])> {
@@ -86,7 +87,8 @@ fn average(args: &Args) -> Returned {
     .map(Some)
 }
 
-sql_functions! {
+c_functions! {
+    run by crate::pg::vector_type::call::run;
     /// `vector_accum(double precision[], vector)`
     elacsym_vector_accum = accumulate;
     /// `vector_combine(double precision[], double precision[])`

@@ -3,8 +3,9 @@
 
 use pgrx::pg_sys;
 
-use super::call::{Args, Returned, sql_functions, value};
+use super::call::{Args, Returned, value};
 use super::error::{Result, VectorError};
+use crate::pg::c_function::c_functions;
 
 /// The length in bits, after the varlena header.
 const LENGTH_BYTES: usize = 4;
@@ -47,7 +48,8 @@ fn jaccard(args: &Args) -> Returned {
     value(if both == 0 { 1.0 } else { 1.0 - both as f64 / either as f64 })
 }
 
-sql_functions! {
+c_functions! {
+    run by crate::pg::vector_type::call::run;
     /// `hamming_distance(bit, bit)`, operator `<~>`
     elacsym_bit_hamming_distance = hamming;
     /// `jaccard_distance(bit, bit)`, operator `<%>`

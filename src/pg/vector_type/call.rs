@@ -78,29 +78,3 @@ pub unsafe fn run(fcinfo: pg_sys::FunctionCallInfo, body: fn(&Args) -> Returned)
 pub fn value(result: impl IntoDatum) -> Returned {
     Ok(result.into_datum())
 }
-
-/// Binds function bodies (`fn(&Args) -> Returned`) to the symbols that the extension's script names. Each symbol
-/// needs a twin `pg_finfo_<symbol>`, by which PostgreSQL learns the calling convention.
-macro_rules! sql_functions {
-    ($($(#[$doc:meta])* $symbol:ident = $body:path;)*) => {$(
-        const _: () = {
-            #[unsafe(export_name = concat!("pg_finfo_", stringify!($symbol)))]
-            extern "C" fn finfo() -> &'static pgrx::pg_sys::Pg_finfo_record {
-                static RECORD: pgrx::pg_sys::Pg_finfo_record = pgrx::pg_sys::Pg_finfo_record { api_version: 1 };
-                &RECORD
-            }
-        };
-
-        $(#[$doc])*
-        ///
-        /// # Safety
-        /// To be called by PostgreSQL, through a function declared as the extension's script declares it.
-        #[pgrx::pg_guard]
-        #[unsafe(no_mangle)]
-        pub unsafe extern "C-unwind" fn $symbol(fcinfo: pgrx::pg_sys::FunctionCallInfo) -> pgrx::pg_sys::Datum {
-            // SAFETY: PostgreSQL passes the call info of this very call.
-            unsafe { $crate::pg::vector_type::call::run(fcinfo, $body) }
-        }
-    )*};
-}
-pub(super) use sql_functions;

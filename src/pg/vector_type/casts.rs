@@ -3,9 +3,10 @@
 use pgrx::pg_sys;
 
 use super::arrays::{self, ArrayArg};
-use super::call::{Args, Returned, sql_functions};
+use super::call::{Args, Returned};
 use super::error::{Result, VectorError};
 use super::layout::{build_from, check_dimensions, check_element, check_typmod};
+use crate::pg::c_function::c_functions;
 
 fn to_typmod(args: &Args) -> Returned {
     let vector = args.vector(0)?;
@@ -51,7 +52,8 @@ fn to_float4_array(args: &Args) -> Returned {
     arrays::build_float4(&args.vector(0)?).map(Some)
 }
 
-sql_functions! {
+c_functions! {
+    run by crate::pg::vector_type::call::run;
     /// `vector(vector, integer, boolean)`
     elacsym_vector_to_typmod = to_typmod;
     /// `array_to_vector(integer[] | real[] | double precision[] | numeric[], integer, boolean)`

@@ -4,10 +4,11 @@ use std::cmp::Ordering;
 
 use pgrx::pg_sys;
 
-use super::call::{Args, Returned, sql_functions, value};
+use super::call::{Args, Returned, value};
 use super::distance;
 use super::error::{Result, VectorError};
 use super::layout::{build, build_from};
+use crate::pg::c_function::c_functions;
 
 fn l2_distance(args: &Args) -> Returned {
     let (left, right) = args.vector_pair()?;
@@ -188,7 +189,8 @@ fn three_way(args: &Args) -> Returned {
     value(compare(args)? as i32)
 }
 
-sql_functions! {
+c_functions! {
+    run by crate::pg::vector_type::call::run;
     /// `l2_distance(vector, vector)`, operator `<->`
     elacsym_vector_l2_distance = l2_distance;
     /// `vector_l2_squared_distance(vector, vector)`

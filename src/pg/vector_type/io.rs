@@ -5,11 +5,12 @@ use std::ffi::CString;
 use pgrx::pg_sys;
 
 use super::arrays::ArrayArg;
-use super::call::{Args, Returned, sql_functions, value};
+use super::call::{Args, Returned, value};
 use super::error::{Result, VectorError};
 use super::layout::{build, build_from, check_dimensions, check_element, check_typmod};
 use super::text;
 use crate::limits::MAX_DIMENSIONS;
+use crate::pg::c_function::c_functions;
 
 fn input(args: &Args) -> Returned {
     let elements = text::parse(args.cstring(0)?)?;
@@ -84,7 +85,8 @@ fn binary(elements: &[f32]) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-sql_functions! {
+c_functions! {
+    run by crate::pg::vector_type::call::run;
     /// `vector_in(cstring, oid, integer)`
     elacsym_vector_in = input;
     /// `vector_out(vector)`

@@ -10,7 +10,7 @@
 //!
 //! Inside: [`layout`] is the only file that touches the bytes of a vector, [`call`] the only one that touches the
 //! function-call interface; every SQL function is a safe Rust function over [`call::Args`] that returns a
-//! [`VectorError`] with PostgreSQL's code, and is bound to its symbol by [`call::sql_functions`].
+//! [`VectorError`] with PostgreSQL's code, and is bound to its symbol by [`crate::pg::c_function::c_functions`].
 //!
 //! Left out: `halfvec`, `sparsevec`, and pgvector's access methods.
 
