@@ -60,7 +60,9 @@ impl Call {
             return Err(Error::internal("a function of elacsym was called without function information"));
         }
         // SAFETY: not null, valid for the call.
-        let (extra, context) = unsafe { ((*flinfo).fn_extra, (*flinfo).fn_mcxt) };
+        let extra = unsafe { (*flinfo).fn_extra };
+        // SAFETY: as above.
+        let context = unsafe { (*flinfo).fn_mcxt };
         if extra.is_null() {
             let state = pgrx::PgMemoryContexts::For(context).leak_and_drop_on_delete(new());
             // SAFETY: as above; the field is the function's own, and the state lives as long as `fn_mcxt`.

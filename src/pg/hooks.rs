@@ -22,8 +22,17 @@ pub fn install() {
     // SAFETY: the postmaster is single-threaded and still starting.
     unsafe {
         PREVIOUS = pg_sys::ProcessUtility_hook;
+    }
+    // SAFETY: as above.
+    unsafe {
         pg_sys::ProcessUtility_hook = Some(process_utility);
+    }
+    // SAFETY: as above.
+    unsafe {
         PREVIOUS_ACCESS = pg_sys::object_access_hook;
+    }
+    // SAFETY: as above.
+    unsafe {
         pg_sys::object_access_hook = Some(object_access);
     }
 }
@@ -88,29 +97,9 @@ unsafe extern "C-unwind" fn process_utility(
         return;
     }
     // SAFETY: set once, before any backend existed.
-    match unsafe { PREVIOUS } {
-        Some(previous) => {
-            // SAFETY: PostgreSQL's own arguments for the hook that was there before us.
-            unsafe {
-                previous(statement, query, read_only_tree, context, parameters, environment, destination, completion)
-            }
-        }
-        None => {
-            // SAFETY: PostgreSQL's own arguments for its own function.
-            unsafe {
-                raw_standard_process_utility(
-                    statement,
-                    query,
-                    read_only_tree,
-                    context,
-                    parameters,
-                    environment,
-                    destination,
-                    completion,
-                )
-            }
-        }
-    }
+    let next = unsafe { PREVIOUS }.unwrap_or(raw_standard_process_utility);
+    // SAFETY: PostgreSQL's own arguments, for the hook that was there before us or for its own function.
+    unsafe { next(statement, query, read_only_tree, context, parameters, environment, destination, completion) }
 }
 
 /// Whether [`classify`] may find anything; raises no error.
@@ -166,24 +155,14 @@ unsafe extern "C-unwind" fn process_ours(
         _ => statement,
     };
     let hold = shmem::hold_maintenance(database);
+    // SAFETY: set once, before any backend existed.
+    let next = unsafe { PREVIOUS }.unwrap_or(raw_standard_process_utility);
     // SAFETY: our own arguments, unchanged; errors pass through as unwinding, which drops `hold`.
     unsafe {
-        match PREVIOUS {
-            Some(previous) => pg_sys::ffi::pg_guard_ffi_boundary(|| {
-                previous(statement, query, read_only_tree, context, parameters, environment, destination, completion)
-            }),
-            None => pg_sys::standard_ProcessUtility(
-                statement,
-                query,
-                read_only_tree,
-                context,
-                parameters,
-                environment,
-                destination,
-                completion,
-            ),
-        }
-    }
+        pg_sys::ffi::pg_guard_ffi_boundary(|| {
+            next(statement, query, read_only_tree, context, parameters, environment, destination, completion)
+        })
+    };
     drop(hold);
     match plan {
         Some(Plan::Hold { dropped: true, .. }) => shmem::forget(database),

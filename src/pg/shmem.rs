@@ -112,14 +112,22 @@ pub fn request() {
     #[cfg(feature = "pg14")]
     reserve();
     #[cfg(not(feature = "pg14"))]
-    // SAFETY: the postmaster is single-threaded and still starting.
-    unsafe {
-        PREVIOUS_REQUEST = pg_sys::shmem_request_hook;
-        pg_sys::shmem_request_hook = Some(request_hook);
+    {
+        // SAFETY: the postmaster is single-threaded and still starting.
+        unsafe {
+            PREVIOUS_REQUEST = pg_sys::shmem_request_hook;
+        }
+        // SAFETY: as above.
+        unsafe {
+            pg_sys::shmem_request_hook = Some(request_hook);
+        }
     }
     // SAFETY: as above.
     unsafe {
         PREVIOUS_STARTUP = pg_sys::shmem_startup_hook;
+    }
+    // SAFETY: as above.
+    unsafe {
         pg_sys::shmem_startup_hook = Some(startup_hook);
     }
 }

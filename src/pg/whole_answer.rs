@@ -86,8 +86,10 @@ unsafe extern "C-unwind" fn executor_run(
 unsafe fn has_limit(statement: *const pg_sys::PlannedStmt) -> bool {
     // SAFETY: the caller's contract.
     let Some(statement) = (unsafe { statement.as_ref() }) else { return false };
-    // SAFETY: plans of the statement.
-    unsafe { node_has_limit(statement.planTree) || list_has_limit(statement.subplans) }
+    // SAFETY: the plan of the statement.
+    let limited = unsafe { node_has_limit(statement.planTree) };
+    // SAFETY: as above.
+    limited || unsafe { list_has_limit(statement.subplans) }
 }
 
 /// # Safety
@@ -114,6 +116,8 @@ unsafe fn node_has_limit(plan: *mut pg_sys::Plan) -> bool {
         pg_sys::NodeTag::T_SubqueryScan => unsafe { node_has_limit((*plan.cast::<pg_sys::SubqueryScan>()).subplan) },
         _ => false,
     };
-    // SAFETY: children of a plan.
-    below || unsafe { node_has_limit(node.lefttree) || node_has_limit(node.righttree) }
+    // SAFETY: a child of the plan.
+    let below = below || unsafe { node_has_limit(node.lefttree) };
+    // SAFETY: as above.
+    below || unsafe { node_has_limit(node.righttree) }
 }

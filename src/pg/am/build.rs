@@ -52,7 +52,9 @@ pub unsafe extern "C-unwind" fn ambuild(
     info: *mut pg_sys::IndexInfo,
 ) -> *mut pg_sys::IndexBuildResult {
     // SAFETY: PostgreSQL holds both open during the build.
-    let (open_heap, open_index) = unsafe { (Rel::new(heap), Rel::new(index)) };
+    let open_heap = unsafe { Rel::new(heap) };
+    // SAFETY: as above.
+    let open_index = unsafe { Rel::new(index) };
     // SAFETY: written by PostgreSQL at start.
     if unsafe { pg_sys::IsBinaryUpgrade } {
         // The files of the old cluster replace what is written here.

@@ -50,8 +50,10 @@ pub unsafe extern "C-unwind" fn amcostestimate(
     correlation: *mut f64,
     pages: *mut f64,
 ) {
-    // SAFETY: PostgreSQL's own arguments.
-    let (path, root_ref) = unsafe { (&mut *path, &*root) };
+    // SAFETY: PostgreSQL's own argument.
+    let path = unsafe { &mut *path };
+    // SAFETY: as above.
+    let root_ref = unsafe { &*root };
     // SAFETY: every index path has its index.
     let info = unsafe { &*path.indexinfo };
     // SAFETY: null or a list.
@@ -141,8 +143,10 @@ unsafe fn estimate(
     };
     let (entries, bytes) = figures(info, relation.tuples);
     let rows = (selectivity * relation.tuples).max(1.0);
-    // SAFETY: plain globals of the planner.
-    let (operator, tuple) = unsafe { (pg_sys::cpu_operator_cost, pg_sys::cpu_tuple_cost) };
+    // SAFETY: a plain global of the planner.
+    let operator = unsafe { pg_sys::cpu_operator_cost };
+    // SAFETY: as above.
+    let tuple = unsafe { pg_sys::cpu_tuple_cost };
     let startup = CALL_COST + if ordered { operator * CODE_COST * entries.min(PROBED_ROWS) } else { 0.0 };
     // A scan to the end searches everything and returns every row that matches.
     let codes = if ordered { operator * CODE_COST * entries } else { 0.0 };

@@ -42,7 +42,8 @@ impl OpenScan {
 
 impl Drop for OpenScan {
     fn drop(&mut self) {
-        PENDING.with_borrow_mut(|pending| pending.push((self.connection, self.scan)));
+        // When the process ends, the list may be gone before the scan; the engine forgets scans with their connection.
+        let _ = PENDING.try_with(|pending| pending.borrow_mut().push((self.connection, self.scan)));
     }
 }
 
