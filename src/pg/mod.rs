@@ -9,6 +9,7 @@ pub mod catalog;
 pub mod client;
 pub mod engine_call;
 pub mod error;
+pub mod explain;
 pub mod flush;
 pub mod functions;
 pub mod gucs;

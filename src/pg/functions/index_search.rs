@@ -7,7 +7,7 @@ use super::search::{DEFAULT_TOP_K, candidates, effort, fusion};
 use crate::error::{Error, ErrorKind, Result};
 use crate::filter::Filter;
 use crate::ids::Key;
-use crate::ipc::message::{Fusion, QueryRequest, Request, ResultRow, TextQuery};
+use crate::ipc::message::{Fusion, QueryRequest, Request, RequestStats, ResultRow, TextQuery};
 use crate::limits::{MAX_QUERY_TEXT_BYTES, MAX_REPLY_ROWS, MAX_TOP_K};
 use crate::pg::am::access::{OpenIndex, leaves};
 use crate::pg::am::columns::{Columns, Kind, attribute_id};
@@ -15,11 +15,11 @@ use crate::pg::am::heap_rows::HeapRows;
 use crate::pg::am::relation::Rel;
 use crate::pg::am::view::with_view;
 use crate::pg::am::{self, open_scans};
-use crate::pg::engine_call::rows_of;
+use crate::pg::engine_call::rows_and_cost_of;
 use crate::pg::error::OrRaise;
 use crate::pg::snapshot::Snapshot;
 use crate::pg::vector_type::PgVector;
-use crate::pg::{preload, xact};
+use crate::pg::{preload, query_stats, xact};
 use crate::rank::{Arm, fuse};
 use crate::schema::json_type;
 use pgrx::iter::TableIterator;
@@ -174,6 +174,7 @@ fn search(relation: pg_sys::Oid, arguments: Arguments<'_>, with_keys: bool) -> R
     xact::register();
     let mut request = None;
     let mut all = Vec::new();
+    let mut cost = RequestStats::default();
     let mut arguments = Some(arguments);
     OpenIndex::check_parts(relation)?;
     for leaf in leaves(relation) {
@@ -185,7 +186,7 @@ fn search(relation: pg_sys::Oid, arguments: Arguments<'_>, with_keys: bool) -> R
             request = Some(arguments.check(&columns)?);
         }
         let search = request.as_ref().expect("invariant: set by the first index");
-        all.extend(candidates_of(&open, search, with_keys)?);
+        all.extend(candidates_of(&open, search, with_keys, &mut cost)?);
     }
     let Some(search) = request else { return Ok(Vec::new()) };
     Ok(rank(all, &search))
@@ -280,7 +281,13 @@ fn text_query(columns: &Columns, words: &str, fields: Option<&Json>) -> Result<T
 }
 
 /// Visible candidates of both arms; goes deeper while too few are visible.
-fn candidates_of(open: &OpenIndex, search: &Search, with_keys: bool) -> Result<Vec<Candidate>> {
+/// `cost` grows by what each step down costs; it is that of the whole search.
+fn candidates_of(
+    open: &OpenIndex,
+    search: &Search,
+    with_keys: bool,
+    cost: &mut RequestStats,
+) -> Result<Vec<Candidate>> {
     let snapshot = Snapshot::statement()?;
     open.lock_predicate(&snapshot);
     let key_columns = if with_keys { primary_key(open.heap)? } else { Vec::new() };
@@ -290,7 +297,7 @@ fn candidates_of(open: &OpenIndex, search: &Search, with_keys: bool) -> Result<V
     let mut depth = search.candidates;
     loop {
         open_scans::close_pending()?;
-        let rows = with_view(open.index, |view| {
+        let (rows, stats) = with_view(open.index, |view| {
             let request = Request::Query(Box::new(QueryRequest {
                 namespace: view.message(),
                 vector: search.vector.clone(),
@@ -304,8 +311,10 @@ fn candidates_of(open: &OpenIndex, search: &Search, with_keys: bool) -> Result<V
                 include_vector: false,
                 include_attributes: Vec::new(),
             }));
-            rows_of(&request, view)
+            rows_and_cost_of(&request, view)
         })?;
+        *cost = query_stats::sum(*cost, stats);
+        query_stats::record(*cost);
         let full = |rank: fn(&ResultRow) -> Option<u32>| rows.iter().filter(|row| rank(row).is_some()).count() >= depth;
         let more = full(|row| row.vector_rank) || full(|row| row.text_rank);
         let mut visible = visible(open, &snapshot, rows, &key_columns)?;
