@@ -146,7 +146,7 @@ def test_the_same_figures_in_every_format(docs):
     place = lines.index(found[0])
     if PER_NODE:
         assert re.match(found[1] + r"(Buffers|Index Searches|Order By): ", lines[place - 1]), text
-        assert [line for line in lines[:place] if "->" in line][-1].strip().startswith("->  Index Scan using docs_idx on public.docs")
+        assert [line for line in lines[:place] if "->  " in line][-1].strip().startswith("->  Index Scan using docs_idx on public.docs")
     else:
         assert lines[place - 1] == "Elacsym Scan: docs_idx on public.docs"
         assert lines[place + 3].startswith("Execution Time: ")
