@@ -136,8 +136,12 @@ impl Engine {
 
 /// An error of storage for a segment whose keys are not on the local disk.
 fn not_pinned(error: Error, segment: &str) -> Error {
-    let hint = "Repeat the command when object storage answers again.";
-    let hint = error.hint.clone().or((error.kind == ErrorKind::Unavailable).then(|| hint.to_string()));
+    let again = "Repeat the command when object storage answers again.";
+    let hint = match (error.kind, error.hint) {
+        (ErrorKind::Unavailable, Some(hint)) => Some(format!("{hint} {again}")),
+        (ErrorKind::Unavailable, None) => Some(again.to_string()),
+        (_, hint) => hint,
+    };
     let what = "are not on the local disk and cannot be read from object storage";
     Error { message: format!("the keys of segment {segment} {what}: {}", error.message), hint, ..error }
 }
