@@ -1,29 +1,79 @@
 """VACUUM asks the engine which rows an index has. The engine has their keys on its own disk, so object storage may be away."""
 
 import contextlib
+import socket
+import threading
 
 import psycopg
 import pytest
 
 from harness import Moto, wait_until
+from harness.env import free_port
 from harness.index_answers import check, fill, make, same
 
 SEGMENTS = 4
 
 
-@pytest.fixture
-def s3():
-    """An S3 server of the test's own, with a bucket."""
-    with Moto() as moto:
-        moto.create_bucket("bucket")
-        yield moto
+class Gate:
+    """A port that leads to the S3 server, or refuses connections: so storage goes away and comes back with all that it held."""
+
+    def __init__(self, server: Moto):
+        self.server, self.port = server, free_port()
+        self.sockets = []
+
+    def open(self):
+        self.listener = socket.create_server(("127.0.0.1", self.port))
+        threading.Thread(target=self._accept, args=(self.listener,), daemon=True).start()
+
+    def close(self):
+        # `shutdown` wakes the threads that wait in `accept` and `recv`, `close` alone does not
+        for each in [self.listener, *self.sockets]:
+            with contextlib.suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
+        self.listener.close()
+
+    @contextlib.contextmanager
+    def closed(self):
+        self.close()
+        try:
+            yield
+        finally:
+            self.open()
+
+    def _accept(self, listener):
+        with contextlib.suppress(OSError):
+            while True:
+                ends = listener.accept()[0], socket.create_connection(("127.0.0.1", self.server.port))
+                self.sockets += ends
+                if listener.fileno() == -1:  # closed meanwhile
+                    return [each.close() for each in ends]
+                for one, other in (ends, ends[::-1]):
+                    threading.Thread(target=self._pump, args=(one, other), daemon=True).start()
+
+    def _pump(self, source, target):
+        with contextlib.suppress(OSError):
+            while data := source.recv(1 << 16):
+                target.sendall(data)
+        for each in (source, target):
+            with contextlib.suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
 
 
 @pytest.fixture
-def cluster(new_cluster, s3):
-    """A table with an index of several segments on that server."""
-    config = {"elacsym.storage_url": "s3://bucket/x", "elacsym.flush_interval": "1h", "elacsym.object_retention": 0, "autovacuum": "off", **s3.settings}
-    cluster = new_cluster(config=config, env=s3.env)
+def s3(moto, bucket):
+    """The way to a bucket of the test's own."""
+    gate = Gate(moto)
+    gate.open()
+    gate.config = {**moto.settings, "elacsym.storage_url": f"s3://{bucket}/x", "elacsym.s3_endpoint": f"http://127.0.0.1:{gate.port}"}
+    yield gate
+    gate.close()
+
+
+@pytest.fixture
+def cluster(new_cluster, moto, s3):
+    """A table with an index of several segments there."""
+    config = {"elacsym.flush_interval": "1h", "elacsym.object_retention": 0, "autovacuum": "off", **s3.config}
+    cluster = new_cluster(config=config, env=moto.env)
     cluster.create_database("d")
     with cluster.connect("d") as conn:
         make(conn, rows=400)
@@ -36,20 +86,6 @@ def cluster(new_cluster, s3):
 
 def pins(cluster):
     return sorted((cluster.data / "pgsql_tmp_elacsym" / "cache" / "keys").glob("*"))
-
-
-@contextlib.contextmanager
-def away(s3):
-    """The server does not run: connections are refused. Afterwards it has the same objects again."""
-    objects = {key: s3.get("bucket", key) for key in s3.keys("bucket")}
-    s3.stop()
-    try:
-        yield
-    finally:
-        s3.start()
-        s3.create_bucket("bucket")
-        for key, body in objects.items():
-            s3.put("bucket", key, body)
 
 
 def forget_blocks(cluster):
@@ -75,7 +111,7 @@ def test_vacuum_works_while_storage_is_away(cluster, s3):
         conn.execute("DELETE FROM docs WHERE id % 10 = 3")
     forget_blocks(cluster)
     with cluster.connect("d") as conn:
-        with away(s3):
+        with s3.closed():
             with pytest.raises(psycopg.Error) as raised, conn.transaction():
                 conn.execute("SET LOCAL enable_seqscan = off; SET LOCAL enable_sort = off")
                 conn.execute("SELECT id FROM docs ORDER BY v <-> '[1,2,3,4]' LIMIT 3")
@@ -102,7 +138,7 @@ def test_vacuum_without_pinned_keys_and_storage_is_a_clear_error_and_heals(clust
     for file in pins(cluster):
         file.unlink()
     with cluster.connect("d") as conn:
-        with away(s3):
+        with s3.closed():
             for _ in range(2):
                 with pytest.raises(psycopg.Error) as raised:
                     conn.execute("VACUUM (INDEX_CLEANUP ON) docs")
@@ -115,7 +151,7 @@ def test_vacuum_without_pinned_keys_and_storage_is_a_clear_error_and_heals(clust
         assert "70 dead item identifiers removed" in vacuum(conn)
         assert len(pins(cluster)) == SEGMENTS, "what VACUUM has read it need not read again"
         conn.execute("DELETE FROM docs WHERE id % 10 = 4")
-        with away(s3):
+        with s3.closed():
             assert "dead item identifiers removed" in vacuum(conn)
         fill(conn, first=9000, rows=80)
         check(conn)
