@@ -27,10 +27,11 @@ class Gate:
 
     def close(self):
         # `shutdown` wakes the threads that wait in `accept` and `recv`, `close` alone does not
-        for each in [self.listener, *self.sockets]:
+        self.listener.shutdown(socket.SHUT_RDWR)
+        self.listener.close()
+        for each in self.sockets:
             with contextlib.suppress(OSError):
                 each.shutdown(socket.SHUT_RDWR)
-        self.listener.close()
 
     @contextlib.contextmanager
     def closed(self):

@@ -269,11 +269,11 @@ impl Segment {
         let mut records = Vec::with_capacity(self.rows() as usize);
         let mut at = 0;
         while at < self.key_index.len {
-            let end = self.key_index.len.min(at + CHECK_BYTES);
-            for bytes in self.read_section(self.key_index, &[at..end], stats).await? {
+            let range = at..self.key_index.len.min(at + CHECK_BYTES);
+            for bytes in self.read_section(self.key_index, std::slice::from_ref(&range), stats).await? {
                 records.extend(key_index::decode_blocks(&bytes).filter(|record| record.ordinal != TOMBSTONE));
             }
-            at = end;
+            at = range.end;
         }
         pinned_keys::check(&records, &self.info)
             .map_err(|what| Error::corrupt(&self.object_name(), self.key_index.offset, what))?;
