@@ -7,7 +7,7 @@ use crate::segment_info::SegmentInfo;
 use serde::{Deserialize, Serialize};
 
 /// Version of the messages; both sides must have the same.
-pub const PROTOCOL_VERSION: u32 = 3;
+pub const PROTOCOL_VERSION: u32 = 4;
 
 /// What a backend or worker asks of the engine.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -424,6 +424,8 @@ pub struct FlushRequest {
     pub root: String,
     /// Directory of the namespace below the root.
     pub path: String,
+    /// The engine is to keep the segment's keys on its own disk: VACUUM of an index lists them without object storage.
+    pub pin_keys: bool,
 }
 
 /// What a flush made.

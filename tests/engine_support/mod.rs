@@ -163,8 +163,12 @@ impl Database {
 
     /// Flush and publish, as the worker does in one transaction.
     pub async fn flush(&mut self, engine: &Engine) -> Result<FlushResult> {
-        let request =
-            FlushRequest { namespace: self.view(), root: self.root.clone(), path: "cluster/1/namespace".to_string() };
+        let request = FlushRequest {
+            namespace: self.view(),
+            root: self.root.clone(),
+            path: "cluster/1/namespace".to_string(),
+            pin_keys: true,
+        };
         let result = engine.flush(request, &mut self.provider()).await?;
         self.generation += 1;
         for (id, bytes) in &result.delete_vectors {
