@@ -41,17 +41,19 @@ pub fn leaves(relation: pg_sys::Oid) -> Vec<pg_sys::Oid> {
     if kind_of(relation) != pg_sys::RELKIND_PARTITIONED_INDEX {
         return vec![relation];
     }
-    // SAFETY: a partitioned index; errors pass through as unwinding.
+    tree(relation).into_iter().filter(|oid| kind_of(*oid) == pg_sys::RELKIND_INDEX).collect()
+}
+
+/// A partitioned table or index with all that is below it, locked for reading.
+fn tree(relation: pg_sys::Oid) -> Vec<pg_sys::Oid> {
+    // SAFETY: an existing relation; errors pass through as unwinding.
     let list = unsafe {
         pg_sys::ffi::pg_guard_ffi_boundary(|| {
             find_all_inheritors(relation, pg_sys::AccessShareLock as i32, std::ptr::null_mut())
         })
     };
     // SAFETY: a list of oids.
-    let length = unsafe { list.as_ref() }.map_or(0, |list| list.length);
-    // SAFETY: the index is below the length.
-    let all = (0..length).map(|i| unsafe { pg_sys::list_nth_oid(list, i) });
-    all.filter(|oid| kind_of(*oid) == pg_sys::RELKIND_INDEX).collect()
+    unsafe { pgrx::PgList::<pg_sys::Oid>::from_pg(list) }.iter_oid().collect()
 }
 
 /// Whether a relation is an index of this access method; false when it is gone.
@@ -87,6 +89,17 @@ impl OpenIndex {
     /// `NotFound`, or `Invalid` when it is another kind of thing.
     pub fn open(relation: pg_sys::Oid, lock: u32) -> Result<Self> {
         if kind_of(relation) != pg_sys::RELKIND_INDEX {
+            return Err(not_an_index(relation));
+        }
+        Self::named(relation, lock)
+    }
+
+    /// As [`Self::open`], also a partitioned index, which has no rows of its own.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn named(relation: pg_sys::Oid, lock: u32) -> Result<Self> {
+        if ![pg_sys::RELKIND_INDEX, pg_sys::RELKIND_PARTITIONED_INDEX].contains(&kind_of(relation)) {
             return Err(not_an_index(relation));
         }
         // SAFETY: an index; `true` means that a vanished one gives the invalid oid.
@@ -138,34 +151,30 @@ impl OpenIndex {
         Self::open(relation, lock).map(Some)
     }
 
+    /// Whether it has no rows of its own.
+    pub fn is_partitioned(&self) -> bool {
+        kind_of(self.index.oid()) == pg_sys::RELKIND_PARTITIONED_INDEX
+    }
+
+    /// The index itself, or its leaf indexes. They and all partitions are locked for reading, tables first, as a query of the
+    /// table would: none can go away, and nobody who locks in that order waits for us with what we want next.
+    pub fn leaves(&self) -> Vec<pg_sys::Oid> {
+        if self.is_partitioned() {
+            tree(self.heap.oid());
+        }
+        leaves(self.index.oid())
+    }
+
     /// Refuses a partitioned index that not every partition has a part of; an index without parts is [`Self::check_valid`]'s.
     ///
     /// # Errors
     /// `Fenced` (object not in prerequisite state).
-    pub fn check_parts(relation: pg_sys::Oid) -> Result<()> {
-        if kind_of(relation) != pg_sys::RELKIND_PARTITIONED_INDEX {
+    pub fn check_parts(&self) -> Result<()> {
+        // SAFETY: an open index.
+        if !self.is_partitioned() || unsafe { (*(*self.index.ptr()).rd_index).indisvalid } {
             return Ok(());
         }
-        let id = pg_sys::SysCacheIdentifier::INDEXRELID as i32;
-        // SAFETY: a look-up by oid; released below.
-        let tuple = unsafe { pg_sys::SearchSysCache1(id, pg_sys::Datum::from(relation)) };
-        if tuple.is_null() {
-            return Err(not_an_index(relation));
-        }
-        // SAFETY: a row of pg_index.
-        let valid = unsafe { (*pg_sys::heap_tuple_get_struct::<pg_sys::FormData_pg_index>(tuple)).indisvalid };
-        // SAFETY: found above.
-        unsafe { pg_sys::ReleaseSysCache(tuple) };
-        if valid {
-            return Ok(());
-        }
-        // SAFETY: any oid; null if there is no such relation.
-        let name = unsafe { pg_sys::get_rel_name(relation) };
-        if name.is_null() {
-            return Err(not_an_index(relation));
-        }
-        // SAFETY: a C string.
-        let name = unsafe { std::ffi::CStr::from_ptr(name) }.to_string_lossy();
+        let name = self.index.name();
         Err(Error::new(ErrorKind::Fenced, format!("index \"{name}\" is not valid"))
             .with_hint("Some partitions have no part of it: create indexes there and attach them with ALTER INDEX."))
     }
