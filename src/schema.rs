@@ -148,6 +148,13 @@ pub struct FullTextOptions {
     pub weight: Parameter,
 }
 
+impl FullTextOptions {
+    /// Whether texts are analysed and scored the same: all but the weight, which a query applies.
+    pub fn scores_alike(&self, other: &Self) -> bool {
+        *self == Self { weight: self.weight, ..other.clone() }
+    }
+}
+
 /// A finite number in a schema. Equal when the bits are, so that schemas can be compared and hashed.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 #[serde(transparent)]

@@ -7,6 +7,8 @@
 mod cache_paged;
 #[path = "engine_behaviour.rs"]
 mod engine_behaviour;
+#[path = "engine_corpus.rs"]
+mod engine_corpus;
 #[path = "engine_keys.rs"]
 mod engine_keys;
 #[path = "engine_model.rs"]

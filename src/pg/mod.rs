@@ -19,6 +19,7 @@ pub mod locks;
 pub mod manifest;
 pub mod namespace;
 pub mod opclass;
+pub mod policies;
 pub mod preload;
 pub mod query_stats;
 pub mod shmem;

@@ -137,6 +137,7 @@ impl Database {
             namespace: self.view(),
             vector: None,
             text: None,
+            corpus: None,
             filter: None,
             top_k: 10,
             candidates: 100,

@@ -9,11 +9,11 @@ use super::open_scans::{self, OpenScan};
 use super::quals::{self, Quals};
 use super::relation::Rel;
 use super::view::with_view;
-use super::{cost, effort, key, page};
+use super::{corpus, cost, effort, key, page};
 use crate::error::{Error, ErrorKind, Result};
 use crate::filter::Filter;
 use crate::ids::Key;
-use crate::ipc::message::{Request, ScanOrder, ScanRequest, ScanRow};
+use crate::ipc::message::{Request, ScanOrder, ScanRequest, ScanRow, TextQuery};
 use crate::pg::client::{self, Reply};
 use crate::pg::error::OrRaise;
 use crate::pg::query_stats::{self, Cost};
@@ -364,11 +364,14 @@ unsafe fn order(columns: &Columns, keys: &[pg_sys::ScanKeyData]) -> Result<ScanO
         }
         Some(Kind::Text(_)) => {
             // SAFETY: the operators of the text class take text or bm25query.
-            let query = unsafe { quals::query_text(columns.index, key) }?.ok_or_else(|| {
+            let (query, named) = unsafe { quals::query_text(columns.index, key) }?.ok_or_else(|| {
                 Error::invalid("the query goes by another index than the one it is ordered with")
                     .with_hint("Name the index to go by: body <@> elacsym.bm25query('words', 'index_name').")
             })?;
-            Ok(ScanOrder::Bm25 { attribute: super::columns::attribute_id(place), query })
+            let attribute = super::columns::attribute_id(place);
+            let text = TextQuery { query, fields: vec![(attribute, 1.0)] };
+            let corpus = corpus::of_whole(named, &text)?;
+            Ok(ScanOrder::Bm25 { attribute, query: text.query, corpus })
         }
         _ => Err(Error::internal("an elacsym index cannot order by this column")),
     }
