@@ -105,16 +105,9 @@ unsafe extern "C-unwind" fn planner(
         unsafe { replace(query) };
     }
     // SAFETY: set once, before any backend existed.
-    match unsafe { PREVIOUS } {
-        Some(previous) => {
-            // SAFETY: PostgreSQL's own arguments for the hook that was there before us.
-            unsafe { previous(query, text, cursor_options, parameters) }
-        }
-        None => {
-            // SAFETY: PostgreSQL's own arguments for its own function.
-            unsafe { raw_standard_planner(query, text, cursor_options, parameters) }
-        }
-    }
+    let next = unsafe { PREVIOUS }.unwrap_or(raw_standard_planner);
+    // SAFETY: PostgreSQL's own arguments, for the hook that was there before us or for its own function.
+    unsafe { next(query, text, cursor_options, parameters) }
 }
 
 #[pgrx::pg_guard]

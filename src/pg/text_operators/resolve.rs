@@ -295,7 +295,9 @@ unsafe fn column_of_subquery(
         return None;
     }
     // SAFETY: not null.
-    let (targets, set_operations) = unsafe { ((*query).targetList, (*query).setOperations) };
+    let targets = unsafe { (*query).targetList };
+    // SAFETY: as above.
+    let set_operations = unsafe { (*query).setOperations };
     if !set_operations.is_null() {
         return None;
     }
