@@ -254,10 +254,12 @@ impl Parser<'_> {
             Some(json) => unit.moment(finite(json, "origin", what)?),
             None => return Err(missing_key("origin", what)),
         };
-        let length = |key: &str| match map.get(key) {
-            None => Ok(None),
-            Some(Json::String(text)) => Ok(Some(unit.length(self.times.length(text)?))),
-            Some(json) => Ok(Some(unit.length(finite(json, key, what)?))),
+        let length = |key: &str| -> Result<Option<f64>> {
+            match map.get(key) {
+                None => Ok(None),
+                Some(Json::String(text)) => Ok(Some(unit.length(self.times.length(text)?))),
+                Some(json) => Ok(Some(unit.length(finite(json, key, what)?))),
+            }
         };
         let scale = length("scale")?.ok_or_else(|| missing_key("scale", what))?;
         if scale <= 0.0 || !scale.is_finite() {
