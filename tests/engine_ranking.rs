@@ -232,11 +232,12 @@ async fn check(database: &Database, truth: &Truth, engine: &Engine, random: &mut
 
 async fn check_orders(database: &Database, truth: &Truth, engine: &Engine, random: &mut Random, what: &str) {
     for _ in 0..8 {
-        let order_by: Vec<OrderBy> = [0, 2, YEAR]
-            .into_iter()
-            .filter(|_| random.chance(60))
-            .map(|attribute| OrderBy { attribute, descending: random.chance(50), nulls_first: random.chance(50) })
-            .collect();
+        let mut order_by: Vec<OrderBy> = Vec::new();
+        for attribute in [0, 2, YEAR] {
+            if random.chance(60) {
+                order_by.push(OrderBy { attribute, descending: random.chance(50), nulls_first: random.chance(50) });
+            }
+        }
         if order_by.is_empty() {
             continue;
         }
