@@ -114,13 +114,16 @@ CREATE FUNCTION elacsym.query(
         namespace text, vector vector DEFAULT NULL, full_text jsonb DEFAULT NULL, filter jsonb DEFAULT NULL,
         top_k integer DEFAULT 10, include_vector boolean DEFAULT false, include_attributes text[] DEFAULT NULL,
         rrf_k integer DEFAULT 60, vector_weight real DEFAULT 1, text_weight real DEFAULT 1,
-        candidates integer DEFAULT NULL, effort real DEFAULT NULL, fusion text DEFAULT 'rrf')
+        candidates integer DEFAULT NULL, effort real DEFAULT NULL, fusion text DEFAULT 'rrf',
+        queries jsonb DEFAULT NULL, modifiers jsonb DEFAULT NULL, per jsonb DEFAULT NULL, "offset" integer DEFAULT 0,
+        order_by jsonb DEFAULT NULL)
     RETURNS TABLE (id bigint, score real, vector_rank integer, vector_distance real, text_rank integer, text_score real,
-        vector vector, attributes jsonb)
+        vector vector, attributes jsonb, arms jsonb)
     LANGUAGE c STABLE PARALLEL RESTRICTED ROWS 10 COST 1000
     AS 'MODULE_PATHNAME', 'elacsym_query_wrapper';
-COMMENT ON FUNCTION elacsym.query(text, vector, jsonb, jsonb, integer, boolean, text[], integer, real, real, integer, real, text)
-    IS 'the best documents by vector, full text or both, best first';
+COMMENT ON FUNCTION elacsym.query(text, vector, jsonb, jsonb, integer, boolean, text[], integer, real, real, integer, real, text,
+        jsonb, jsonb, jsonb, integer, jsonb)
+    IS 'the best documents by vectors, full text or both, best first; or the first by attributes';
 
 CREATE FUNCTION elacsym.flush(target text) RETURNS bigint
     LANGUAGE c VOLATILE PARALLEL UNSAFE
@@ -329,23 +332,39 @@ CREATE FUNCTION elacsym.search(
         index regclass, query_vector vector DEFAULT NULL, query_text text DEFAULT NULL, k integer DEFAULT 10,
         filter jsonb DEFAULT NULL, fields jsonb DEFAULT NULL,
         rrf_k integer DEFAULT 60, vector_weight real DEFAULT 1, text_weight real DEFAULT 1,
-        candidates integer DEFAULT NULL, effort real DEFAULT NULL, fusion text DEFAULT 'rrf')
-    RETURNS TABLE (ctid tid, score real, vector_rank integer, vector_distance real, text_rank integer, text_score real)
+        candidates integer DEFAULT NULL, effort real DEFAULT NULL, fusion text DEFAULT 'rrf',
+        queries jsonb DEFAULT NULL, modifiers jsonb DEFAULT NULL, per jsonb DEFAULT NULL, "offset" integer DEFAULT 0,
+        order_by jsonb DEFAULT NULL)
+    RETURNS TABLE (ctid tid, score real, vector_rank integer, vector_distance real, text_rank integer, text_score real, arms jsonb)
     LANGUAGE c STABLE PARALLEL RESTRICTED ROWS 10 COST 1000
     AS 'MODULE_PATHNAME', 'elacsym_search_wrapper';
-COMMENT ON FUNCTION elacsym.search(regclass, vector, text, integer, jsonb, jsonb, integer, real, real, integer, real, text)
+COMMENT ON FUNCTION elacsym.search(regclass, vector, text, integer, jsonb, jsonb, integer, real, real, integer, real, text,
+        jsonb, jsonb, jsonb, integer, jsonb)
     IS 'the best visible rows of an indexed table by vector, full text or both, best first; join on ctid in the same statement';
 
 CREATE FUNCTION elacsym.search_keys(
         index regclass, query_vector vector DEFAULT NULL, query_text text DEFAULT NULL, k integer DEFAULT 10,
         filter jsonb DEFAULT NULL, fields jsonb DEFAULT NULL,
         rrf_k integer DEFAULT 60, vector_weight real DEFAULT 1, text_weight real DEFAULT 1,
-        candidates integer DEFAULT NULL, effort real DEFAULT NULL, fusion text DEFAULT 'rrf')
-    RETURNS TABLE (key text, score real, vector_rank integer, vector_distance real, text_rank integer, text_score real)
+        candidates integer DEFAULT NULL, effort real DEFAULT NULL, fusion text DEFAULT 'rrf',
+        queries jsonb DEFAULT NULL, modifiers jsonb DEFAULT NULL, per jsonb DEFAULT NULL, "offset" integer DEFAULT 0,
+        order_by jsonb DEFAULT NULL)
+    RETURNS TABLE (key text, score real, vector_rank integer, vector_distance real, text_rank integer, text_score real, arms jsonb)
     LANGUAGE c STABLE PARALLEL RESTRICTED ROWS 10 COST 1000
     AS 'MODULE_PATHNAME', 'elacsym_search_keys_wrapper';
-COMMENT ON FUNCTION elacsym.search_keys(regclass, vector, text, integer, jsonb, jsonb, integer, real, real, integer, real, text)
+COMMENT ON FUNCTION elacsym.search_keys(regclass, vector, text, integer, jsonb, jsonb, integer, real, real, integer, real, text,
+        jsonb, jsonb, jsonb, integer, jsonb)
     IS 'as elacsym.search(), with the primary key as text instead of the ctid';
+
+CREATE FUNCTION elacsym.evaluate(
+        target text, queries jsonb, qrels jsonb, k integer DEFAULT 10, filter jsonb DEFAULT NULL, fields jsonb DEFAULT NULL,
+        rrf_k integer DEFAULT 60, vector_weight real DEFAULT 1, text_weight real DEFAULT 1,
+        candidates integer DEFAULT NULL, effort real DEFAULT NULL, fusion text DEFAULT 'rrf', modifiers jsonb DEFAULT NULL)
+    RETURNS TABLE (arm text, queries bigint, ndcg real, recall real, mrr real)
+    LANGUAGE c STABLE PARALLEL RESTRICTED ROWS 3 COST 100000
+    AS 'MODULE_PATHNAME', 'elacsym_evaluate_wrapper';
+COMMENT ON FUNCTION elacsym.evaluate(text, jsonb, jsonb, integer, jsonb, jsonb, integer, real, real, integer, real, text, jsonb)
+    IS 'nDCG, recall and MRR of a namespace or an index by relevance judgements, for each arm and for their fusion';
 
 CREATE FUNCTION elacsym.verify(index regclass) RETURNS TABLE (problem text, ctid tid, detail text)
     LANGUAGE c VOLATILE PARALLEL UNSAFE ROWS 10 COST 100000

@@ -250,7 +250,11 @@ pub fn entry_crc(namespace: NamespaceId, id: EntryId, op: Op, payload: &[u8]) ->
     hasher.finalize()
 }
 
-fn parse_vector(values: &[Json]) -> Result<Vec<f32>> {
+/// Reads the elements of a vector.
+///
+/// # Errors
+/// `TypeMismatch` for what is no number, `OutOfRange` for one that is too large.
+pub fn parse_vector(values: &[Json]) -> Result<Vec<f32>> {
     values
         .iter()
         .enumerate()

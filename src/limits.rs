@@ -42,3 +42,19 @@ pub const MAX_BM25_K1: f32 = 10.0;
 pub const MAX_FIELD_WEIGHT: f32 = 1e6;
 /// BM25's b when nobody says otherwise: what Lucene and tantivy use.
 pub const DEFAULT_BM25_B: f32 = 0.75;
+/// Most arms of one query (vectors and texts together): each costs a search, and a fusion of more tells nothing new.
+pub const MAX_ARMS: usize = 16;
+/// Most score modifiers of one query.
+pub const MAX_MODIFIERS: usize = 16;
+/// Largest factor of a boost: ranks everything that matches first, and keeps every product of [`MAX_MODIFIERS`] finite.
+pub const MAX_BOOST: f64 = 1e6;
+/// Most rows before a page: each page searches all of those before it again. Beyond it use a filter on what was seen.
+pub const MAX_OFFSET: usize = 100_000;
+/// Most attributes of an order.
+pub const MAX_ORDER_BY: usize = 8;
+/// Most groups that an order by attributes with a limit per group keeps: about 100 bytes each, and as many rows as the limit.
+pub const MAX_ORDERED_GROUPS: usize = 1_000_000;
+/// Most queries of one evaluation: each is a few searches, and all are parsed before the first.
+pub const MAX_EVALUATED_QUERIES: usize = 10_000;
+/// Highest grade of a judgement: gains are powers of two.
+pub const MAX_GRADE: u64 = 30;

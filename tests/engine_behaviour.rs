@@ -10,7 +10,7 @@ use elacsym::document::{Document, Value};
 use elacsym::error::{Error, ErrorKind};
 use elacsym::filter::Filter;
 use elacsym::ids::{EntryOrder, Key};
-use elacsym::ipc::message::{QueryRequest, ResultRow, TextQuery};
+use elacsym::ipc::message::{ArmQuery, QueryRequest, ResultRow, TextQuery};
 use elacsym::schema::NamespaceSchema;
 use engine_support::{Database, engine, settings};
 use serde_json::{Value as Json, json};
@@ -46,15 +46,12 @@ fn fill(database: &mut Database, keys: std::ops::Range<Key>) {
 }
 
 fn requests(database: &Database) -> Vec<QueryRequest> {
-    let mut vector = database.query();
-    vector.vector = document(5).vector;
+    let words = TextQuery { query: "alpha3 beta4".to_string(), fields: vec![(0, 1.0)] };
+    let mut vector = database.query().and_vector(document(5).vector.unwrap());
     vector.include_vector = true;
-    let mut text = database.query();
-    text.text = Some(TextQuery { query: "alpha3 beta4".to_string(), fields: vec![(0, 1.0)] });
+    let mut text = database.query().and_text(words.clone());
     text.include_attributes = vec![0, 1, 2];
-    let mut both = database.query();
-    both.vector = vector.vector.clone();
-    both.text = text.text.clone();
+    let mut both = database.query().and_vector(document(5).vector.unwrap()).and_text(words);
     let filter = json!({"field": "year", "op": "lt", "value": 4});
     both.filter = Some(Filter::parse(&database.schema, &filter).unwrap());
     both.effort = 1.0;
@@ -234,8 +231,8 @@ async fn wrong_requests_are_refused_and_a_refusing_provider_is_heard() {
         let (database, running) = (&database, &running);
         async move { database.run(running, request).await.unwrap_err().kind }
     };
-    assert_eq!(kind(|r| r.vector = None).await, ErrorKind::Invalid);
-    assert_eq!(kind(|r| r.vector = Some(vec![1.0])).await, ErrorKind::TypeMismatch);
+    assert_eq!(kind(|r| r.arms.clear()).await, ErrorKind::Invalid);
+    assert_eq!(kind(|r| r.arms[0].query = ArmQuery::Vector(vec![1.0])).await, ErrorKind::TypeMismatch);
     assert_eq!(kind(|r| r.top_k = elacsym::limits::MAX_REPLY_ROWS + 1).await, ErrorKind::OutOfRange);
     assert_eq!(kind(|r| r.effort = f32::NAN).await, ErrorKind::OutOfRange);
     assert_eq!(kind(|r| r.namespace.schema = "{".to_string()).await, ErrorKind::Corrupt);

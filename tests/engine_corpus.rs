@@ -103,8 +103,8 @@ async fn parts_with_the_statistics_of_the_whole_score_as_the_whole_does() {
 
         // The text arm over both fields.
         let query = |database: &Database, corpus: Option<CorpusStats>| {
-            let text = Some(text(words));
-            QueryRequest { text, corpus, filter: filter.clone(), top_k: 1000, ..database.query() }
+            let request = QueryRequest { filter: filter.clone(), top_k: 1000, ..database.query() };
+            request.and_arm(ArmQuery::Text { text: text(words), corpus }, 1.0)
         };
         let all = whole.run(&running, query(&whole, None)).await.unwrap();
         let all: HashMap<Key, f32> = all.into_iter().map(|row| (row.key, row.score)).collect();
@@ -160,7 +160,10 @@ async fn a_part_that_has_grown_is_searched_all_the_same() {
         database.upsert(key, EntryOrder { seq: key as u64, xid: 1 }, document(&mut random, 0));
     }
     for _ in 0..2 {
-        let query = |corpus| QueryRequest { text: Some(words()), corpus, top_k: 100, ..database.query() };
+        let query = |corpus| {
+            let request = QueryRequest { top_k: 100, ..database.query() };
+            request.and_arm(ArmQuery::Text { text: words(), corpus }, 1.0)
+        };
         let expected = database.run(&running, query(None)).await.unwrap();
         assert!(expected.len() > 10 && expected.iter().all(|row| row.score > 0.0));
         assert_eq!(database.run(&running, query(Some(empty.clone()))).await.unwrap(), expected);

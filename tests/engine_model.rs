@@ -159,19 +159,16 @@ async fn check(database: &Database, model: &Model, engine: &elacsym::engine::Eng
         let by_text = bm25(model, &filter, &text);
         let text = TextQuery { query: text, fields: vec![(BODY, 1.0)] };
 
-        let mut request = database.query();
-        (request.top_k, request.filter) = (k, filter.clone());
-        request.vector = Some(query.clone());
-        let rows = database.run(engine, request.clone()).await.unwrap();
+        let mut plain = database.query();
+        (plain.top_k, plain.filter) = (k, filter.clone());
+        let rows = database.run(engine, plain.clone().and_vector(query.clone())).await.unwrap();
         assert_ranking(&rows, |r| r.vector_distance.unwrap(), &by_vector, k, &format!("vector {filter:?}, {what}"));
         assert!(rows.iter().zip(1..).all(|(row, rank)| row.vector_rank == Some(rank)));
 
-        request.vector = None;
-        request.text = Some(text);
-        let rows = database.run(engine, request.clone()).await.unwrap();
+        let rows = database.run(engine, plain.clone().and_text(text.clone())).await.unwrap();
         assert_ranking(&rows, |r| r.text_score.unwrap(), &by_text, k, &format!("text {filter:?}, {what}"));
 
-        request.vector = Some(query);
+        let mut request = plain.and_vector(query).and_text(text);
         request.candidates = 1000;
         request.include_vector = true;
         request.include_attributes = database.schema.attributes.iter().map(|a| a.id).collect();

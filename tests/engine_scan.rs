@@ -189,9 +189,8 @@ async fn check(database: &Database, truth: &Truth, engine: &Arc<Engine>, random:
                     }
                 }
                 if !zero {
-                    query.vector = Some(vector);
-                    query.top_k = rows as usize;
-                    let best = database.run(engine, query).await.unwrap();
+                    (query.top_k, query.candidates) = (rows as usize, rows as usize);
+                    let best = database.run(engine, query.and_vector(vector)).await.unwrap();
                     let best: Vec<Option<f32>> = best.iter().map(|row| row.vector_distance).collect();
                     let first: Vec<Option<f32>> =
                         answers[0].iter().map(|row| row.value).filter(|v| v.is_some_and(|v| !v.is_nan())).collect();
@@ -199,8 +198,8 @@ async fn check(database: &Database, truth: &Truth, engine: &Arc<Engine>, random:
                 }
             }
             ScanOrder::Bm25 { query: text, .. } => {
-                query.text = Some(TextQuery { query: text.clone(), fields: vec![(0, 1.0)] });
-                let best = database.run(engine, query).await.unwrap();
+                let words = TextQuery { query: text.clone(), fields: vec![(0, 1.0)] };
+                let best = database.run(engine, query.and_text(words)).await.unwrap();
                 let scores: HashMap<Key, f32> = best.iter().map(|row| (row.key, row.score)).collect();
                 for row in &all {
                     match (expected[&row.key].1.get(0), row.value) {
@@ -323,8 +322,8 @@ async fn an_approximate_scan_returns_each_key_once_and_starts_as_good_as_a_query
         let rows = if round == 0 { 1000 } else { 10 };
         let order = ScanOrder::Distance { vector: vector.clone() };
         let request = ScanRequest { namespace: database.view(), order, filter: None, effort: 1.0, rows };
-        let mut query = database.query();
-        (query.vector, query.effort, query.top_k) = (Some(vector), 1.0, rows as usize);
+        let mut query = database.query().and_vector(vector);
+        (query.effort, query.top_k, query.candidates) = (1.0, rows as usize, rows as usize);
         let best = database.run(&running, query).await.unwrap();
         let first = if round == 0 {
             let answers = scan(&database, &mut session, request).await;

@@ -13,7 +13,7 @@ use std::time::Instant;
 use elacsym::document::{Document, Value};
 use elacsym::engine::Engine;
 use elacsym::ids::{EntryOrder, Key};
-use elacsym::ipc::message::{RequestStats, ResultRow, TextQuery};
+use elacsym::ipc::message::{QueryRequest, RequestStats, ResultRow, TextQuery};
 use elacsym::schema::NamespaceSchema;
 use engine_support::{Database, engine};
 use flate2::read::GzDecoder;
@@ -91,6 +91,16 @@ enum Arm {
 
 const ARMS: [Arm; 3] = [Arm::Vector, Arm::Text, Arm::Hybrid];
 
+fn with_arms(mut request: QueryRequest, arm: Arm, text: &str, vector: &[f32]) -> QueryRequest {
+    if arm != Arm::Text {
+        request = request.and_vector(vector.to_vec());
+    }
+    if arm != Arm::Vector {
+        request = request.and_text(TextQuery { query: text.to_string(), fields: vec![(0, 1.0)] });
+    }
+    request
+}
+
 async fn run(
     scifact: &SciFact,
     database: &Database,
@@ -103,9 +113,8 @@ async fn run(
     for (_, text, vector) in &scifact.queries {
         let mut request = database.query();
         request.effort = effort;
-        request.vector = (arm != Arm::Text).then(|| vector.clone());
-        let text = TextQuery { query: text.clone(), fields: vec![(0, 1.0)] };
-        request.text = (arm != Arm::Vector).then_some(text);
+        request.candidates = if arm == Arm::Hybrid { 100 } else { request.top_k };
+        let request = with_arms(request, arm, text, vector);
         let (rows, stats) = engine.query(request, &mut database.provider()).await.unwrap();
         rankings.push(rows);
         last = stats;
@@ -208,10 +217,9 @@ async fn rankings_are_the_same_before_a_flush_after_it_and_after_a_restart() {
             let (_, text, vector) = &scifact.queries[7];
             let mut request = database.query();
             request.effort = 1.0;
-            request.vector = (arm != Arm::Text).then(|| vector.clone());
-            let text = TextQuery { query: text.clone(), fields: vec![(0, 1.0)] };
-            request.text = (arm != Arm::Vector).then_some(text);
             request.include_attributes = vec![1];
+            request.candidates = if arm == Arm::Hybrid { 100 } else { request.top_k };
+            let request = with_arms(request, arm, text, vector);
             let (_, stats) = fresh.query(request, &mut database.provider()).await.unwrap();
             println!(
                 "  {name}, {arm:?}: {} requests, {} KiB, {} pages, {} us",

@@ -89,9 +89,13 @@ async fn answers(database: &Database, engine: &Engine) -> Json {
         for (vector, text) in [(true, false), (false, true), (true, true)] {
             let mut request = database.query();
             request.filter = (!filter.is_null()).then(|| Filter::parse(&database.schema, filter).unwrap());
-            request.vector = vector.then(|| (0..12).map(|d| (d * d) as f32 - 40.0).collect());
-            request.text =
-                text.then(|| TextQuery { query: "run database searches".to_string(), fields: vec![(0, 1.0)] });
+            if vector {
+                request = request.and_vector((0..12).map(|d| (d * d) as f32 - 40.0).collect());
+            }
+            if text {
+                let words = TextQuery { query: "run database searches".to_string(), fields: vec![(0, 1.0)] };
+                request = request.and_text(words);
+            }
             request.include_attributes = vec![0, 1, 2, 3, 4];
             request.include_vector = true;
             let rows = database.run(engine, request).await.unwrap();
@@ -144,8 +148,8 @@ async fn version_1_stays_readable_and_answers_the_same() {
         assert_eq!(&found[name], rows, "{name}");
     }
     // Full text that is no filter was once not listed as present; its lengths tell.
-    let mut request = database.query();
-    (request.top_k, request.vector) = (1000, Some(vec![1.0; 12]));
+    let mut request = database.query().and_vector(vec![1.0; 12]);
+    request.top_k = 1000;
     request.filter = Some(Filter::Match { attribute: 0, query: "-footer".to_string() });
     let mut keys: Vec<Key> = database.run(&running, request).await.unwrap().iter().map(|row| row.key).collect();
     keys.sort_unstable();

@@ -114,7 +114,7 @@ CASES = {
     # query
     "query: unknown namespace": ("SELECT * FROM elacsym.query('nope', '[1,2,3]')", UNDEFINED, 'namespace "nope" does not exist'),
     "query: null namespace": ("SELECT * FROM elacsym.query(NULL, '[1,2,3]')", NULL_VALUE, 'argument "namespace" must not be null'),
-    "query: nothing to search for": ("SELECT * FROM elacsym.query('ns')", INVALID, 'a query needs "vector", "full_text" or both'),
+    "query: nothing to search for": ("SELECT * FROM elacsym.query('ns')", INVALID, 'a query needs "vector", "full_text", "queries" or "order_by"'),
     "query: k = 0": (query("'[1,2,3]', top_k => 0"), RANGE, "top_k must be from 1 to 10000, not 0"),
     "query: k < 0": (query("'[1,2,3]', top_k => -5"), RANGE, "not -5"),
     "query: k = 10^6": (query("'[1,2,3]', top_k => 1000000"), RANGE, "not 1000000"),

@@ -1,4 +1,4 @@
-//! The two arms of a query over the parts of a view: every segment, and the buffered entries.
+//! One arm over the parts of a view: every segment, and the buffered entries.
 
 use std::sync::Arc;
 
@@ -32,11 +32,9 @@ pub struct Spec {
     pub corpus: Option<CorpusStats>,
     /// Filter.
     pub filter: Option<Filter>,
-    /// Candidates wanted of each arm.
-    pub depth: usize,
     /// How hard the vector index tries.
     pub effort: f32,
-    /// Attributes that are read of the best rows of each segment; empty if most of those are no results (two arms).
+    /// Attributes that are read of the best rows of each segment; none that only results have, if most of those are no results.
     pub prefetch: Vec<AttributeId>,
 }
 
@@ -49,7 +47,6 @@ impl Spec {
             text: None,
             corpus: None,
             filter,
-            depth: 0,
             effort: 1.0,
             prefetch: Vec::new(),
         }
@@ -84,52 +81,55 @@ pub struct Run {
 /// Rows of each segment that may be returned: alive and matching the filter; None: all.
 pub type Allowed = Vec<Option<Arc<RoaringBitmap>>>;
 
-/// The result of both arms; an arm that was not asked for is None.
-pub struct ArmResults {
-    /// Scores are negated distances.
-    pub vector: Option<Candidates>,
-    /// Scores are BM25.
-    pub text: Option<Candidates>,
-    /// Sum over the segments.
-    pub search: SearchStats,
+/// The rows an arm chooses from.
+#[derive(Debug, Clone)]
+pub struct Choice {
+    /// Of each segment.
+    pub segments: Allowed,
+    /// Places of buffered documents; None: all.
+    pub buffered: Option<Arc<RoaringBitmap>>,
 }
 
 impl Run {
-    /// Runs the arms the query asks for.
+    /// Everything alive that matches the filter.
+    ///
+    /// # Errors
+    /// Of the segments.
+    pub async fn choice(&self) -> Result<Choice> {
+        let segments = self.allowed().await?;
+        let buffered = match &self.spec.filter {
+            Some(_) => Some(Arc::new(self.allowed_buffered().await?)),
+            None => None,
+        };
+        Ok(Choice { segments, buffered })
+    }
+
+    /// The best `depth` rows of the arm that the run has, best first. Scores are negated distances, or BM25 by `stats`, which
+    /// a text arm with terms has.
     ///
     /// # Errors
     /// Of the segments; the first one ends all.
-    pub async fn arms(&self) -> Result<ArmResults> {
-        let allowed = self.allowed().await?;
-        let text_wanted = self.spec.text.as_ref().is_some_and(|text| !text.is_empty());
-        let vector =
-            async { if self.spec.vector.is_some() { self.vector_rows(&allowed).await } else { Ok(Vec::new()) } };
-        let text = async { if text_wanted { self.text_rows(&allowed).await.map(Some) } else { Ok(None) } };
-        let (vector_rows, text_rows) = tokio::try_join!(vector, text)?;
-        let (stats, text_rows) = text_rows.map_or((None, Vec::new()), |(stats, rows)| (Some(stats), rows));
-        let (buffered_vector, buffered_text) = self.buffered(stats).await?;
-
-        let merge = |parts: Vec<Candidates>| {
-            let mut top = TopK::new(self.spec.depth);
-            parts.into_iter().for_each(|part| top.extend(part));
-            top.into_sorted()
-        };
+    pub async fn best_of_all(
+        &self,
+        depth: usize,
+        choice: &Choice,
+        stats: Option<&CorpusStats>,
+    ) -> Result<(Candidates, SearchStats)> {
         let mut search = SearchStats::default();
-        let mut vector_parts = vec![buffered_vector];
-        for (candidates, stats) in vector_rows {
-            search.lists_probed += stats.lists_probed;
-            search.rows_scanned += stats.rows_scanned;
-            search.rows_coded += stats.rows_coded;
-            search.rows_reranked += stats.rows_reranked;
-            vector_parts.push(candidates);
+        let mut top = TopK::new(depth);
+        if self.spec.vector.is_some() {
+            for (candidates, stats) in self.vector_rows(&choice.segments, depth).await? {
+                search.lists_probed += stats.lists_probed;
+                search.rows_scanned += stats.rows_scanned;
+                search.rows_coded += stats.rows_coded;
+                search.rows_reranked += stats.rows_reranked;
+                top.extend(candidates);
+            }
+        } else if let Some(stats) = stats {
+            self.text_rows(&choice.segments, depth, stats).await?.into_iter().for_each(|part| top.extend(part));
         }
-        let mut text_parts = text_rows;
-        text_parts.push(buffered_text);
-        Ok(ArmResults {
-            vector: self.spec.vector.is_some().then(|| merge(vector_parts)),
-            text: self.spec.text.is_some().then(|| merge(text_parts)),
-            search,
-        })
+        top.extend(self.buffered(depth, choice.buffered.clone(), stats.cloned()).await?);
+        Ok((top.into_sorted(), search))
     }
 
     /// Rows that are alive and match the filter.
@@ -200,17 +200,19 @@ impl Run {
     }
 
     /// The vector arm of each segment.
-    async fn vector_rows(&self, allowed: &Allowed) -> Result<Vec<(Candidates, SearchStats)>> {
-        let parts = allowed.iter().enumerate().map(|(place, allowed)| self.vector_rows_of(place, allowed.clone()));
+    async fn vector_rows(&self, allowed: &Allowed, depth: usize) -> Result<Vec<(Candidates, SearchStats)>> {
+        let parts =
+            allowed.iter().enumerate().map(|(place, allowed)| self.vector_rows_of(place, depth, allowed.clone()));
         try_join_all(parts).await
     }
 
     async fn vector_rows_of(
         &self,
         place: usize,
+        depth: usize,
         allowed: Option<Arc<RoaringBitmap>>,
     ) -> Result<(Candidates, SearchStats)> {
-        let (hits, stats) = self.nearest(place, self.spec.depth, allowed).await?;
+        let (hits, stats) = self.nearest(place, depth, allowed).await?;
         // Nearer is better.
         let scored = hits.into_iter().map(|(ordinal, distance)| (ordinal, -distance)).collect();
         Ok((self.identified(place, scored).await?, stats))
@@ -257,13 +259,10 @@ impl Run {
         Ok(searcher.finish())
     }
 
-    /// The text arm of each segment, and the statistics of the whole corpus it used.
-    async fn text_rows(&self, allowed: &Allowed) -> Result<(CorpusStats, Vec<Candidates>)> {
-        let stats = self.corpus().await?;
-        let parts =
-            allowed.iter().enumerate().map(|(place, allowed)| self.text_rows_of(place, allowed.clone(), &stats));
-        let rows = try_join_all(parts).await?;
-        Ok((stats, rows))
+    /// The text arm of each segment.
+    async fn text_rows(&self, allowed: &Allowed, depth: usize, stats: &CorpusStats) -> Result<Vec<Candidates>> {
+        let parts = allowed.iter().enumerate();
+        try_join_all(parts.map(|(place, allowed)| self.text_rows_of(place, depth, allowed.clone(), stats))).await
     }
 
     /// Statistics of the whole corpus for the text query.
@@ -307,10 +306,11 @@ impl Run {
     async fn text_rows_of(
         &self,
         place: usize,
+        depth: usize,
         allowed: Option<Arc<RoaringBitmap>>,
         stats: &CorpusStats,
     ) -> Result<Candidates> {
-        let hits = self.best(place, self.spec.depth, allowed, stats).await?;
+        let hits = self.best(place, depth, allowed, stats).await?;
         self.identified(place, hits).await
     }
 
@@ -368,10 +368,15 @@ impl Run {
             .await
     }
 
-    /// Both arms over the buffered entries, exact. `stats`: of the text arm, if it runs.
-    async fn buffered(&self, stats: Option<CorpusStats>) -> Result<(Candidates, Candidates)> {
-        if self.view.buffered.is_empty() {
-            return Ok(Default::default());
+    /// The arm over the buffered entries among `places`, exact. `stats`: of a text arm.
+    async fn buffered(
+        &self,
+        depth: usize,
+        places: Option<Arc<RoaringBitmap>>,
+        stats: Option<CorpusStats>,
+    ) -> Result<Candidates> {
+        if self.view.buffered.is_empty() || places.as_ref().is_some_and(|places| places.is_empty()) {
+            return Ok(Candidates::new());
         }
         let (spec, view) = (self.spec.clone(), self.view.clone());
         self.cpu
@@ -380,25 +385,26 @@ impl Run {
                     (Some(query), Some(stats)) => Some(BufferScorer::new(query, stats)),
                     _ => None,
                 };
-                let mut filter = DocumentFilter::new(&spec.schema, spec.filter.as_ref())?;
-                let (mut nearest, mut best) = (TopK::new(spec.depth), TopK::new(spec.depth));
+                let mut top = TopK::new(depth);
                 for (place, entry) in view.buffered.iter().enumerate() {
                     if place % CHUNK == 0 {
                         cancel.check()?;
                     }
-                    if !filter.matches(&entry.document) {
+                    if places.as_ref().is_some_and(|places| !places.contains(place as u32)) {
                         continue;
                     }
-                    let (key, item) = (entry.id.key, Hit::Buffered(place));
-                    if let (Some((query, metric)), Some(vector)) = (&spec.vector, &entry.document.vector) {
-                        let score = -vector::distance::distance(*metric, query, vector);
-                        nearest.push(Scored { score, key, item });
-                    }
-                    if let Some(score) = scorer.as_ref().and_then(|scorer| scorer.score(&entry.analyzed)) {
-                        best.push(Scored { score, key, item });
+                    let score = match (&spec.vector, &entry.document.vector) {
+                        (Some((query, metric)), Some(vector)) => {
+                            Some(-vector::distance::distance(*metric, query, vector))
+                        }
+                        (Some(_), None) => None,
+                        (None, _) => scorer.as_ref().and_then(|scorer| scorer.score(&entry.analyzed)),
+                    };
+                    if let Some(score) = score {
+                        top.push(Scored { score, key: entry.id.key, item: Hit::Buffered(place) });
                     }
                 }
-                Ok((nearest.into_sorted(), best.into_sorted()))
+                Ok(top.into_sorted())
             })
             .await
     }

@@ -1,35 +1,39 @@
-//! Top-k over a view.
+//! A page of a ranking over a view, and the candidates of one.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::arms::{ArmResults, Candidates, Hit, Run, Spec};
+use super::arms::{Hit, Run, Spec};
+use super::candidates::{ArmSpecs, Arms, FactReader, Known, value_of};
+use super::ordered::{OrderedRow, Ordering};
 use super::results::Wanted;
 use super::stats::Kind;
-use super::view::Schema;
+use super::view::{LiveView, Schema};
 use super::{Engine, Provider};
 use crate::cache::ReadStats;
-use crate::document::Document;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::Key;
-use crate::ipc::message::{Fusion, QueryRequest, RequestStats, ResultRow};
-use crate::limits::{MAX_REPLY_ROWS, MAX_TOP_K};
-use crate::rank::{Arm, fuse};
-use crate::text::ParsedTextQuery;
-use crate::vector::Metric;
+use crate::ipc::message::{CandidateRow, NamespaceView, QueryRequest, RequestStats, ResultRow};
+use crate::limits::{MAX_OFFSET, MAX_REPLY_ROWS};
+use crate::rank::{Plan, Ranked, Ranking};
+use crate::vector::SearchStats;
 
-/// A result before its values are read.
-struct Ranked {
-    hit: Hit,
-    row: ResultRow,
+/// A request that is being answered.
+struct Question {
+    request: QueryRequest,
+    arms: ArmSpecs,
+    /// Of the filter alone.
+    base: Run,
+    view: Arc<LiveView>,
+    reads: Arc<ReadStats>,
 }
 
 impl Engine {
-    /// Answers a query: `min(top_k, matching rows)` rows in rank order (INV-7), and what it cost.
+    /// Answers a query: `min(top_k, matching rows after the offset)` rows in rank order (INV-7), and what it cost.
     ///
     /// # Errors
-    /// `Invalid`, `TypeMismatch` or `OutOfRange` for the request; `Corrupt` or `Unavailable` for the objects; the
-    /// provider's. Never part of a result.
+    /// `Invalid`, `TypeMismatch` or `OutOfRange` for the request; `Exhausted` for a page beyond what can be ranked;
+    /// `Corrupt` or `Unavailable` for the objects; the provider's. Never part of a result.
     pub async fn query(
         &self,
         request: QueryRequest,
@@ -42,31 +46,173 @@ impl Engine {
         result.map(|(rows, stats)| (rows, RequestStats { engine_micros: micros, ..stats }))
     }
 
+    /// What a ranking is made of: the best `candidates` rows of each arm, or the first `top_k` rows of an order, with the
+    /// values that modifiers and groups need.
+    ///
+    /// # Errors
+    /// As [`Engine::query`].
+    pub async fn candidates(
+        &self,
+        request: QueryRequest,
+        provider: &mut dyn Provider,
+    ) -> Result<(Vec<CandidateRow>, RequestStats)> {
+        let start = self.env.clock.monotonic();
+        let result = self.run_candidates(request, provider).await;
+        let micros = self.micros_since(start);
+        self.counters.count(Kind::Query, micros, result.is_ok());
+        result.map(|(rows, stats)| (rows, RequestStats { engine_micros: micros, ..stats }))
+    }
+
     async fn run_query(
         &self,
         request: QueryRequest,
         provider: &mut dyn Provider,
     ) -> Result<(Vec<ResultRow>, RequestStats)> {
+        let none = request.top_k == 0;
         let schema = Schema::new(&request.namespace.schema)?;
-        let spec = Arc::new(check(&request, &schema)?);
-        if request.top_k == 0 {
+        let arms = check(&request, &schema)?;
+        if none {
             return Ok((Vec::new(), RequestStats::default()));
         }
+        let question = self.resolved(request, &schema, arms, provider).await?;
+        let (page, search) = if question.arms.specs.is_empty() {
+            question.ordered_page().await?
+        } else {
+            question.ranked_page().await?
+        };
+        let request = &question.request;
+        let wanted = Wanted { vector: request.include_vector, attributes: request.include_attributes.clone() };
+        let rows = self.values(&question.base, page, &wanted).await?;
+        Ok((rows, question.cost(&search)))
+    }
+
+    async fn run_candidates(
+        &self,
+        request: QueryRequest,
+        provider: &mut dyn Provider,
+    ) -> Result<(Vec<CandidateRow>, RequestStats)> {
+        let schema = Schema::new(&request.namespace.schema)?;
+        let arms = check(&request, &schema)?;
+        if request.arms.len().saturating_mul(request.candidates) > MAX_REPLY_ROWS {
+            let message = format!("{} candidates of each query are too many", request.candidates);
+            return Err(Error::new(ErrorKind::OutOfRange, message));
+        }
+        let question = self.resolved(request, &schema, arms, provider).await?;
+        let (rows, search) = if question.arms.specs.is_empty() {
+            question.ordered_candidates().await?
+        } else {
+            question.candidates().await?
+        };
+        Ok((rows, question.cost(&search)))
+    }
+
+    async fn resolved(
+        &self,
+        mut request: QueryRequest,
+        schema: &Schema,
+        arms: ArmSpecs,
+        provider: &mut dyn Provider,
+    ) -> Result<Question> {
         let reads = Arc::new(ReadStats::default());
-        let QueryRequest { namespace, top_k, fusion, include_vector, include_attributes, .. } = request;
-        let view = self.resolve(namespace, &schema, provider, &reads).await?;
-        let run = Run { spec: spec.clone(), view: view.clone(), cpu: self.cpu(), reads: reads.clone() };
-        let results = run.arms().await?;
-        let search = results.search;
-        let metric = spec.vector.as_ref().map_or(Metric::L2, |(_, metric)| *metric);
-        let mut ranked = rank(results, metric, &fusion);
-        ranked.truncate(top_k);
-        let wanted = Wanted { vector: include_vector, attributes: include_attributes };
-        let rows = self.values(&run, ranked.into_iter().map(|r| (r.hit, r.row)).collect(), &wanted).await?;
-        let read = reads.snapshot();
-        let stats = RequestStats {
-            segments: view.segments.len() as u64,
-            buffered: view.buffered.len() as u64,
+        let namespace = std::mem::replace(&mut request.namespace, NamespaceView::nothing());
+        let view = self.resolve(namespace, schema, provider, &reads).await?;
+        let spec = Arc::new(Spec::of_rows(&schema.schema, request.filter.clone()));
+        let base = Run { spec, view: view.clone(), cpu: self.cpu(), reads: reads.clone() };
+        Ok(Question { request, arms, base, view, reads })
+    }
+}
+
+impl Question {
+    /// The page by the fusion of the arms.
+    async fn ranked_page(&self) -> Result<(Vec<(Hit, ResultRow)>, SearchStats)> {
+        let request = &self.request;
+        let plan = Plan {
+            arms: self.arms.kinds.clone(),
+            fusion: request.fusion,
+            modified: !request.modifiers.is_empty(),
+            per: request.per.map(|per| per.limit),
+            depth: request.candidates,
+            offset: request.offset,
+            count: request.top_k,
+        };
+        let (arms, facts) =
+            tokio::try_join!(Arms::new(&self.base, &self.arms.specs), FactReader::new(&self.base, request))?;
+        let (mut arms, mut hits) = (arms, HashMap::new());
+        let mut ranking: Ranking<Key> = Ranking::new(plan);
+        while let Some(depth) = ranking.depth() {
+            let mut lists = Vec::with_capacity(self.arms.kinds.len());
+            for (list, (kind, _)) in arms.best(depth).await?.into_iter().zip(&self.arms.kinds) {
+                hits.extend(list.iter().map(|candidate| (candidate.key, candidate.item)));
+                lists.push(list.into_iter().map(|c| (c.key, value_of(*kind, c.score))).collect());
+            }
+            let more = lists.iter().any(|list: &Vec<(Key, f32)>| list.len() >= depth);
+            let block = ranking.block(lists, more);
+            let new = block.rows.iter().filter_map(|row| hits.get(&row.id).map(|hit| (row.id, *hit)));
+            let known = facts.read(new).await?;
+            ranking.add(block, |key| Ok(known.get(key).map(Known::facts).unwrap_or_default()))?;
+        }
+        let plan = ranking.plan().clone();
+        let rows = ranking.finish().into_iter().map(|ranked| {
+            let hit = hits.get(&ranked.id).copied().ok_or_else(|| Error::internal("a ranked row is nowhere"))?;
+            Ok((hit, result_row(ranked, &plan)))
+        });
+        Ok((rows.collect::<Result<_>>()?, arms.search))
+    }
+
+    /// The page by an order of attributes.
+    async fn ordered_page(&self) -> Result<(Vec<(Hit, ResultRow)>, SearchStats)> {
+        let count = self.request.offset.saturating_add(self.request.top_k);
+        let rows = self.ordering(count, self.request.per.map(|per| per.limit)).rows(&self.base).await?;
+        let row = |row: OrderedRow| (row.hit, ResultRow { key: row.key, ..ResultRow::default() });
+        Ok((rows.into_iter().skip(self.request.offset).map(row).collect(), SearchStats::default()))
+    }
+
+    async fn ordered_candidates(&self) -> Result<(Vec<CandidateRow>, SearchStats)> {
+        let rows = self.ordering(self.request.top_k, None).rows(&self.base).await?;
+        let row = |row: OrderedRow| CandidateRow {
+            key: row.key,
+            values: Vec::new(),
+            factor: 1.0,
+            group: row.group,
+            sort: row.sort,
+        };
+        Ok((rows.into_iter().map(row).collect(), SearchStats::default()))
+    }
+
+    fn ordering(&self, count: usize, per: Option<u32>) -> Ordering {
+        let group = self.request.per.map(|per| per.attribute);
+        Ordering { by: self.request.order_by.clone(), count, group, per }
+    }
+
+    async fn candidates(&self) -> Result<(Vec<CandidateRow>, SearchStats)> {
+        let (arms, facts) =
+            tokio::try_join!(Arms::new(&self.base, &self.arms.specs), FactReader::new(&self.base, &self.request))?;
+        let mut arms = arms;
+        let mut rows: HashMap<Key, (Hit, CandidateRow)> = HashMap::new();
+        for (number, list) in arms.best(self.request.candidates).await?.into_iter().enumerate() {
+            let (kind, _) = self.arms.kinds[number];
+            for candidate in list {
+                let (_, row) = rows.entry(candidate.key).or_insert_with(|| {
+                    let values = vec![None; self.arms.kinds.len()];
+                    (candidate.item, CandidateRow { key: candidate.key, values, ..CandidateRow::default() })
+                });
+                row.values[number] = Some(value_of(kind, candidate.score));
+            }
+        }
+        let known = facts.read(rows.iter().map(|(key, (hit, _))| (*key, *hit))).await?;
+        let row = |(key, (_, mut row)): (Key, (Hit, CandidateRow))| {
+            let known = known.get(&key).cloned().unwrap_or(Known { factor: 1.0, group: None });
+            (row.factor, row.group) = (known.factor, known.group);
+            row
+        };
+        Ok((rows.into_iter().map(row).collect(), arms.search))
+    }
+
+    fn cost(&self, search: &SearchStats) -> RequestStats {
+        let read = self.reads.snapshot();
+        RequestStats {
+            segments: self.view.segments.len() as u64,
+            buffered: self.view.buffered.len() as u64,
             lists_probed: search.lists_probed as u64,
             rows_scanned: search.rows_scanned as u64,
             rows_reranked: search.rows_reranked as u64,
@@ -75,105 +221,38 @@ impl Engine {
             cache_hits: read.hits_memory + read.hits_disk,
             cache_misses: read.misses,
             engine_micros: 0,
-        };
-        Ok((rows, stats))
+        }
     }
 }
 
 /// Checks the request and prepares what does not depend on the view.
-fn check(request: &QueryRequest, schema: &Schema) -> Result<Spec> {
-    if request.vector.is_none() && request.text.is_none() {
-        return Err(Error::invalid("a query needs a vector, a text, or both"));
+fn check(request: &QueryRequest, schema: &Schema) -> Result<ArmSpecs> {
+    match (request.arms.is_empty(), request.order_by.is_empty()) {
+        (true, true) => return Err(Error::invalid("a query needs a vector, a text, or both")),
+        (false, false) => return Err(Error::invalid("an order by attributes is for rows that are not searched for")),
+        _ => {}
     }
-    if request.top_k > MAX_REPLY_ROWS {
-        return Err(Error::new(
-            ErrorKind::OutOfRange,
-            format!("top_k is {}, more than {MAX_REPLY_ROWS}", request.top_k),
-        ));
+    for (what, number, most) in [("top_k", request.top_k, MAX_REPLY_ROWS), ("offset", request.offset, MAX_OFFSET)] {
+        if number > most {
+            return Err(Error::new(ErrorKind::OutOfRange, format!("{what} is {number}, more than {most}")));
+        }
     }
     if request.effort.is_nan() || request.effort <= 0.0 {
         return Err(Error::new(ErrorKind::OutOfRange, format!("effort must be above 0, not {}", request.effort)));
     }
-    let vector = match (&request.vector, schema.schema.vector) {
-        (None, _) => None,
-        (Some(vector), of_schema) => {
-            Document::check_vector(&schema.schema, vector)?;
-            of_schema.map(|of_schema| (vector.clone(), of_schema.metric))
-        }
-    };
-    let text = request.text.as_ref().map(|text| ParsedTextQuery::parse(&schema.schema, text)).transpose()?;
-    // One arm alone has nothing to fuse: more candidates than results would be wasted work.
-    let both = vector.is_some() && text.is_some();
-    let depth =
-        if both { request.candidates.clamp(request.top_k, MAX_TOP_K.max(request.top_k)) } else { request.top_k };
-    Ok(Spec {
-        schema: schema.schema.clone(),
-        vector,
-        text,
-        corpus: request.corpus.clone(),
-        filter: request.filter.clone(),
-        depth,
-        effort: request.effort,
-        prefetch: if both { Vec::new() } else { request.include_attributes.clone() },
-    })
+    ArmSpecs::new(request, &schema.schema)
 }
 
-/// One ranked list out of the arms: a single arm as it is, two by RRF.
-fn rank(results: ArmResults, metric: Metric, fusion: &Fusion) -> Vec<Ranked> {
-    match (results.vector, results.text) {
-        (Some(vector), Some(text)) => fused(&vector, &text, fusion),
-        (Some(vector), None) => enumerate(vector, |row, rank, score| {
-            row.score = similarity(metric, -score);
-            row.vector_rank = Some(rank);
-            row.vector_distance = Some(-score);
-        }),
-        (None, Some(text)) => enumerate(text, |row, rank, score| {
-            row.score = score;
-            row.text_rank = Some(rank);
-            row.text_score = Some(score);
-        }),
-        (None, None) => Vec::new(),
-    }
-}
-
-fn enumerate(candidates: Candidates, fill: impl Fn(&mut ResultRow, u32, f32)) -> Vec<Ranked> {
-    let ranked = candidates.into_iter().zip(1..).map(|(candidate, rank)| {
-        let mut row = ResultRow { key: candidate.key, ..ResultRow::default() };
-        fill(&mut row, rank, candidate.score);
-        Ranked { hit: candidate.item, row }
-    });
-    ranked.collect()
-}
-
-fn fused(vector: &Candidates, text: &Candidates, fusion: &Fusion) -> Vec<Ranked> {
-    let keys = |candidates: &Candidates| candidates.iter().map(|c| c.key).collect();
-    let arms = [
-        Arm { weight: fusion.vector_weight, keys: keys(vector) },
-        Arm { weight: fusion.text_weight, keys: keys(text) },
-    ];
-    let hits: HashMap<Key, Hit> = vector.iter().chain(text).map(|c| (c.key, c.item)).collect();
-    let scored = |candidates: &Candidates, rank: Option<u32>| {
-        rank.and_then(|rank| candidates.get(rank as usize - 1)).map(|candidate| candidate.score)
-    };
-    let ranked = fuse(&arms, fusion.rrf_k).into_iter().filter_map(|f| {
-        let row = ResultRow {
-            key: f.key,
-            score: f.score,
-            vector_rank: f.ranks[0],
-            vector_distance: scored(vector, f.ranks[0]).map(|score| -score),
-            text_rank: f.ranks[1],
-            text_score: scored(text, f.ranks[1]),
-            ..ResultRow::default()
-        };
-        hits.get(&f.key).map(|hit| Ranked { hit: *hit, row })
-    });
-    ranked.collect()
-}
-
-/// The score of a single vector arm: larger is better.
-fn similarity(metric: Metric, distance: f32) -> f32 {
-    match metric {
-        Metric::Cosine => 1.0 - distance,
-        Metric::L2 | Metric::Dot => -distance,
+fn result_row(ranked: Ranked<Key>, plan: &Plan) -> ResultRow {
+    let (vector, text) = (ranked.vector_place(plan), ranked.text_place(plan));
+    ResultRow {
+        key: ranked.id,
+        score: ranked.score,
+        vector_rank: vector.map(|place| place.rank),
+        vector_distance: vector.map(|place| place.value),
+        text_rank: text.map(|place| place.rank),
+        text_score: text.map(|place| place.value),
+        arms: ranked.places,
+        ..ResultRow::default()
     }
 }

@@ -98,7 +98,11 @@ impl Engine {
     }
 }
 
-async fn attributes(
+/// The attributes `columns` of some rows of one segment.
+///
+/// # Errors
+/// Of the segment.
+pub(super) async fn attributes(
     run: &Run,
     segment: &Arc<Segment>,
     ordinals: &[u32],

@@ -279,7 +279,7 @@ fn list(attribute: &Attribute, json: &Json, op: &str) -> Result<Vec<Value>> {
 }
 
 /// Order of two values of one type; None across types (which parsing rules out) and for arrays.
-fn compare(left: &Value, right: &Value) -> Option<std::cmp::Ordering> {
+pub fn compare(left: &Value, right: &Value) -> Option<std::cmp::Ordering> {
     match (left, right) {
         (Value::Int(a), Value::Int(b)) => Some(a.cmp(b)),
         (Value::Float(a), Value::Float(b)) => a.partial_cmp(b),

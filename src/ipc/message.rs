@@ -1,13 +1,15 @@
 //! Requests and responses. Encoded with postcard; [`PROTOCOL_VERSION`] changes with every change of a type below.
 
+use crate::document::Value;
 use crate::error::{Error, Result};
 use crate::ids::{EntryId, Key, NamespaceId, Op};
+use crate::rank::{Fusion, Modifier, OrderBy, Per, Place};
 use crate::schema::{AttributeId, FullTextOptions};
 use crate::segment_info::SegmentInfo;
 use serde::{Deserialize, Serialize};
 
 /// Version of the messages; both sides must have the same.
-pub const PROTOCOL_VERSION: u32 = 4;
+pub const PROTOCOL_VERSION: u32 = 5;
 
 /// What a backend or worker asks of the engine.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -104,6 +106,9 @@ pub enum Request {
         /// No further part follows.
         last: bool,
     },
+    /// What a ranking is made of, for who ranks it: an index, where the table decides which rows there are. Answered by
+    /// [`Response::Candidates`].
+    Candidates(Box<QueryRequest>),
 }
 
 /// What the engine answers.
@@ -175,6 +180,15 @@ pub enum Response {
     Scores(Vec<f32>),
     /// The request failed; the connection stays usable.
     Error(Error),
+    /// Answer to `Candidates`; further parts follow until `last`.
+    Candidates {
+        /// In no order; of an order by attributes, in that order.
+        rows: Vec<CandidateRow>,
+        /// No further part follows; `stats` is of the whole request.
+        last: bool,
+        /// Filled in the last part.
+        stats: RequestStats,
+    },
 }
 
 /// The visible state of a namespace, as the reader's snapshot has it.
@@ -190,6 +204,19 @@ pub struct NamespaceView {
     pub buffered: Vec<BufferedEntry>,
     /// Tombstones that VACUUM left in an index; None for a namespace and for an index without any.
     pub tombstones: Option<TombstonesVersion>,
+}
+
+impl NamespaceView {
+    /// Of a namespace that holds nothing: where a view is put in later.
+    pub fn nothing() -> Self {
+        Self {
+            id: NamespaceId([0; 16]),
+            schema: String::new(),
+            segments: Vec::new(),
+            buffered: Vec::new(),
+            tombstones: None,
+        }
+    }
 }
 
 /// Which state of an index's tombstone log a view belongs to. Within one generation the log only grows.
@@ -389,17 +416,6 @@ pub struct ProvidedEntry {
     pub payload: Vec<u8>,
 }
 
-/// Which fusion joins the two arms.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct Fusion {
-    /// RRF's k.
-    pub rrf_k: u32,
-    /// Weight of the vector arm.
-    pub vector_weight: f32,
-    /// Weight of the text arm.
-    pub text_weight: f32,
-}
-
 /// A text query over one or several full-text attributes.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TextQuery {
@@ -409,31 +425,95 @@ pub struct TextQuery {
     pub fields: Vec<(AttributeId, f32)>,
 }
 
-/// Top-k. At least one of `vector` and `text` is given.
+/// What one arm looks for.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum ArmQuery {
+    /// The nearest rows to a vector, which is checked against the schema.
+    Vector(Vec<f32>),
+    /// The rows with the highest BM25.
+    Text {
+        /// The query.
+        text: TextQuery,
+        /// What the view is part of; None: it is all.
+        corpus: Option<CorpusStats>,
+    },
+}
+
+/// One arm of a query.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ArmRequest {
+    /// What it looks for.
+    pub query: ArmQuery,
+    /// What it counts in the fusion.
+    pub weight: f32,
+}
+
+/// A page of a ranking: by the fusion of arms, or by attributes. Either `arms` or `order_by` is given.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct QueryRequest {
     /// What to search.
     pub namespace: NamespaceView,
-    /// Query vector, already checked against the schema.
-    pub vector: Option<Vec<f32>>,
-    /// Text query.
-    pub text: Option<TextQuery>,
-    /// For the text query: what the view is part of; None: it is all.
-    pub corpus: Option<CorpusStats>,
+    /// What to search for.
+    pub arms: Vec<ArmRequest>,
+    /// Without arms: the order.
+    pub order_by: Vec<OrderBy>,
     /// Filter, checked against the schema.
     pub filter: Option<crate::filter::Filter>,
-    /// Rows wanted.
+    /// Rows wanted. For [`Request::Candidates`] of an order by attributes: its first rows.
     pub top_k: usize,
-    /// Candidates each arm hands to fusion.
+    /// Rows before them.
+    pub offset: usize,
+    /// Rows of each arm in the first block of the ranking ([`crate::rank::Ranking`]). For [`Request::Candidates`]: rows of
+    /// each arm.
     pub candidates: usize,
     /// How the arms are joined.
     pub fusion: Fusion,
+    /// What the fused score is multiplied with.
+    pub modifiers: Vec<Modifier>,
+    /// Limit per group.
+    pub per: Option<Per>,
     /// 1.0 = default; larger probes more; infinity = exact.
     pub effort: f32,
     /// Return vectors.
     pub include_vector: bool,
     /// Attributes to return.
     pub include_attributes: Vec<AttributeId>,
+}
+
+impl QueryRequest {
+    /// With another arm, of weight 1.
+    #[must_use]
+    pub fn and_vector(self, vector: Vec<f32>) -> Self {
+        self.and_arm(ArmQuery::Vector(vector), 1.0)
+    }
+
+    /// With another arm, of weight 1.
+    #[must_use]
+    pub fn and_text(self, text: TextQuery) -> Self {
+        self.and_arm(ArmQuery::Text { text, corpus: None }, 1.0)
+    }
+
+    /// With another arm.
+    #[must_use]
+    pub fn and_arm(mut self, query: ArmQuery, weight: f32) -> Self {
+        self.arms.push(ArmRequest { query, weight });
+        self
+    }
+}
+
+/// A row that may be part of a ranking.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct CandidateRow {
+    /// The key.
+    pub key: Key,
+    /// Distance or BM25 in each arm that holds it among its best.
+    pub values: Vec<Option<f32>>,
+    /// The product of the modifiers.
+    pub factor: f64,
+    /// The value of the attribute of `per`.
+    pub group: Option<Value>,
+    /// Values of the attributes of `order_by`.
+    pub sort: Vec<Option<Value>>,
 }
 
 /// Documents by key; missing ones are left out.
@@ -454,17 +534,19 @@ pub struct FetchRequest {
 pub struct ResultRow {
     /// Document id.
     pub key: Key,
-    /// Larger is better. Hybrid: the RRF sum. Vector only: similarity (cosine 1 - distance, l2 -distance, dot the inner
-    /// product). Text only: BM25.
+    /// Larger is better. One arm without modifiers: its own score ([`crate::rank::ArmKind::score`]). Else the fused one. 0
+    /// where nothing was searched for.
     pub score: f32,
-    /// Rank in the vector arm, if it is among its candidates.
+    /// Rank in the vector arm, if it is among its candidates; of several, in the one where it ranks best.
     pub vector_rank: Option<u32>,
-    /// Exact distance as the SQL operator returns it.
+    /// Exact distance there, as the SQL operator returns it.
     pub vector_distance: Option<f32>,
-    /// Rank in the text arm, if it is among its candidates.
+    /// Rank in the text arm, if it is among its candidates; of several, in the one where it ranks best.
     pub text_rank: Option<u32>,
-    /// BM25.
+    /// BM25 there.
     pub text_score: Option<f32>,
+    /// Place in each arm.
+    pub arms: Vec<Option<Place>>,
     /// The vector, if asked for and there is one.
     pub vector: Option<Vec<f32>>,
     /// The attributes asked for that are not null, as a JSON object; None if none were asked for.

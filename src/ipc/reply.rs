@@ -1,6 +1,6 @@
 //! The complete answer to one request, as both ends see it: the server splits it into frames, the client joins them.
 
-use super::message::{CorpusStats, FlushResult, KeyInfo, RequestStats, ResultRow, ScanRow};
+use super::message::{CandidateRow, CorpusStats, FlushResult, KeyInfo, RequestStats, ResultRow, ScanRow};
 
 /// What a request that succeeded gives.
 #[derive(Debug, Clone, PartialEq)]
@@ -34,6 +34,8 @@ pub enum Reply {
     Corpus(CorpusStats),
     /// BM25 of each text.
     Scores(Vec<f32>),
+    /// What a ranking is made of, and what the request cost.
+    Candidates(Vec<CandidateRow>, RequestStats),
 }
 
 impl Reply {
@@ -50,6 +52,7 @@ impl Reply {
             Self::ScorerOpened(_) => "a scorer",
             Self::Corpus(_) => "statistics",
             Self::Scores(_) => "scores",
+            Self::Candidates(..) => "candidates",
         }
     }
 }

@@ -4,8 +4,9 @@
 //! It knows nothing of searching: [`Handler`] does the work, and asks for what only the database has through [`Provider`].
 
 use super::frame::{Decoder, Kind, encode};
-use super::message::{PROTOCOL_VERSION, Provided, Request, Response, ResultRow};
+use super::message::{CandidateRow, PROTOCOL_VERSION, Provided, Request, Response, ResultRow};
 pub use super::reply::Reply;
+use crate::document::Value;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::EntryId;
 use async_trait::async_trait;
@@ -182,6 +183,13 @@ impl Frames {
                 })
                 .await
             }
+            Ok(Reply::Candidates(rows, stats)) => {
+                self.write_parts(rows, candidate_bytes, |rows, last| {
+                    let stats = if last { stats } else { Default::default() };
+                    Response::Candidates { rows, last, stats }
+                })
+                .await
+            }
             Ok(Reply::Keys(keys)) => {
                 self.write_parts(keys, size_of_val, |keys, last| Response::Keys { keys, last }).await
             }
@@ -219,6 +227,14 @@ fn row_bytes(row: &ResultRow) -> usize {
     size_of::<ResultRow>()
         + row.vector.as_ref().map_or(0, |vector| vector.len() * size_of::<f32>())
         + row.attributes.as_ref().map_or(0, String::len)
+        + size_of_val(row.arms.as_slice())
+}
+
+/// About what a candidate takes in a frame.
+fn candidate_bytes(row: &CandidateRow) -> usize {
+    let text = |value: &Value| if let Value::String(text) = value { text.len() } else { 0 };
+    let texts: usize = row.group.iter().chain(row.sort.iter().flatten()).map(text).sum();
+    size_of::<CandidateRow>() + size_of_val(row.values.as_slice()) + size_of_val(row.sort.as_slice()) + texts
 }
 
 async fn connection(stream: UnixStream, handler: Arc<dyn Handler>, owner: u32) {

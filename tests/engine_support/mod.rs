@@ -14,6 +14,7 @@ use elacsym::error::Result;
 use elacsym::filter::Filter;
 use elacsym::ids::{EntryId, EntryOrder, Key, NamespaceId, Op};
 use elacsym::ipc::message::*;
+use elacsym::rank::Fusion;
 use elacsym::schema::NamespaceSchema;
 use elacsym::segment_info::SegmentInfo;
 
@@ -135,13 +136,15 @@ impl Database {
     pub fn query(&self) -> QueryRequest {
         QueryRequest {
             namespace: self.view(),
-            vector: None,
-            text: None,
-            corpus: None,
+            arms: Vec::new(),
+            order_by: Vec::new(),
             filter: None,
             top_k: 10,
+            offset: 0,
             candidates: 100,
-            fusion: Fusion { rrf_k: 60, vector_weight: 1.0, text_weight: 1.0 },
+            fusion: Fusion::default(),
+            modifiers: Vec::new(),
+            per: None,
             effort: f32::INFINITY,
             include_vector: false,
             include_attributes: Vec::new(),

@@ -29,6 +29,10 @@ impl Session for Connection {
                 let (rows, stats) = engine.query(*request, provider).await?;
                 Ok(Reply::Rows(rows, stats))
             }
+            Request::Candidates(request) => {
+                let (rows, stats) = engine.candidates(*request, provider).await?;
+                Ok(Reply::Candidates(rows, stats))
+            }
             Request::Fetch(request) => {
                 let (rows, stats) = engine.fetch(*request, provider).await?;
                 Ok(Reply::Rows(rows, stats))

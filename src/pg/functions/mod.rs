@@ -4,12 +4,16 @@
 //! left on the stack that would have to be released.
 
 mod arguments;
+mod evaluate;
 mod flush;
+mod index_ranking;
 mod index_search;
 mod jsonb;
 mod namespaces;
+mod ranking;
 mod search;
 mod text;
+mod times;
 mod verify;
 mod write;
 

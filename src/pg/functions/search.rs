@@ -1,12 +1,11 @@
 //! `query` and `fetch`: the statement's snapshot decides what is searched, the engine searches.
 
 use super::arguments::{attributes, ids, not_negative, required};
+use super::ranking::{FullTextField, Options, Prepared, Target, arms_json, rank};
 use super::{Jsonb, Text};
-use crate::document::Document;
 use crate::error::{Error, ErrorKind, Result};
-use crate::filter::Filter;
-use crate::ipc::message::{FetchRequest, Fusion, QueryRequest, Request, ResultRow, TextQuery};
-use crate::limits::{DEFAULT_CANDIDATES, DEFAULT_RRF_K, MAX_QUERY_TEXT_BYTES, MAX_TOP_K};
+use crate::ipc::message::{ArmRequest, FetchRequest, QueryRequest, Request, ResultRow, TextQuery};
+use crate::limits::MAX_QUERY_TEXT_BYTES;
 use crate::pg::engine_call::{Source, rows_of};
 use crate::pg::error::OrRaise;
 use crate::pg::locks::Mode;
@@ -14,18 +13,12 @@ use crate::pg::namespace::{self, Namespace};
 use crate::pg::snapshot::Snapshot;
 use crate::pg::vector_type::PgVector;
 use crate::pg::view::View;
-use crate::pg::{catalog, gucs, preload};
+use crate::pg::{catalog, preload};
+use crate::rank::Unit;
 use crate::schema::{Attribute, NamespaceSchema, json_type, reject_unknown_keys};
 use pgrx::iter::TableIterator;
 use pgrx::{name, pg_extern};
 use serde_json::{Map, Value as Json};
-
-/// Rows of one answer when the caller gives no number.
-pub(super) const DEFAULT_TOP_K: i32 = 10;
-/// Most candidates an arm may be asked for: ten for each of the most rows an answer may have.
-const MAX_CANDIDATES: usize = 10 * MAX_TOP_K;
-/// Largest k of RRF: beyond this all ranks score alike.
-const MAX_RRF_K: i32 = 1_000_000;
 
 /// \[backend\] `elacsym.query(…)`
 #[allow(clippy::type_complexity, clippy::too_many_arguments)] // the shape of the SQL function
@@ -44,52 +37,65 @@ fn elacsym_query(
     candidates: Option<i32>,
     effort: Option<f32>,
     fusion: Option<Text>,
+    queries: Option<Jsonb>,
+    modifiers: Option<Jsonb>,
+    per: Option<Jsonb>,
+    offset: Option<i32>,
+    order_by: Option<Jsonb>,
 ) -> TableIterator<
     'static,
     (
         name!(id, i64),
-        name!(score, f32),
+        name!(score, Option<f32>),
         name!(vector_rank, Option<i32>),
         name!(vector_distance, Option<f32>),
         name!(text_rank, Option<i32>),
         name!(text_score, Option<f32>),
         name!(vector, Option<PgVector>),
         name!(attributes, Option<Jsonb>),
+        name!(arms, Option<Jsonb>),
     ),
 > {
     preload::require();
     let namespace = required(namespace, "namespace");
+    let options = Options {
+        rrf_k,
+        vector_weight,
+        text_weight,
+        candidates,
+        effort,
+        fusion,
+        queries,
+        modifiers,
+        per,
+        offset,
+        order_by,
+    };
     let arguments = Arguments {
         vector,
         full_text,
         filter,
-        top_k: top_k.unwrap_or(DEFAULT_TOP_K),
+        top_k,
         include_vector: include_vector.unwrap_or(false),
         include_attributes,
-        rrf_k,
-        vector_weight: vector_weight.unwrap_or(1.0),
-        text_weight: text_weight.unwrap_or(1.0),
-        candidates,
-        effort,
-        fusion,
+        options,
     };
-    let rows = query(&namespace, arguments).or_raise();
-    TableIterator::new(rows.into_iter().map(|row| {
+    let answer = query(&namespace, arguments).or_raise();
+    let Answer { rows, arms, by_arm } = answer;
+    TableIterator::new(rows.into_iter().map(move |row| {
         (
             row.key,
-            row.score,
+            // Nothing was searched for: there is no score.
+            (!arms.is_empty()).then_some(row.score),
             row.vector_rank.map(rank),
             row.vector_distance,
             row.text_rank.map(rank),
             row.text_score,
             row.vector.map(|vector| PgVector::new(vector).or_raise()),
             row.attributes.map(Jsonb),
+            by_arm.then(|| arms_json(&arms, &row.arms)),
         )
     }))
-}
-
-fn rank(rank: u32) -> i32 {
-    i32::try_from(rank).unwrap_or(i32::MAX)
 }
 
 /// Arguments of a query, before they are checked.
@@ -97,26 +103,38 @@ struct Arguments {
     vector: Option<PgVector>,
     full_text: Option<Jsonb>,
     filter: Option<Jsonb>,
-    top_k: i32,
+    top_k: Option<i32>,
     include_vector: bool,
     include_attributes: Option<Vec<Option<Text>>>,
-    rrf_k: Option<i32>,
-    vector_weight: f32,
-    text_weight: f32,
-    candidates: Option<i32>,
-    effort: Option<f32>,
-    fusion: Option<Text>,
+    options: Options,
 }
 
-fn query(name: &str, arguments: Arguments) -> Result<Vec<ResultRow>> {
+/// The rows of a query, and the arms that their places are in.
+struct Answer {
+    rows: Vec<ResultRow>,
+    arms: Vec<ArmRequest>,
+    by_arm: bool,
+}
+
+fn query(name: &str, arguments: Arguments) -> Result<Answer> {
     let namespace = namespace::resolve(name, Mode::AccessShare)?;
-    let request = arguments.check(&namespace.schema)?;
-    if request.vector.is_none() && request.text.is_none() {
-        return Err(Error::invalid("a query needs \"vector\", \"full_text\" or both")
+    let prepared = arguments.check(&namespace.schema)?;
+    let request = prepared.request;
+    if request.arms.is_empty() && request.order_by.is_empty() {
+        return Err(Error::invalid("a query needs \"vector\", \"full_text\", \"queries\" or \"order_by\"")
             .with_hint("To read documents by id use elacsym.fetch()."));
     }
+    let arms = request.arms.clone();
+    Ok(Answer { rows: ask(&namespace, request)?, arms, by_arm: prepared.by_arm })
+}
+
+/// Runs a prepared request over what the statement's snapshot shows.
+///
+/// # Errors
+/// The engine's.
+pub(super) fn ask(namespace: &Namespace, request: QueryRequest) -> Result<Vec<ResultRow>> {
     let snapshot = Snapshot::statement()?;
-    let view = visible(&namespace, &snapshot)?;
+    let view = visible(namespace, &snapshot)?;
     let request = Request::Query(Box::new(QueryRequest { namespace: view.message(), ..request }));
     rows_of(&request, Source { view: &view, snapshot: &snapshot })
 }
@@ -128,82 +146,30 @@ fn visible(namespace: &Namespace, snapshot: &Snapshot) -> Result<View> {
     View::read(namespace.id, namespace.stored_schema.clone(), watermark, snapshot, None)
 }
 
+/// A namespace as a target of ranking.
+pub(super) fn target(schema: &NamespaceSchema) -> Target<'_> {
+    let full_text = schema.full_text_attributes();
+    Target {
+        schema,
+        full_text: full_text
+            .map(|(attribute, _)| FullTextField { id: attribute.id, name: attribute.name.clone(), weight: 1.0 })
+            .collect(),
+        unit: &|_| Unit::Number,
+        check_vector: &|_| Ok(()),
+        rows_argument: "top_k",
+    }
+}
+
 impl Arguments {
     /// The request without the namespace's state.
-    fn check(self, schema: &NamespaceSchema) -> Result<QueryRequest> {
-        let top_k = usize::try_from(self.top_k).ok().filter(|k| (1..=MAX_TOP_K).contains(k)).ok_or_else(|| {
-            Error::new(ErrorKind::OutOfRange, format!("top_k must be from 1 to {MAX_TOP_K}, not {}", self.top_k))
-        })?;
-        let vector = self.vector.map(PgVector::into_elements);
-        if let Some(vector) = &vector {
-            Document::check_vector(schema, vector)?;
-        }
+    fn check(self, schema: &NamespaceSchema) -> Result<Prepared> {
         let text = self.full_text.map(|json| text_query(schema, &json.parse("full_text")?)).transpose()?;
-        let filter = self.filter.map(|json| Filter::parse(schema, &json.parse("filter")?)).transpose()?;
-        Ok(QueryRequest {
-            namespace: empty_view(),
-            include_attributes: attributes(schema, self.include_attributes)?,
-            fusion: fusion(self.fusion.as_deref(), self.rrf_k, self.vector_weight, self.text_weight)?,
-            candidates: candidates(self.candidates, top_k)?,
-            effort: effort(self.effort)?,
-            include_vector: self.include_vector,
-            corpus: None,
-            vector,
-            text,
-            filter,
-            top_k,
-        })
+        let vector = self.vector.map(PgVector::into_elements);
+        let mut prepared = self.options.prepare(&target(schema), vector, text, self.top_k, self.filter)?;
+        prepared.request.include_attributes = attributes(schema, self.include_attributes)?;
+        prepared.request.include_vector = self.include_vector;
+        Ok(prepared)
     }
-}
-
-pub(super) fn empty_view() -> crate::ipc::message::NamespaceView {
-    crate::ipc::message::NamespaceView {
-        id: crate::ids::NamespaceId([0; 16]),
-        schema: String::new(),
-        segments: Vec::new(),
-        buffered: Vec::new(),
-        tombstones: None,
-    }
-}
-
-pub(super) fn fusion(name: Option<&str>, rrf_k: Option<i32>, vector_weight: f32, text_weight: f32) -> Result<Fusion> {
-    let name = name.unwrap_or("rrf");
-    if name != "rrf" {
-        return Err(Error::invalid(format!("fusion \"{name}\" is not known")).with_hint("Fusions: rrf."));
-    }
-    let rrf_k = match rrf_k {
-        None => DEFAULT_RRF_K,
-        Some(k) => u32::try_from(k).ok().filter(|_| (1..=MAX_RRF_K).contains(&k)).ok_or_else(|| {
-            Error::new(ErrorKind::OutOfRange, format!("rrf_k must be from 1 to {MAX_RRF_K}, not {k}"))
-        })?,
-    };
-    let vector_weight = not_negative(vector_weight, "vector_weight")?;
-    let text_weight = not_negative(text_weight, "text_weight")?;
-    if vector_weight == 0.0 && text_weight == 0.0 {
-        return Err(Error::invalid("vector_weight and text_weight are both 0"));
-    }
-    Ok(Fusion { rrf_k, vector_weight, text_weight })
-}
-
-pub(super) fn candidates(candidates: Option<i32>, top_k: usize) -> Result<usize> {
-    match candidates {
-        None => Ok(DEFAULT_CANDIDATES.max(10 * top_k)),
-        // Fewer than top_k from an arm could leave an answer short (INV-7).
-        Some(n) => {
-            usize::try_from(n).ok().filter(|n| (1..=MAX_CANDIDATES).contains(n)).map(|n| n.max(top_k)).ok_or_else(
-                || Error::new(ErrorKind::OutOfRange, format!("candidates must be from 1 to {MAX_CANDIDATES}, not {n}")),
-            )
-        }
-    }
-}
-
-pub(super) fn effort(effort: Option<f32>) -> Result<f32> {
-    let effort = effort.unwrap_or_else(gucs::effort);
-    if effort > 0.0 {
-        return Ok(effort);
-    }
-    Err(Error::new(ErrorKind::OutOfRange, format!("effort must be greater than 0, not {effort}"))
-        .with_hint("1 is the default, larger finds more, 'infinity' is exact."))
 }
 
 const FULL_TEXT_HINT: &str = "Forms: \"words\", {\"field\": \"title\", \"query\": \"words\"}, or {\"fields\": [\"title\", \"body\"], \"query\": \"words\", \"weights\": {\"title\": 2.0}}.";

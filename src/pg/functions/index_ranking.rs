@@ -1,0 +1,411 @@
+//! Ranking over an index: candidates come from the engine, the heap decides which are visible, and only those have ranks.
+//!
+//! Each leaf of a partitioned index is asked for itself, and their candidates are ranked together.
+
+use super::Jsonb;
+use super::ranking::{Prepared, arms_json, rank};
+use crate::document::Value;
+use crate::error::{Error, ErrorKind, Result};
+use crate::ids::Key;
+use crate::ipc::message::{ArmQuery, CandidateRow, QueryRequest, Request, RequestStats};
+use crate::limits::MAX_REPLY_ROWS;
+use crate::pg::am::access::OpenIndex;
+use crate::pg::am::heap_rows::HeapRows;
+use crate::pg::am::relation::Rel;
+use crate::pg::am::view::with_view;
+use crate::pg::am::{self, corpus, open_scans};
+use crate::pg::engine_call::candidates_and_cost_of;
+use crate::pg::snapshot::Snapshot;
+use crate::pg::{policies, query_stats};
+use crate::rank::{ArmKind, Facts, Group, Plan, Ranked, Ranking, SortKey};
+use crate::schema::NamespaceSchema;
+use pgrx::pg_sys;
+use serde_json::Value as Json;
+use std::collections::HashMap;
+
+/// How much deeper a leaf is asked when too few of its candidates were visible.
+const DEEPER: usize = 4;
+/// Candidates asked for beyond those wanted: an eighth, and at least so many, may be dead without a second question.
+const SPARE: usize = 8;
+
+/// One result.
+pub struct Found {
+    pub tid: pg_sys::ItemPointerData,
+    pub primary_key: String,
+    pub score: Option<f32>,
+    pub vector_rank: Option<i32>,
+    pub vector_distance: Option<f32>,
+    pub text_rank: Option<i32>,
+    pub text_score: Option<f32>,
+    pub arms: Option<Jsonb>,
+}
+
+/// A row: the place of its leaf, and its key there.
+type RowId = (usize, Key);
+
+/// An index that is open for searching, and whose rows the current role may read.
+pub struct IndexSearch<'a> {
+    named: &'a OpenIndex,
+    schema: NamespaceSchema,
+    /// Whether policies of the named table hide rows.
+    row_security: bool,
+    leaves: Vec<OpenIndex>,
+}
+
+impl<'a> IndexSearch<'a> {
+    /// Checks privileges and opens the leaves. Of a partitioned index too, privileges and policies are those of the table that
+    /// is named, not of its partitions.
+    ///
+    /// # Errors
+    /// `Denied`; `Fenced` for an index that cannot be used.
+    pub fn open(named: &'a OpenIndex) -> Result<Self> {
+        named.check_may_select()?;
+        named.check_parts()?;
+        named.check_no_foreign_rows()?;
+        let row_security = named.has_row_security();
+        let open = |leaf| {
+            let open = OpenIndex::open(leaf, pg_sys::AccessShareLock)?;
+            open.check_usable()?;
+            Ok(open)
+        };
+        let leaves = named.leaves().into_iter().map(open).collect::<Result<_>>()?;
+        let schema = crate::pg::am::columns::Columns::of(named.index)?.schema();
+        Ok(Self { named, schema, row_security, leaves })
+    }
+
+    /// The rows of a page, in order.
+    ///
+    /// # Errors
+    /// The engine's; `Exhausted` for a page that cannot be filled.
+    pub fn run(&self, prepared: &Prepared, with_keys: bool) -> Result<Vec<Found>> {
+        let mut request = prepared.request.clone();
+        for arm in &mut request.arms {
+            if let ArmQuery::Text { text, corpus: of_whole } = &mut arm.query {
+                *of_whole = corpus::of_whole(self.named.index.oid(), text)?;
+            }
+        }
+        let snapshot = Snapshot::statement()?;
+        let mut cost = RequestStats::default();
+        let mut leaves = Vec::with_capacity(self.leaves.len());
+        for open in &self.leaves {
+            open.lock_predicate(&snapshot);
+            let key_columns = if with_keys { primary_key(open.heap)? } else { Vec::new() };
+            self.named.check_may_select_columns(&self.columns_of_named(open, &key_columns)?)?;
+            let effort = if prepared.effort_given { request.effort } else { am::effort::of(open.index) };
+            leaves.push(Leaf {
+                open,
+                snapshot: &snapshot,
+                search: self,
+                key_columns,
+                request: QueryRequest { effort, ..request.clone() },
+                known: HashMap::new(),
+                rows: Vec::new(),
+                depth: 0,
+                full: false,
+                last: None,
+            });
+        }
+        if request.arms.is_empty() {
+            ordered(&mut leaves, &request, &mut cost)
+        } else {
+            self.ranked(&mut leaves, &request, prepared.by_arm, &mut cost)
+        }
+    }
+
+    /// The page by the fusion of the arms, over all leaves.
+    fn ranked(
+        &self,
+        leaves: &mut [Leaf<'_>],
+        request: &QueryRequest,
+        by_arm: bool,
+        cost: &mut RequestStats,
+    ) -> Result<Vec<Found>> {
+        let metric = self.schema.vector.map(|vector| vector.metric);
+        let kind = |query: &ArmQuery| match query {
+            ArmQuery::Vector(_) => {
+                metric.map(ArmKind::Vector).ok_or_else(|| Error::internal("a vector was checked without a metric"))
+            }
+            ArmQuery::Text { .. } => Ok(ArmKind::Text),
+        };
+        let arms = request.arms.iter().map(|arm| Ok((kind(&arm.query)?, arm.weight))).collect::<Result<_>>()?;
+        let plan = Plan {
+            arms,
+            fusion: request.fusion,
+            modified: !request.modifiers.is_empty(),
+            per: request.per.map(|per| per.limit),
+            depth: request.candidates,
+            offset: request.offset,
+            count: request.top_k,
+        };
+        let mut ranking: Ranking<RowId> = Ranking::new(plan.clone());
+        let mut least = request.top_k;
+        while let Some(depth) = ranking.depth() {
+            let mut more = false;
+            let mut lists: Vec<Vec<(RowId, f32)>> = vec![Vec::new(); plan.arms.len()];
+            for (place, leaf) in leaves.iter_mut().enumerate() {
+                more |= leaf.look(depth, least, plan.deepest(), cost)?;
+                for (row, visible) in leaf.visible() {
+                    for (list, value) in lists.iter_mut().zip(&row.values) {
+                        list.extend(value.map(|value| ((place, visible.key), value)));
+                    }
+                }
+            }
+            for (list, (kind, _)) in lists.iter_mut().zip(&plan.arms) {
+                let better = |value: f32| kind.score(value);
+                match kind {
+                    // Not by the score, to which rounding may make distances equal.
+                    ArmKind::Vector(_) => list.sort_by(|a, b| a.1.total_cmp(&b.1).then(a.0.cmp(&b.0))),
+                    ArmKind::Text => list.sort_by(|a, b| better(b.1).total_cmp(&better(a.1)).then(a.0.cmp(&b.0))),
+                }
+                more |= list.len() > depth;
+            }
+            let block = ranking.block(lists, more);
+            ranking.add(block, |(place, key)| {
+                let known = leaves.get(*place).and_then(|leaf| leaf.known.get(key)).and_then(Option::as_ref);
+                let known = known.ok_or_else(|| Error::internal("a ranked row was not looked at"))?;
+                Ok(Facts { factor: known.factor, group: known.group.as_ref().map(Group::of) })
+            })?;
+            least = least.saturating_mul(2);
+            pgrx::check_for_interrupts!();
+        }
+        let found = ranking.finish().into_iter().map(|row| {
+            let visible = leaves.get_mut(row.id.0).and_then(|leaf| leaf.known.remove(&row.id.1)).flatten();
+            let visible = visible.ok_or_else(|| Error::internal("a ranked row was not looked at"))?;
+            Ok(found_row(visible, &row, &plan, by_arm.then(|| arms_json(&request.arms, &row.places))))
+        });
+        found.collect()
+    }
+
+    /// The numbers that columns of the leaf's table have in the named one.
+    fn columns_of_named(&self, part: &OpenIndex, columns: &[i16]) -> Result<Vec<i16>> {
+        let (leaf, named) = (part.heap.oid(), self.named.heap.oid());
+        let number = |column: &i16| {
+            // SAFETY: a column of an open table; raises if there is none.
+            let name = unsafe { pg_sys::get_attname(leaf, *column, false) };
+            // SAFETY: a C string; a missing column is 0.
+            let number = unsafe { pg_sys::get_attnum(named, name) };
+            let missing = || Error::internal("a partition has a column that its table has not");
+            (number > 0).then_some(number).ok_or_else(missing)
+        };
+        columns.iter().map(number).collect()
+    }
+}
+
+fn found_row(visible: Visible, row: &Ranked<RowId>, plan: &Plan, arms: Option<Jsonb>) -> Found {
+    let (vector, text) = (row.vector_place(plan), row.text_place(plan));
+    Found {
+        tid: visible.tid,
+        primary_key: visible.primary_key,
+        score: Some(row.score),
+        vector_rank: vector.map(|place| rank(place.rank)),
+        vector_distance: vector.map(|place| place.value),
+        text_rank: text.map(|place| rank(place.rank)),
+        text_score: text.map(|place| place.value),
+        arms,
+    }
+}
+
+/// The page by an order of attributes, over all leaves.
+fn ordered(leaves: &mut [Leaf<'_>], request: &QueryRequest, cost: &mut RequestStats) -> Result<Vec<Found>> {
+    let wanted = request.offset.saturating_add(request.top_k);
+    let mut first = wanted;
+    loop {
+        // Beyond the last row that a leaf with more rows has given, nothing is certain.
+        let mut certain: Option<SortKey<RowId>> = None;
+        let mut rows: Vec<SortKey<RowId>> = Vec::new();
+        let mut more = false;
+        for (place, leaf) in leaves.iter_mut().enumerate() {
+            more |= leaf.look(first, 0, MAX_REPLY_ROWS, cost)?;
+            let key = |row: &CandidateRow| SortKey::new(&request.order_by, row.sort.clone(), (place, row.key));
+            rows.extend(leaf.visible().map(|(row, _)| key(row)));
+            if let Some(last) = leaf.last.as_ref().filter(|_| leaf.full).map(key)
+                && certain.as_ref().is_none_or(|certain| last < *certain)
+            {
+                certain = Some(last);
+            }
+        }
+        rows.sort();
+        let mut groups: HashMap<Option<Group>, u32> = HashMap::new();
+        let mut page = Vec::new();
+        for row in rows {
+            if page.len() == wanted || certain.as_ref().is_some_and(|certain| row > *certain) {
+                break;
+            }
+            let (place, key) = *row.id();
+            if let Some(per) = request.per {
+                let visible = leaves[place].known.get(&key).and_then(Option::as_ref);
+                let group = visible.and_then(|visible| visible.group.as_ref()).map(Group::of);
+                let held = groups.entry(group).or_insert(0);
+                if *held == per.limit {
+                    continue;
+                }
+                *held += 1;
+            }
+            page.push((place, key));
+        }
+        if page.len() == wanted || !more {
+            let row = |(place, key): (usize, Key)| leaves[place].known.remove(&key).flatten();
+            return Ok(page.into_iter().skip(request.offset).filter_map(row).map(Visible::without_score).collect());
+        }
+        if first >= MAX_REPLY_ROWS {
+            return Err(Error::new(
+                ErrorKind::Exhausted,
+                format!("fewer than {wanted} of the first {first} rows are visible to this transaction"),
+            )
+            .with_hint("Use a filter, or ORDER BY without the index."));
+        }
+        first = first.saturating_mul(DEEPER).min(MAX_REPLY_ROWS);
+        pgrx::check_for_interrupts!();
+    }
+}
+
+/// A row that the transaction sees.
+struct Visible {
+    key: Key,
+    tid: pg_sys::ItemPointerData,
+    primary_key: String,
+    factor: f64,
+    group: Option<Value>,
+}
+
+impl Visible {
+    fn without_score(self) -> Found {
+        Found {
+            tid: self.tid,
+            primary_key: self.primary_key,
+            score: None,
+            vector_rank: None,
+            vector_distance: None,
+            text_rank: None,
+            text_score: None,
+            arms: None,
+        }
+    }
+}
+
+/// One index with rows, and what was asked of it so far.
+struct Leaf<'a> {
+    open: &'a OpenIndex,
+    snapshot: &'a Snapshot,
+    search: &'a IndexSearch<'a>,
+    key_columns: Vec<i16>,
+    request: QueryRequest,
+    /// Rows that were looked up in the table; None: not visible.
+    known: HashMap<Key, Option<Visible>>,
+    /// The last answer.
+    rows: Vec<CandidateRow>,
+    /// How many of each arm it was asked for.
+    depth: usize,
+    /// It may have more.
+    full: bool,
+    /// The last row of an order, visible or not.
+    last: Option<CandidateRow>,
+}
+
+impl Leaf<'_> {
+    /// Brings the best `depth` rows of each arm; goes deeper while less than `least` of them are visible. Whether there may be
+    /// more.
+    fn look(&mut self, depth: usize, least: usize, deepest: usize, cost: &mut RequestStats) -> Result<bool> {
+        let mut ask = (depth + depth / SPARE + SPARE).min(deepest);
+        while self.depth < ask && (self.depth == 0 || self.full) {
+            self.ask(ask, cost)?;
+            let arms = self.request.arms.len();
+            let short = (0..arms).any(|arm| {
+                let visible = self.visible().filter(|(row, _)| row.values[arm].is_some()).count();
+                let found = self.rows.iter().filter(|row| row.values[arm].is_some()).count();
+                visible < least.min(depth) && found >= self.depth
+            });
+            if short {
+                ask = ask.saturating_mul(DEEPER).min(deepest);
+            }
+            pgrx::check_for_interrupts!();
+        }
+        Ok(self.full)
+    }
+
+    fn ask(&mut self, depth: usize, cost: &mut RequestStats) -> Result<()> {
+        open_scans::close_pending()?;
+        let (rows, stats) = with_view(self.open.index, |view| {
+            let request = QueryRequest {
+                namespace: view.message(),
+                candidates: depth,
+                top_k: depth,
+                offset: 0,
+                ..self.request.clone()
+            };
+            candidates_and_cost_of(&Request::Candidates(Box::new(request)), view)
+        })?;
+        // The cost is that of the whole search.
+        *cost = query_stats::sum(*cost, stats);
+        query_stats::record(*cost);
+        let arms = self.request.arms.len();
+        let full = |arm: usize| rows.iter().filter(|row| row.values[arm].is_some()).count() >= depth;
+        self.full = if arms == 0 { rows.len() >= depth } else { (0..arms).any(full) };
+        self.depth = depth;
+        self.last = if arms == 0 { rows.last().cloned() } else { None };
+        self.look_up(&rows)?;
+        self.rows = rows;
+        Ok(())
+    }
+
+    /// Looks up in the table what was not looked up before.
+    fn look_up(&mut self, rows: &[CandidateRow]) -> Result<()> {
+        let mut heap_rows = HeapRows::new(self.open.heap, self.snapshot.as_ptr());
+        let mut new = Vec::new();
+        for row in rows.iter().filter(|row| !self.known.contains_key(&row.key)) {
+            let visible = heap_rows.visible(row.key).map(|found| Visible {
+                key: row.key,
+                tid: found.tid,
+                primary_key: key_text(&found, &self.key_columns),
+                factor: row.factor,
+                group: row.group.clone(),
+            });
+            new.push((row.key, visible));
+        }
+        if self.search.row_security {
+            let tids = new.iter().filter_map(|(_, visible)| visible.as_ref()).map(|visible| visible.tid).collect();
+            let allowed = policies::allowed(self.search.named.heap, self.open.heap, tids)?;
+            for (_, visible) in &mut new {
+                visible.take_if(|visible| !allowed.contains(&am::key::of_tid(visible.tid)));
+            }
+        }
+        self.known.extend(new);
+        Ok(())
+    }
+
+    fn visible(&self) -> impl Iterator<Item = (&CandidateRow, &Visible)> {
+        self.rows.iter().filter_map(|row| Some((row, self.known.get(&row.key)?.as_ref()?)))
+    }
+}
+
+/// The primary key as text: of one column as it is, of several as a JSON array of their text forms.
+fn key_text(row: &crate::pg::am::heap_rows::VisibleRow<'_>, columns: &[i16]) -> String {
+    match columns {
+        [] => String::new(),
+        [column] => row.text(*column).unwrap_or_default(),
+        columns => Json::from(columns.iter().map(|column| row.text(*column)).collect::<Vec<_>>()).to_string(),
+    }
+}
+
+fn primary_key(heap: Rel) -> Result<Vec<i16>> {
+    #[cfg(feature = "pg18")]
+    // SAFETY: an open relation.
+    let index = unsafe { pg_sys::RelationGetPrimaryKeyIndex(heap.ptr(), true) };
+    #[cfg(not(feature = "pg18"))]
+    // SAFETY: an open relation.
+    let index = unsafe { pg_sys::RelationGetPrimaryKeyIndex(heap.ptr()) };
+    if index == pg_sys::InvalidOid {
+        return Err(Error::new(ErrorKind::Fenced, format!("table \"{}\" has no primary key", heap.name()))
+            .with_hint("Add one, or use elacsym.search(), which returns the ctid."));
+    }
+    // SAFETY: an index of an open table.
+    let open = unsafe { pg_sys::index_open(index, pg_sys::AccessShareLock as i32) };
+    // SAFETY: just opened.
+    let form = unsafe { &*(*open).rd_index };
+    let count = usize::try_from(form.indnkeyatts).unwrap_or(0);
+    // SAFETY: one number for each column; copied before the index is closed.
+    let columns = unsafe { std::slice::from_raw_parts(form.indkey.values.as_ptr(), count) }.to_vec();
+    // SAFETY: opened above.
+    unsafe { pg_sys::index_close(open, pg_sys::NoLock as i32) };
+    Ok(columns)
+}
