@@ -1,13 +1,13 @@
 //! The complete answer to one request, as both ends see it: the server splits it into frames, the client joins them.
 
-use super::message::{CorpusStats, FlushResult, KeyInfo, RequestStats, ResultRow, ScanRow};
+use super::message::{CorpusStats, FlushResult, KeyInfo, KeyState, RequestStats, ResultRow, ScanRow};
 
 /// What a request that succeeded gives.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Reply {
     /// Done, nothing to say (`Ping`, `PutManifest`, `DeleteObjects`, `CheckStorage`, `CheckSegment`, `ScanClose`).
     Done,
-    /// All rows of a query or fetch in rank order, and what the request cost.
+    /// All rows of a query, fetch or page in their order, and what the request cost.
     Rows(Vec<ResultRow>, RequestStats),
     /// Result of a flush.
     Flushed(Box<FlushResult>),
@@ -34,6 +34,8 @@ pub enum Reply {
     Corpus(CorpusStats),
     /// BM25 of each text.
     Scores(Vec<f32>),
+    /// The state of each document that was asked for.
+    Checked(Vec<KeyState>),
 }
 
 impl Reply {
@@ -50,6 +52,7 @@ impl Reply {
             Self::ScorerOpened(_) => "a scorer",
             Self::Corpus(_) => "statistics",
             Self::Scores(_) => "scores",
+            Self::Checked(_) => "states",
         }
     }
 }

@@ -322,6 +322,7 @@ impl Connection {
         let mut all_rows = Vec::new();
         let mut scan_rows = Vec::new();
         let mut all_keys = Vec::new();
+        let mut all_states = Vec::new();
         loop {
             match self.receive()? {
                 Response::Done => return Ok(Reply::Done),
@@ -353,6 +354,12 @@ impl Connection {
                     all_keys.append(&mut keys);
                     if last {
                         return Ok(Reply::Keys(all_keys));
+                    }
+                }
+                Response::Checked { mut states, last } => {
+                    all_states.append(&mut states);
+                    if last {
+                        return Ok(Reply::Checked(all_states));
                     }
                 }
                 Response::Hello { .. } => {

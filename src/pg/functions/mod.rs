@@ -4,10 +4,15 @@
 //! left on the stack that would have to be released.
 
 mod arguments;
+mod conditional;
 mod flush;
+mod grants;
 mod index_search;
 mod jsonb;
+mod matching;
 mod namespaces;
+mod patch;
+mod scan;
 mod search;
 mod text;
 mod verify;
