@@ -76,6 +76,15 @@ fn emit(code: PgSqlErrorCode, error: Error, level: PgLogLevel) {
     report.report(level);
 }
 
+/// The value, or the error as a PostgreSQL ERROR: `Fenced`, that something was changed meanwhile, as a serialization failure.
+#[track_caller]
+pub fn or_raise_or_retry<T>(result: Result<T>) -> T {
+    match result {
+        Err(error) if error.kind == ErrorKind::Fenced => raise_serialization_failure(&error.message),
+        result => result.or_raise(),
+    }
+}
+
 /// `?` for functions that PostgreSQL calls.
 pub trait OrRaise<T> {
     /// The value, or the error as a PostgreSQL ERROR.

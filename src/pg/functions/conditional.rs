@@ -5,14 +5,14 @@ use super::search::visible;
 use super::write::documents_of;
 use super::{Jsonb, Text};
 use crate::document::{Document, Patch};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::filter::{Condition, Filter};
 use crate::ids::{Key, Op};
 use crate::ipc::message::{CheckRequest, KeyState, Request};
 use crate::limits::MAX_PAGE_ROWS;
 use crate::pg::buffer_table::Writer;
 use crate::pg::engine_call::{Source, checked};
-use crate::pg::error::{OrRaise, raise_serialization_failure};
+use crate::pg::error::or_raise_or_retry;
 use crate::pg::heap_table::Name;
 use crate::pg::namespace::{self, Namespace};
 use crate::pg::snapshot::{Snapshot, transaction_has_one_snapshot};
@@ -32,7 +32,7 @@ fn elacsym_upsert_if(namespace: Option<Text>, documents: Option<Jsonb>, conditio
     let parse = |schema: &NamespaceSchema, json: &Json| {
         Document::parse(schema, json).map(|(key, document)| (key, Op::Upsert, document.encode()))
     };
-    write_documents(&namespace, &documents, condition, parse).or_raise()
+    or_raise_or_retry(write_documents(&namespace, &documents, condition, parse))
 }
 
 /// \[backend\] `elacsym.patch_if(namespace text, documents jsonb, condition jsonb DEFAULT NULL) RETURNS bigint`
@@ -45,7 +45,7 @@ fn elacsym_patch_if(namespace: Option<Text>, documents: Option<Jsonb>, condition
     let parse = |schema: &NamespaceSchema, json: &Json| {
         Patch::parse(schema, json).map(|(key, patch)| (key, Op::Patch, patch.encode()))
     };
-    write_documents(&namespace, &documents, condition, parse).or_raise()
+    or_raise_or_retry(write_documents(&namespace, &documents, condition, parse))
 }
 
 /// \[backend\] `elacsym.delete_if(namespace text, ids bigint[], condition jsonb) RETURNS bigint`
@@ -55,7 +55,7 @@ fn elacsym_delete_if(namespace: Option<Text>, ids: Option<Vec<Option<i64>>>, con
     acl::check_may_write(c"elacsym.delete_if()");
     let namespace = required(namespace, "namespace");
     let condition = required(condition, "condition");
-    delete_if(&namespace, ids, &condition).or_raise()
+    or_raise_or_retry(delete_if(&namespace, ids, &condition))
 }
 
 fn delete_if(name: &str, keys: Option<Vec<Option<i64>>>, condition: &Jsonb) -> Result<i64> {
@@ -143,7 +143,10 @@ fn write_if(namespace: &Namespace, mut writes: Vec<Write>, conditions: Vec<Condi
 }
 
 /// The state of documents as of now, own uncommitted writes included; the caller holds their buckets alone. At most
-/// [`MAX_PAGE_ROWS`] of them. Raises 40001 where the transaction has one snapshot and something has changed since.
+/// [`MAX_PAGE_ROWS`] of them.
+///
+/// # Errors
+/// `Fenced` where the transaction has one snapshot and something has changed since; the engine's.
 pub(super) fn current_states(
     namespace: &Namespace,
     keys: Vec<(Key, u32)>,
@@ -171,10 +174,8 @@ pub(super) fn current_states(
         let changed = now.iter().zip(&then).position(|(now, then)| now.order != then.order);
         if let Some(at) = changed {
             let key = keys[at].0;
-            drop((now, then));
-            raise_serialization_failure(&format!(
-                "could not serialize access due to a concurrent write of document {key}"
-            ));
+            let message = format!("could not serialize access due to a concurrent write of document {key}");
+            return Err(Error::new(ErrorKind::Fenced, message));
         }
     }
     Ok(now)

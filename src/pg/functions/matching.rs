@@ -13,7 +13,7 @@ use crate::ipc::message::{PageRequest, Request};
 use crate::limits::MAX_PAGE_ROWS;
 use crate::pg::buffer_table::Writer;
 use crate::pg::engine_call::{Source, rows_of};
-use crate::pg::error::OrRaise;
+use crate::pg::error::or_raise_or_retry;
 use crate::pg::namespace::{self, Namespace};
 use crate::pg::snapshot::Snapshot;
 use crate::pg::view::View;
@@ -27,7 +27,7 @@ fn elacsym_delete_where(namespace: Option<Text>, filter: Option<Jsonb>) -> i64 {
     acl::check_may_write(c"elacsym.delete_where()");
     let namespace = required(namespace, "namespace");
     let filter = required(filter, "filter");
-    delete_where(&namespace, &filter).or_raise()
+    or_raise_or_retry(delete_where(&namespace, &filter))
 }
 
 fn delete_where(name: &str, filter: &Jsonb) -> Result<i64> {
@@ -44,7 +44,7 @@ fn elacsym_patch_where(namespace: Option<Text>, filter: Option<Jsonb>, patch: Op
     let namespace = required(namespace, "namespace");
     let filter = required(filter, "filter");
     let patch = required(patch, "patch");
-    patch_where(&namespace, &filter, &patch).or_raise()
+    or_raise_or_retry(patch_where(&namespace, &filter, &patch))
 }
 
 fn patch_where(name: &str, filter: &Jsonb, patch: &Jsonb) -> Result<i64> {
