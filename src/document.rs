@@ -237,10 +237,7 @@ fn parse_id(map: &Map<String, Json>) -> Result<Key> {
 
 fn parse_vector(json: &Json) -> Result<Vec<f32>> {
     let values = json.as_array().ok_or_else(|| {
-        Error::new(
-            ErrorKind::TypeMismatch,
-            format!("\"vector\" must be an array of numbers, not {}", json_type(json)),
-        )
+        Error::new(ErrorKind::TypeMismatch, format!("\"vector\" must be an array of numbers, not {}", json_type(json)))
     })?;
     values
         .iter()

@@ -74,7 +74,7 @@ async fn pages_together_are_every_matching_document_once_by_ascending_key() {
         let filter = (bound < 1000).then(|| Filter::parse(&database.schema, &below).unwrap());
         let matches = |document: &&Document| filter.as_ref().is_none_or(|filter| filter.matches(document));
         let expected: Vec<Key> = truth.iter().filter(|(_, d)| matches(d)).map(|(key, _)| *key).collect();
-        let (mut all, mut after) = (Vec::new(), None);
+        let (mut all, mut after): (Vec<Key>, Option<Key>) = (Vec::new(), None);
         loop {
             let (keys, _) = page(&engine, &database, &filter, after, size).await;
             all.extend(&keys);

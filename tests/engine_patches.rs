@@ -190,7 +190,11 @@ impl World {
         for row in &rows {
             let document = &expected[&row.key];
             let attributes = document.attributes_json(&self.database.schema, None).to_string();
-            assert_eq!((&row.vector, row.attributes.as_ref()), (&document.vector, Some(&attributes)), "{what}: {row:?}");
+            assert_eq!(
+                (&row.vector, row.attributes.as_ref()),
+                (&document.vector, Some(&attributes)),
+                "{what}: {row:?}"
+            );
         }
         let count = json!({"field": "count", "op": "gte", "value": 2});
         let filter = Filter::parse(&self.database.schema, &count).unwrap();
@@ -226,7 +230,8 @@ impl World {
         let rows = self.database.run(engine, query).await.unwrap();
         let mut found: Vec<Key> = rows.iter().map(|row| row.key).collect();
         found.sort_unstable();
-        let holds = |document: &Document| matches!(document.get(BODY), Some(Value::String(text)) if text.contains("w1"));
+        let holds =
+            |document: &Document| matches!(document.get(BODY), Some(Value::String(text)) if text.contains("w1"));
         let with_word = expected.iter().filter(|(_, document)| holds(document)).map(|(key, _)| *key);
         assert_eq!(found, with_word.collect::<Vec<_>>(), "text, {what}");
     }

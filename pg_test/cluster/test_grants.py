@@ -165,7 +165,7 @@ def test_renamed_roles_keep_grants_and_dropped_ones_harm_nothing(c, grants_clust
         assert allowed(conn, READS)
         conn.execute("RESET ROLE")
     with grants_cluster.connect(c["owner"].info.dbname, user="brief_owner") as conn:
-        conn.execute("SELECT elacsym.create_namespace('orphan', '{}')")
+        conn.execute("SELECT elacsym.create_namespace('orphan', '{\"attributes\": {\"a\": \"int\"}}')")
     grants_cluster.sql("DROP ROLE brief2; DROP ROLE brief_owner")
     assert rights(c["owner"]) == "rwbo" and rights(c["nobody"]) == ""
     assert c["owner"].execute("SELECT count(*) FROM elacsym.grants").fetchone()[0] == 1

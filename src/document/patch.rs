@@ -4,8 +4,8 @@
 //! as in a document; the attributes it sets, as in a document; u16 number of attributes it removes, each u16 id.
 
 use super::{
-    Document, Reader, Value, encode_attributes, encode_vector, parse_id, parse_value, parse_vector, reject_unknown_keys,
-    value_len,
+    Document, Reader, Value, encode_attributes, encode_vector, parse_id, parse_value, parse_vector,
+    reject_unknown_keys, value_len,
 };
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::Key;
@@ -86,10 +86,7 @@ impl Patch {
                 }
             }
             Some(other) => {
-                return Err(Error::invalid(format!(
-                    "\"attributes\" must be a JSON object, not {}",
-                    json_type(other)
-                )));
+                return Err(Error::invalid(format!("\"attributes\" must be a JSON object, not {}", json_type(other))));
             }
         }
         set.sort_by_key(|(id, _)| *id);

@@ -15,7 +15,7 @@ use crate::cache::ReadStats;
 use crate::document::Document;
 use crate::error::{Error, ErrorKind, Result};
 use crate::filter::Filter;
-use crate::ids::{Key, EntryOrder};
+use crate::ids::{EntryOrder, Key};
 use crate::ipc::message::{CheckRequest, KeyState};
 use crate::limits::MAX_PAGE_ROWS;
 use crate::text::DocumentFilter;
@@ -38,7 +38,10 @@ impl Engine {
     async fn run_check(&self, request: CheckRequest, provider: &mut dyn Provider) -> Result<Vec<KeyState>> {
         let CheckRequest { mut namespace, keys, filters } = request;
         if keys.len() > MAX_PAGE_ROWS {
-            return Err(Error::new(ErrorKind::OutOfRange, format!("{} keys are more than {MAX_PAGE_ROWS}", keys.len())));
+            return Err(Error::new(
+                ErrorKind::OutOfRange,
+                format!("{} keys are more than {MAX_PAGE_ROWS}", keys.len()),
+            ));
         }
         if keys.iter().any(|(_, filter)| *filter as usize >= filters.len()) {
             return Err(Error::internal("a key names a filter that is not there"));

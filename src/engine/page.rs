@@ -59,9 +59,11 @@ impl Engine {
         let spec = Arc::new(Spec::of_rows(&schema.schema, request.filter));
         let run = Run { spec, view: view.clone(), cpu: self.cpu(), reads: reads.clone() };
         let allowed = run.allowed().await?;
-        let of_segments = view.segments.iter().zip(&allowed).map(|(live, allowed)| {
-            first_keys(&live.segment, allowed.as_deref(), first, limit, &reads)
-        });
+        let of_segments = view
+            .segments
+            .iter()
+            .zip(&allowed)
+            .map(|(live, allowed)| first_keys(&live.segment, allowed.as_deref(), first, limit, &reads));
         let of_segments = try_join_all(of_segments).await?;
         let mut found: Vec<(Key, Hit)> = Vec::new();
         for (place, keys) in of_segments.into_iter().enumerate() {

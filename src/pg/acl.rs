@@ -43,9 +43,8 @@ pub fn check(id: NamespaceId, owner: pg_sys::Oid, namespace: &str, privileges: &
     }
     let grants = grants::of(id, &Snapshot::fresh(Name::Grant.oid()?))?;
     for privilege in privileges {
-        let applies = |grant: &Grant| {
-            grant.is_of(*privilege) && (grant.role == grants::PUBLIC || has_privileges_of(grant.role))
-        };
+        let applies =
+            |grant: &Grant| grant.is_of(*privilege) && (grant.role == grants::PUBLIC || has_privileges_of(grant.role));
         if !grants.iter().any(applies) {
             let privilege = privilege.name();
             let hint = format!("Its owner may grant the privilege \"{privilege}\" with elacsym.grant().");

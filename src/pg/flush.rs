@@ -69,7 +69,15 @@ impl Plan {
     pub fn for_rows(row: NamespaceRow, snapshot: &Snapshot) -> Result<Self> {
         let view = View::without_buffer(row.id, row.schema.clone(), snapshot)?;
         let path = namespace::object_path(row.id);
-        Ok(Self { watermark: row.watermark, row, view, tombstones: None, has_rest: false, root: gucs::storage_root()?, path })
+        Ok(Self {
+            watermark: row.watermark,
+            row,
+            view,
+            tombstones: None,
+            has_rest: false,
+            root: gucs::storage_root()?,
+            path,
+        })
     }
 
     /// The request to the engine.

@@ -65,7 +65,6 @@ pub enum Target<'a> {
 /// The first number of buckets in a lock tag; those below are the other kinds of lock on a namespace.
 const FIRST_BUCKET: u16 = 16;
 
-
 impl Target<'_> {
     fn tag(self) -> Result<pg_sys::LOCKTAG> {
         let (object, sub) = match self {

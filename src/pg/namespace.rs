@@ -3,10 +3,10 @@
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::NamespaceId;
 use crate::pg::catalog::{self, NamespaceRow};
+use crate::pg::grants::{self, Privilege};
 use crate::pg::heap_table::{Deleted, Name};
 use crate::pg::locks::{self, Mode, Target};
 use crate::pg::snapshot::Snapshot;
-use crate::pg::grants::{self, Privilege};
 use crate::pg::{acl, buffer_table, xact};
 use crate::schema::{NamespaceSchema, check_name};
 use pgrx::pg_sys;

@@ -6,8 +6,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 
 use async_trait::async_trait;
-use elacsym::config::{EngineSettings, LogLevel, StorageConfig};
 use elacsym::batch::{Batch, Budget, Candidate};
+use elacsym::config::{EngineSettings, LogLevel, StorageConfig};
 use elacsym::document::{Document, Patch};
 use elacsym::engine::{Engine, Provider};
 use elacsym::env::Env;
@@ -253,10 +253,7 @@ impl Provider for Backend<'_> {
             return Err(error);
         }
         let by_id: HashMap<EntryId, &WalRow> = self.database.wal.iter().map(|row| (row.entry.id, row)).collect();
-        let entries = entries
-            .into_iter()
-            .map(|id| ProvidedEntry { id, payload: by_id[&id].payload.clone() })
-            .collect();
+        let entries = entries.into_iter().map(|id| ProvidedEntry { id, payload: by_id[&id].payload.clone() }).collect();
         let vectors = delete_vectors
             .into_iter()
             .map(|id| {

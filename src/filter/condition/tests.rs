@@ -46,7 +46,11 @@ fn wrong_conditions_say_what_is_wrong() {
     assert!(error(json!({"type": "not_exists", "field": "state"})).message.contains("\"field\""));
     assert!(error(json!({"type": "nor", "conditions": [missing]})).message.contains("nor"));
     assert!(error(json!({"type": "not", "conditions": [missing, missing]})).message.contains("exactly one"));
-    assert!(error(json!({"type": "or", "conditions": [missing, {"field": "x", "op": "eq", "value": 1}]})).message.contains("\"x\""));
+    assert!(
+        error(json!({"type": "or", "conditions": [missing, {"field": "x", "op": "eq", "value": 1}]}))
+            .message
+            .contains("\"x\"")
+    );
     assert!(error(json!({"type": "sometimes"})).message.contains("sometimes"));
     assert!(error(json!(7)).message.contains("number"));
     let mut deep = missing;

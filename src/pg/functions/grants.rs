@@ -39,8 +39,9 @@ fn change(name: &str, role: &str, privilege: &str, give: bool) -> Result<()> {
         "read" => Privilege::Read,
         "write" => Privilege::Write,
         other => {
-            return Err(Error::invalid(format!("privilege \"{other}\" is not known"))
-                .with_hint("Privileges: read, write."));
+            return Err(
+                Error::invalid(format!("privilege \"{other}\" is not known")).with_hint("Privileges: read, write.")
+            );
         }
     };
     let role = role_oid(role)?;

@@ -59,7 +59,6 @@ fn scan(
     let include_attributes = attributes(&namespace.schema, include_attributes)?;
     let snapshot = Snapshot::statement()?;
     let view = visible(&namespace, &snapshot)?;
-    let request =
-        PageRequest { namespace: view.message(), filter, after, rows, include_vector, include_attributes };
+    let request = PageRequest { namespace: view.message(), filter, after, rows, include_vector, include_attributes };
     rows_of(&Request::Page(Box::new(request)), Source { view: &view, snapshot: &snapshot })
 }
