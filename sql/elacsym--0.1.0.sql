@@ -34,8 +34,9 @@ CREATE TABLE elacsym.wal (
     seq         bigint NOT NULL,                        -- WAL insert position; per key the highest (seq, xid) wins
     key         bigint NOT NULL,                        -- document id; of an index the heap tid
     crc         integer NOT NULL,                       -- CRC32 of identity, op and payload
-    op          "char" NOT NULL,                        -- 1: upsert, 2: delete
-    payload     bytea NOT NULL
+    op          "char" NOT NULL,                        -- 1: upsert, 2: delete, 3: patch
+    payload     bytea NOT NULL,
+    horizon     xid8                                    -- of a patch: transactions from this one on began after it
 );
 ALTER TABLE elacsym.wal REPLICA IDENTITY NOTHING;
 -- vectors do not compress
@@ -75,7 +76,16 @@ CREATE TABLE elacsym.garbage (
 );
 ALTER TABLE elacsym.garbage REPLICA IDENTITY NOTHING;
 
--- Functions. They check privileges themselves: a namespace belongs to the role that created it. NULL where a value is
+-- who may use a namespace besides its owner; role 0 is everybody
+CREATE TABLE elacsym.namespace_grant (
+    namespace   uuid NOT NULL,
+    role        oid NOT NULL,
+    privilege   "char" NOT NULL,                        -- r: read, w: write
+    CONSTRAINT namespace_grant_pkey PRIMARY KEY (namespace, role, privilege)
+);
+ALTER TABLE elacsym.namespace_grant REPLICA IDENTITY NOTHING;
+
+-- Functions. They check privileges themselves: a namespace belongs to the role that created it, which may grant others its use. NULL where a value is
 -- needed is an error, so none is STRICT.
 
 CREATE FUNCTION elacsym.create_namespace(name text, schema jsonb) RETURNS void
@@ -372,6 +382,70 @@ CREATE FUNCTION elacsym.verify(index regclass) RETURNS TABLE (problem text, ctid
 COMMENT ON FUNCTION elacsym.verify(regclass)
     IS 'compares an index with its table and checks everything stored of it: one row for each difference';
 
+-- Documents: patches, conditional writes, scans; grants.
+
+CREATE FUNCTION elacsym.patch(namespace text, documents jsonb) RETURNS bigint
+    LANGUAGE c VOLATILE PARALLEL UNSAFE
+    AS 'MODULE_PATHNAME', 'elacsym_patch_wrapper';
+COMMENT ON FUNCTION elacsym.patch(text, jsonb)
+    IS 'changes only the attributes and vectors given, null removes; missing documents are left out; returns the number of ids';
+
+CREATE FUNCTION elacsym.upsert_if(namespace text, documents jsonb, condition jsonb DEFAULT NULL) RETURNS bigint
+    LANGUAGE c VOLATILE PARALLEL UNSAFE
+    AS 'MODULE_PATHNAME', 'elacsym_upsert_if_wrapper';
+COMMENT ON FUNCTION elacsym.upsert_if(text, jsonb, jsonb)
+    IS 'writes the documents whose present version meets the condition, or the one under "if"; returns their number';
+
+CREATE FUNCTION elacsym.patch_if(namespace text, documents jsonb, condition jsonb DEFAULT NULL) RETURNS bigint
+    LANGUAGE c VOLATILE PARALLEL UNSAFE
+    AS 'MODULE_PATHNAME', 'elacsym_patch_if_wrapper';
+COMMENT ON FUNCTION elacsym.patch_if(text, jsonb, jsonb)
+    IS 'patches the documents whose present version meets the condition, or the one under "if"; returns their number';
+
+CREATE FUNCTION elacsym.delete_if(namespace text, ids bigint[], condition jsonb) RETURNS bigint
+    LANGUAGE c VOLATILE PARALLEL UNSAFE
+    AS 'MODULE_PATHNAME', 'elacsym_delete_if_wrapper';
+COMMENT ON FUNCTION elacsym.delete_if(text, bigint[], jsonb)
+    IS 'deletes the documents whose present version meets the condition; returns their number';
+
+CREATE FUNCTION elacsym.delete_where(namespace text, filter jsonb) RETURNS bigint
+    LANGUAGE c VOLATILE PARALLEL UNSAFE
+    AS 'MODULE_PATHNAME', 'elacsym_delete_where_wrapper';
+COMMENT ON FUNCTION elacsym.delete_where(text, jsonb) IS 'deletes the documents that match; returns their number';
+
+CREATE FUNCTION elacsym.patch_where(namespace text, filter jsonb, patch jsonb) RETURNS bigint
+    LANGUAGE c VOLATILE PARALLEL UNSAFE
+    AS 'MODULE_PATHNAME', 'elacsym_patch_where_wrapper';
+COMMENT ON FUNCTION elacsym.patch_where(text, jsonb, jsonb) IS 'patches the documents that match; returns their number';
+
+CREATE FUNCTION elacsym.scan(
+        namespace text, filter jsonb DEFAULT NULL, after_id bigint DEFAULT NULL, "limit" integer DEFAULT 1000,
+        include_vector boolean DEFAULT false, include_attributes text[] DEFAULT '{*}')
+    RETURNS TABLE (id bigint, vector vector, attributes jsonb)
+    LANGUAGE c STABLE PARALLEL RESTRICTED ROWS 1000 COST 1000
+    AS 'MODULE_PATHNAME', 'elacsym_scan_wrapper';
+COMMENT ON FUNCTION elacsym.scan(text, jsonb, bigint, integer, boolean, text[])
+    IS 'documents that match by ascending id; the next page begins after the last id of this one';
+
+CREATE FUNCTION elacsym.grant(namespace text, role text, privilege text) RETURNS void
+    LANGUAGE c VOLATILE PARALLEL UNSAFE
+    AS 'MODULE_PATHNAME', 'elacsym_grant_wrapper';
+COMMENT ON FUNCTION elacsym.grant(text, text, text) IS 'lets a role, or public, read or write a namespace';
+
+CREATE FUNCTION elacsym.revoke(namespace text, role text, privilege text) RETURNS void
+    LANGUAGE c VOLATILE PARALLEL UNSAFE
+    AS 'MODULE_PATHNAME', 'elacsym_revoke_wrapper';
+COMMENT ON FUNCTION elacsym.revoke(text, text, text) IS 'takes back what elacsym.grant() gave';
+
+CREATE VIEW elacsym.grants WITH (security_barrier) AS
+    SELECT n.name::text AS namespace,
+           CASE WHEN g.role = 0 THEN 'public' ELSE pg_catalog.pg_get_userbyid(g.role)::text END AS role,
+           CASE g.privilege WHEN 'r' THEN 'read' ELSE 'write' END AS privilege
+      FROM elacsym.namespace_grant g
+      JOIN elacsym.namespace n ON n.id = g.namespace
+     WHERE pg_catalog.pg_has_role(n.owner, 'USAGE') OR g.role = 0 OR pg_catalog.pg_has_role(g.role, 'USAGE');
+COMMENT ON VIEW elacsym.grants IS 'grants on the namespaces of the current role, and those made to it';
+
 -- Views. They run with the rights of the extension's owner and show a role only what it may use.
 
 CREATE VIEW elacsym.namespaces WITH (security_barrier) AS
@@ -398,7 +472,10 @@ CREATE VIEW elacsym.namespaces WITH (security_barrier) AS
                   coalesce(pg_catalog.sum(s.deleted), 0)::bigint AS dead_rows,
                   coalesce(pg_catalog.sum(s.bytes), 0)::bigint AS bytes
              FROM elacsym.segment s WHERE s.namespace = n.id) s
-     WHERE n.kind = 'n' AND pg_catalog.pg_has_role(n.owner, 'USAGE');
+     WHERE n.kind = 'n' AND (pg_catalog.pg_has_role(n.owner, 'USAGE') OR EXISTS (
+           SELECT FROM elacsym.namespace_grant g
+            WHERE g.namespace = n.id AND g.privilege = 'r'
+              AND (g.role = 0 OR pg_catalog.pg_has_role(g.role, 'USAGE'))));
 COMMENT ON VIEW elacsym.namespaces IS 'the namespaces that the current role may use';
 
 CREATE VIEW elacsym.indexes WITH (security_barrier) AS
@@ -454,11 +531,14 @@ CREATE VIEW elacsym.segments WITH (security_barrier) AS
       FROM elacsym.segment s
       JOIN elacsym.namespace n ON n.id = s.namespace
       LEFT JOIN pg_catalog.pg_class c ON n.kind = 'i' AND c.oid = n.relation
-     WHERE pg_catalog.pg_has_role(coalesce(c.relowner, n.owner), 'USAGE');
+     WHERE pg_catalog.pg_has_role(coalesce(c.relowner, n.owner), 'USAGE') OR EXISTS (
+           SELECT FROM elacsym.namespace_grant g
+            WHERE g.namespace = n.id AND g.privilege = 'r'
+              AND (g.role = 0 OR pg_catalog.pg_has_role(g.role, 'USAGE')));
 COMMENT ON VIEW elacsym.segments IS 'the segments of the namespaces and indexes that the current role may use';
 
 CREATE VIEW elacsym.stat_engine AS SELECT * FROM elacsym.stat_engine();
 COMMENT ON VIEW elacsym.stat_engine IS 'what the engine says of itself';
 
 GRANT USAGE ON SCHEMA elacsym TO PUBLIC;
-GRANT SELECT ON elacsym.namespaces, elacsym.indexes, elacsym.segments, elacsym.stat_engine TO PUBLIC;
+GRANT SELECT ON elacsym.namespaces, elacsym.indexes, elacsym.segments, elacsym.grants, elacsym.stat_engine TO PUBLIC;

@@ -2,6 +2,7 @@
 //!
 //! Payload, little-endian: magic `ED`, version 1, flags (bit 0: has a vector); if it has one, u16 dimensions and f32 values;
 //! u16 number of attributes, each u16 id, u8 tag, value. The CRC32 beside it in the table covers the identity too: [`entry_crc`].
+//! The payload of a patch is another one: [`Patch`].
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{EntryId, Key, NamespaceId, Op};
@@ -10,6 +11,10 @@ use crate::schema::{Attribute, AttributeId, AttributeType, NamespaceSchema, json
 use crate::vector::Metric;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as Json};
+
+mod patch;
+
+pub use patch::Patch;
 
 const MAGIC: [u8; 2] = *b"ED";
 const VERSION: u8 = 1;
@@ -95,16 +100,7 @@ impl Document {
         let map = json
             .as_object()
             .ok_or_else(|| Error::invalid(format!("a document must be a JSON object, not {}", json_type(json))))?;
-        let id = match map.get("id") {
-            Some(Json::Number(number)) if number.as_i64().is_some() => number.as_i64().unwrap_or_default(),
-            Some(other) => {
-                return Err(Error::new(
-                    ErrorKind::TypeMismatch,
-                    format!("document id must be a 64-bit integer, not {other}"),
-                ));
-            }
-            None => return Err(Error::invalid("a document has no \"id\"")),
-        };
+        let id = parse_id(map)?;
         let in_document = |error: Error| {
             let detail = format!("document id {id}");
             error.with_detail(detail)
@@ -113,13 +109,7 @@ impl Document {
             .map_err(|e| in_document(e.with_hint("Attributes go under the key \"attributes\".")))?;
         let vector = match map.get("vector") {
             None | Some(Json::Null) => None,
-            Some(Json::Array(values)) => Some(parse_vector(values).map_err(in_document)?),
-            Some(other) => {
-                return Err(in_document(Error::new(
-                    ErrorKind::TypeMismatch,
-                    format!("\"vector\" must be an array of numbers, not {}", json_type(other)),
-                )));
-            }
+            Some(json) => Some(parse_vector(json).map_err(in_document)?),
         };
         let attributes = match map.get("attributes") {
             None | Some(Json::Null) => Vec::new(),
@@ -182,7 +172,8 @@ impl Document {
         Json::Object(map)
     }
 
-    fn encoded_len(&self) -> usize {
+    /// Length of [`Self::encode`] in bytes.
+    pub fn encoded_len(&self) -> usize {
         let vector = self.vector.as_ref().map_or(0, |v| 2 + v.len() * 4);
         let values: usize = self.attributes.iter().map(|(_, value)| 3 + value_len(value)).sum();
         4 + vector + 2 + values
@@ -195,16 +186,9 @@ impl Document {
         out.push(VERSION);
         out.push(if self.vector.is_some() { HAS_VECTOR } else { 0 });
         if let Some(vector) = &self.vector {
-            out.extend_from_slice(&(vector.len() as u16).to_le_bytes());
-            for value in vector {
-                out.extend_from_slice(&value.to_le_bytes());
-            }
+            encode_vector(vector, &mut out);
         }
-        out.extend_from_slice(&(self.attributes.len() as u16).to_le_bytes());
-        for (id, value) in &self.attributes {
-            out.extend_from_slice(&id.to_le_bytes());
-            encode_value(value, &mut out);
-        }
+        encode_attributes(&self.attributes, &mut out);
         out
     }
 
@@ -219,18 +203,8 @@ impl Document {
             return Err(reader.bad(&format!("unknown document version {version}")));
         }
         let flags = reader.u8()?;
-        let vector = if flags & HAS_VECTOR != 0 {
-            let dim = usize::from(reader.u16()?);
-            Some(reader.take(dim * 4)?.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect())
-        } else {
-            None
-        };
-        let count = reader.u16()?;
-        let mut attributes = Vec::with_capacity(usize::from(count));
-        for _ in 0..count {
-            let id = reader.u16()?;
-            attributes.push((id, reader.value()?));
-        }
+        let vector = if flags & HAS_VECTOR != 0 { Some(reader.vector()?) } else { None };
+        let attributes = reader.attributes()?;
         if reader.at != bytes.len() {
             return Err(reader.bad("trailing bytes"));
         }
@@ -250,11 +224,25 @@ pub fn entry_crc(namespace: NamespaceId, id: EntryId, op: Op, payload: &[u8]) ->
     hasher.finalize()
 }
 
-/// Reads the elements of a vector.
+/// The id of a document.
+fn parse_id(map: &Map<String, Json>) -> Result<Key> {
+    match map.get("id") {
+        Some(Json::Number(number)) if number.as_i64().is_some() => Ok(number.as_i64().unwrap_or_default()),
+        Some(other) => {
+            Err(Error::new(ErrorKind::TypeMismatch, format!("document id must be a 64-bit integer, not {other}")))
+        }
+        None => Err(Error::invalid("a document has no \"id\"")),
+    }
+}
+
+/// Reads a vector.
 ///
 /// # Errors
-/// `TypeMismatch` for what is no number, `OutOfRange` for one that is too large.
-pub fn parse_vector(values: &[Json]) -> Result<Vec<f32>> {
+/// `TypeMismatch` for what is no array of numbers, `OutOfRange` for a number that is too large.
+pub fn parse_vector(json: &Json) -> Result<Vec<f32>> {
+    let values = json.as_array().ok_or_else(|| {
+        Error::new(ErrorKind::TypeMismatch, format!("\"vector\" must be an array of numbers, not {}", json_type(json)))
+    })?;
     values
         .iter()
         .enumerate()
@@ -352,6 +340,21 @@ fn value_len(value: &Value) -> usize {
     }
 }
 
+fn encode_vector(vector: &[f32], out: &mut Vec<u8>) {
+    out.extend_from_slice(&(vector.len() as u16).to_le_bytes());
+    for value in vector {
+        out.extend_from_slice(&value.to_le_bytes());
+    }
+}
+
+fn encode_attributes(attributes: &[(AttributeId, Value)], out: &mut Vec<u8>) {
+    out.extend_from_slice(&(attributes.len() as u16).to_le_bytes());
+    for (id, value) in attributes {
+        out.extend_from_slice(&id.to_le_bytes());
+        encode_value(value, out);
+    }
+}
+
 fn encode_value(value: &Value, out: &mut Vec<u8>) {
     let put_str = |text: &str, out: &mut Vec<u8>| {
         out.extend_from_slice(&(text.len() as u32).to_le_bytes());
@@ -425,6 +428,21 @@ impl<'a> Reader<'a> {
         let len = self.u32()?;
         let bytes = self.take(len)?;
         std::str::from_utf8(bytes).map(str::to_string).map_err(|_| self.bad("string is not UTF-8"))
+    }
+
+    fn vector(&mut self) -> Result<Vec<f32>> {
+        let dim = usize::from(self.u16()?);
+        Ok(self.take(dim * 4)?.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect())
+    }
+
+    fn attributes(&mut self) -> Result<Vec<(AttributeId, Value)>> {
+        let count = self.u16()?;
+        let mut attributes = Vec::with_capacity(usize::from(count));
+        for _ in 0..count {
+            let id = self.u16()?;
+            attributes.push((id, self.value()?));
+        }
+        Ok(attributes)
     }
 
     fn value(&mut self) -> Result<Value> {

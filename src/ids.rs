@@ -51,6 +51,8 @@ pub enum Op {
     Upsert = 1,
     /// The document is gone; there is no payload.
     Delete = 2,
+    /// The payload is a [`crate::document::Patch`]: what to change of the document that is there, if one is.
+    Patch = 3,
 }
 
 impl Op {
@@ -59,6 +61,7 @@ impl Op {
         match value {
             1 => Some(Self::Upsert),
             2 => Some(Self::Delete),
+            3 => Some(Self::Patch),
             _ => None,
         }
     }

@@ -11,6 +11,7 @@
 #[cfg(all(feature = "engine", feature = "pg"))]
 compile_error!("features `engine` and `pgNN` never meet: build the library with --no-default-features --features pgNN");
 
+pub mod batch;
 pub mod config;
 pub mod document;
 pub mod error;

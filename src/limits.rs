@@ -7,6 +7,9 @@ pub const MAX_TOP_K: usize = 10_000;
 /// Most rows of one reply to a query, which a search of an index needs where the table hides most candidates: at less than
 /// 100 bytes each they fit into [`MAX_FRAME_BYTES`].
 pub const MAX_REPLY_ROWS: usize = 500_000;
+/// Most documents of one page of a scan, and most keys that one conditional write looks at together: their rows are held in
+/// memory on both sides.
+pub const MAX_PAGE_ROWS: usize = 10_000;
 /// Largest message between a backend and the engine: four times the largest document plus headers.
 pub const MAX_FRAME_BYTES: usize = 64 << 20;
 /// Largest encoded document: the limit the peers publish for one document.

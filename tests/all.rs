@@ -15,6 +15,10 @@ mod engine_keys;
 mod engine_model;
 #[path = "engine_ranking.rs"]
 mod engine_ranking;
+#[path = "engine_pages.rs"]
+mod engine_pages;
+#[path = "engine_patches.rs"]
+mod engine_patches;
 #[path = "engine_rounds.rs"]
 mod engine_rounds;
 #[path = "engine_scan.rs"]

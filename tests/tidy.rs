@@ -22,6 +22,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("filter", &["schema", "document"]),
     ("segment_info", &["schema"]),
     ("rank", &[]),
+    ("batch", &[]),
     ("ipc", &["message", "schema", "document", "filter", "segment_info", "vector"]),
     // engine, from the bottom
     ("env", &[]),
@@ -67,7 +68,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         ],
     ),
     // glue: backends reach the engine through ipc only
-    ("pg", &["config", "schema", "document", "filter", "segment_info", "message", "ipc", "vector", "rank"]),
+    ("pg", &["batch", "config", "schema", "document", "filter", "segment_info", "message", "ipc", "vector", "rank"]),
 ];
 
 struct Source {

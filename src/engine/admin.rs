@@ -61,6 +61,7 @@ impl Engine {
             "stores": self.stores.snapshot().await,
             "open_segments": usage(self.segments.usage()),
             "buffer": usage(self.buffer.usage()),
+            "patched": usage(self.patched.usage()),
             "delete_vectors": usage(self.delete_vectors.usage()),
             "tombstones": usage(self.tombstones.usage()),
             "views": usage(self.views.usage()),

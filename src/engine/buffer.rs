@@ -11,7 +11,7 @@ use crate::ipc::message::ProvidedEntry;
 use crate::schema::NamespaceSchema;
 use crate::text::{AnalyzedDocument, Analyzers};
 
-/// One buffered upsert, decoded and analysed.
+/// One buffered upsert, or what patches have made of a document, decoded and analysed.
 #[derive(Debug)]
 pub struct BufferedDocument {
     /// Which entry.
@@ -24,6 +24,15 @@ pub struct BufferedDocument {
 }
 
 impl BufferedDocument {
+    /// Analyses a document; `payload_bytes` is its encoded length.
+    pub fn new(analyzers: &mut Analyzers, id: EntryId, document: Document, payload_bytes: usize) -> Self {
+        let analyzed = AnalyzedDocument::new(analyzers, &document);
+        // Strings and vectors take what they take in the payload, plus a header for each value.
+        let values = document.attributes.len() * 64;
+        let bytes = size_of::<Self>() + payload_bytes + values + analyzed.memory_bytes();
+        Self { id, document, analyzed, bytes }
+    }
+
     /// About how much memory it holds, in bytes.
     pub fn memory_bytes(&self) -> usize {
         self.bytes
@@ -103,9 +112,5 @@ fn decode(schema: &NamespaceSchema, analyzers: &mut Analyzers, entry: &ProvidedE
     if document.attributes.windows(2).any(|pair| pair[0].0 >= pair[1].0) {
         return Err(Error::corrupt(&what, 0, "its attributes are not in order"));
     }
-    let analyzed = AnalyzedDocument::new(analyzers, &document);
-    // Strings and vectors take what they take in the payload, plus a header for each value.
-    let values = document.attributes.len() * 64;
-    let bytes = size_of::<BufferedDocument>() + entry.payload.len() + values + analyzed.memory_bytes();
-    Ok(BufferedDocument { id: entry.id, document, analyzed, bytes })
+    Ok(BufferedDocument::new(analyzers, entry.id, document, entry.payload.len()))
 }

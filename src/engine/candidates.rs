@@ -227,7 +227,7 @@ impl Values {
         let parts = run.view.segments.iter().zip(&mut ordinals).map(|(live, ordinals)| {
             ordinals.sort_unstable();
             ordinals.dedup();
-            attributes(run, &live.segment, ordinals, wanted)
+            attributes(&run.cpu, &run.reads, &live.segment, ordinals, wanted)
         });
         Ok(Self(try_join_all(parts).await?))
     }

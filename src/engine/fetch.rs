@@ -13,7 +13,7 @@ use super::{Engine, Provider};
 use crate::cache::ReadStats;
 use crate::error::Result;
 use crate::ids::{EntryOrder, Key};
-use crate::ipc::message::{FetchRequest, RequestStats, ResultRow};
+use crate::ipc::message::{FetchRequest, NamespaceView, RequestStats, ResultRow};
 
 impl Engine {
     /// The documents of these keys in the order of the request, each key once; missing ones are left out.
@@ -41,16 +41,14 @@ impl Engine {
         let reads = Arc::new(ReadStats::default());
         let mut seen = HashSet::with_capacity(request.keys.len());
         let keys: Vec<Key> = request.keys.into_iter().filter(|key| seen.insert(*key)).collect();
-        // Only what can say something of these keys is opened and asked for.
         let mut namespace = request.namespace;
-        namespace.buffered.retain(|entry| seen.contains(&entry.id.key));
-        namespace.segments.retain(|s| keys.iter().any(|key| (s.info.min_key..=s.info.max_key).contains(key)));
+        cut_down(&mut namespace, &keys);
         let view = Arc::new(self.resolve_anew(&namespace, &schema, provider, &reads).await?);
         let hits = locate(&view, &keys, &reads).await?;
         let spec = Arc::new(Spec::of_rows(&schema.schema, None));
         let run = Run { spec, view: view.clone(), cpu: self.cpu(), reads: reads.clone() };
         let row = |key: Key| ResultRow { key, ..ResultRow::default() };
-        let found = keys.iter().zip(hits).filter_map(|(key, hit)| hit.map(|hit| (hit, row(*key)))).collect();
+        let found = keys.iter().zip(hits).filter_map(|(key, hit)| hit.map(|(_, hit)| (hit, row(*key)))).collect();
         let wanted = Wanted { vector: request.include_vector, attributes: request.include_attributes };
         let rows = self.values(&run, found, &wanted).await?;
         let read = reads.snapshot();
@@ -67,12 +65,23 @@ impl Engine {
     }
 }
 
-/// Where each key is alive.
-async fn locate(view: &LiveView, keys: &[Key], reads: &Arc<ReadStats>) -> Result<Vec<Option<Hit>>> {
+/// Leaves of a view what can say something of these keys: nothing else is opened and asked for.
+pub(super) fn cut_down(view: &mut NamespaceView, keys: &[Key]) {
+    let wanted: HashSet<Key> = keys.iter().copied().collect();
+    view.buffered.retain(|entry| wanted.contains(&entry.id.key));
+    view.segments.retain(|s| keys.iter().any(|key| (s.info.min_key..=s.info.max_key).contains(key)));
+}
+
+/// Which version of each key is alive, and where.
+pub(super) async fn locate(
+    view: &LiveView,
+    keys: &[Key],
+    reads: &Arc<ReadStats>,
+) -> Result<Vec<Option<(EntryOrder, Hit)>>> {
     let lookups = try_join_all(view.segments.iter().map(|live| live.segment.lookup(keys, reads))).await?;
     let hits = keys.iter().enumerate().map(|(at, key)| {
         if let Ok(place) = view.buffered.binary_search_by_key(key, |entry| entry.id.key) {
-            return Some(Hit::Buffered(place));
+            return Some((view.buffered[place].id.order, Hit::Buffered(place)));
         }
         // A live buffered delete has hidden the key's rows already.
         let mut best: Option<(EntryOrder, Hit)> = None;
@@ -84,7 +93,7 @@ async fn locate(view: &LiveView, keys: &[Key], reads: &Arc<ReadStats>) -> Result
                 best = Some((hit.order, Hit::Row(place, ordinal)));
             }
         }
-        best.map(|(_, hit)| hit)
+        best
     });
     Ok(hits.collect())
 }

@@ -17,6 +17,12 @@ mod fetch;
 mod flush;
 mod keys;
 mod ordered;
+mod check;
+mod fetch;
+mod flush;
+mod keys;
+mod page;
+mod patched;
 mod permits;
 mod pins;
 mod query;
@@ -74,6 +80,8 @@ pub struct Engine {
     segments: OpenSegments,
     pins: Arc<Pins>,
     buffer: BufferCache,
+    /// What patches have made; as large as `buffer`.
+    patched: Bounded<patched::Name, Arc<buffer::BufferedDocument>>,
     /// By segment id and version.
     delete_vectors: Bounded<(String, u64), Arc<RoaringBitmap>>,
     tombstones: Bounded<tombstones::Name, Arc<tombstones::Tombstones>>,
@@ -102,6 +110,7 @@ impl Engine {
             segments: OpenSegments::new(budgets.segments),
             pins,
             buffer: BufferCache::new(budgets.buffer),
+            patched: Bounded::new(budgets.buffer),
             delete_vectors: Bounded::new(budgets.delete_vectors),
             tombstones: Bounded::new(budgets.delete_vectors),
             killed: Bounded::new(budgets.delete_vectors),
@@ -134,6 +143,7 @@ impl Engine {
         let budgets = Budgets::new(&settings);
         self.segments.resize(budgets.segments);
         self.buffer.resize(budgets.buffer);
+        self.patched.resize(budgets.buffer);
         self.delete_vectors.resize(budgets.delete_vectors);
         self.tombstones.resize(budgets.delete_vectors);
         self.killed.resize(budgets.delete_vectors);

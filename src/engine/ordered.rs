@@ -64,7 +64,7 @@ impl Ordering {
                 None => (0..live.segment.rows()).collect(),
             };
             for chunk in ordinals.chunks(ROWS_AT_ONCE) {
-                let documents = attributes(run, &live.segment, chunk, &wanted).await?;
+                let documents = attributes(&run.cpu, &run.reads, &live.segment, chunk, &wanted).await?;
                 // Keys are read only of rows that their values do not rule out.
                 let ordering = self.clone();
                 let (selected, documents) = run

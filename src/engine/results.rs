@@ -7,6 +7,8 @@ use futures::future::try_join_all;
 
 use super::Engine;
 use super::arms::{Hit, Run};
+use super::permits::CpuPool;
+use crate::cache::ReadStats;
 use crate::document::Document;
 use crate::error::{Error, Result};
 use crate::ipc::message::ResultRow;
@@ -73,29 +75,40 @@ impl Engine {
         &self,
         run: &Run,
         segment: &Arc<Segment>,
-        mut ordinals: Vec<u32>,
+        ordinals: Vec<u32>,
         wanted: &Wanted,
     ) -> Result<BTreeMap<u32, Document>> {
-        ordinals.sort_unstable();
-        ordinals.dedup();
-        let with_vector: Vec<u32> = if wanted.vector {
-            ordinals.iter().copied().filter(|ordinal| u64::from(*ordinal) < segment.info().vectors).collect()
-        } else {
-            Vec::new()
-        };
-        let (attributes, vectors) = tokio::try_join!(
-            attributes(run, segment, &ordinals, &wanted.attributes),
-            segment.vectors(&with_vector, &run.reads)
-        )?;
-        let mut documents = attributes;
-        if !with_vector.is_empty() {
-            let dim = vectors.len() / with_vector.len();
-            for (ordinal, vector) in with_vector.iter().zip(vectors.chunks_exact(dim)) {
-                documents.entry(*ordinal).or_default().vector = Some(vector.to_vec());
-            }
-        }
-        Ok(documents)
+        documents_of(&run.cpu, &run.reads, segment, ordinals, wanted).await
     }
+}
+
+/// As [`Engine::documents`], where no query runs.
+pub(super) async fn documents_of(
+    cpu: &Arc<CpuPool>,
+    reads: &Arc<ReadStats>,
+    segment: &Arc<Segment>,
+    mut ordinals: Vec<u32>,
+    wanted: &Wanted,
+) -> Result<BTreeMap<u32, Document>> {
+    ordinals.sort_unstable();
+    ordinals.dedup();
+    let with_vector: Vec<u32> = if wanted.vector {
+        ordinals.iter().copied().filter(|ordinal| u64::from(*ordinal) < segment.info().vectors).collect()
+    } else {
+        Vec::new()
+    };
+    let (attributes, vectors) = tokio::try_join!(
+        attributes(cpu, reads, segment, &ordinals, &wanted.attributes),
+        segment.vectors(&with_vector, reads)
+    )?;
+    let mut documents = attributes;
+    if !with_vector.is_empty() {
+        let dim = vectors.len() / with_vector.len();
+        for (ordinal, vector) in with_vector.iter().zip(vectors.chunks_exact(dim)) {
+            documents.entry(*ordinal).or_default().vector = Some(vector.to_vec());
+        }
+    }
+    Ok(documents)
 }
 
 /// The attributes `columns` of some rows of one segment.
@@ -103,16 +116,16 @@ impl Engine {
 /// # Errors
 /// Of the segment.
 pub(super) async fn attributes(
-    run: &Run,
+    cpu: &Arc<CpuPool>,
+    reads: &Arc<ReadStats>,
     segment: &Arc<Segment>,
     ordinals: &[u32],
     columns: &[AttributeId],
 ) -> Result<BTreeMap<u32, Document>> {
     let mut read = RowRead::new(segment, ordinals, columns)?;
     while !read.need().is_empty() {
-        let bytes = segment.read_rows(read.need(), &run.reads).await?;
-        read = run
-            .cpu
+        let bytes = segment.read_rows(read.need(), reads).await?;
+        read = cpu
             .run(move |_| {
                 read.supply(bytes)?;
                 Ok(read)

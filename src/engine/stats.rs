@@ -35,10 +35,14 @@ pub enum Kind {
     ScoreTexts,
     /// [`super::Engine::corpus`].
     Corpus,
+    /// [`super::Engine::page`].
+    Page,
+    /// [`super::Engine::check`].
+    Check,
 }
 
 /// Names in the order of the discriminants.
-const NAMES: [&str; 14] = [
+const NAMES: [&str; 16] = [
     "query",
     "fetch",
     "flush",
@@ -53,6 +57,8 @@ const NAMES: [&str; 14] = [
     "scorer_open",
     "score_texts",
     "corpus",
+    "page",
+    "check",
 ];
 
 #[derive(Debug, Default)]

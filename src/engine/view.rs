@@ -1,11 +1,12 @@
 //! From the reader's view (segments, visible buffered entries) to what is alive in it: INV-3 is applied here and nowhere
 //! else.
 //!
-//! Per key the highest [`EntryOrder`](crate::ids::EntryOrder) wins. Among visible buffered entries only the highest of a key
-//! counts. If some segment knows the key (alive, dead or deleted) at the same or a higher order, the buffered entry is
+//! Per key the highest [`EntryOrder`](crate::ids::EntryOrder) wins. Among visible buffered upserts and deletes only the highest
+//! of a key counts. If some segment knows the key (alive, dead or deleted) at the same or a higher order, the buffered entry is
 //! ignored; otherwise it hides the key's rows in every segment. Between segments the delete vectors decide: a flush writes
-//! them for all it supersedes. In an index, entries that a tombstone kills are no part of this: they are dead.
+//! them for all it supersedes. Patches above what wins change it ([`super::patched`]). In an index, entries that a tombstone kills are no part of this: they are dead.
 
+use std::collections::{HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
@@ -13,13 +14,15 @@ use futures::future::try_join_all;
 use roaring::RoaringBitmap;
 
 use super::buffer::BufferedDocument;
+use super::patched::{self, Base, Parts, Pending};
 use super::segments::Opener;
 use super::tombstones::Tombstones;
 use super::{Engine, Provider};
 use crate::cache::ReadStats;
+use crate::document::Patch;
 use crate::error::{Error, Result};
 use crate::ids::{EntryId, Key, Op};
-use crate::ipc::message::{BufferedEntry, NamespaceView, Provided, SegmentView};
+use crate::ipc::message::{BufferedEntry, NamespaceView, Provided, ProvidedEntry, SegmentView};
 use crate::schema::NamespaceSchema;
 use crate::segment::Segment;
 use crate::segment_info::DeleteVector;
@@ -63,7 +66,7 @@ pub struct LiveSegment {
 pub struct LiveView {
     /// Segments in the order of the view.
     pub segments: Vec<LiveSegment>,
-    /// Live buffered upserts by ascending key.
+    /// Live buffered upserts, and what patches have made of documents, by ascending key.
     pub buffered: Vec<Arc<BufferedDocument>>,
     /// Live buffered deletes by ascending key.
     pub deletes: Vec<EntryId>,
@@ -130,21 +133,40 @@ impl Engine {
         reads: &Arc<ReadStats>,
     ) -> Result<LiveView> {
         let segments = self.open_all(&view.segments, schema, reads).await?;
-        let winners = highest_of_each_key(&view.buffered);
-        let (mut live, mut hidden) = beat_segments(&winners, &segments, reads).await?;
+        let Chosen { mut live, mut hidden, mut pending } = choose(&view.buffered, &segments, reads).await?;
         // A tombstone that kills the winner of a key kills all that the winner hides, so it can be applied afterwards.
         if let Some(tombstones) = self.known_tombstones(view) {
             live.retain(|entry| !tombstones.kill(entry.id));
         }
-        let Obtained { documents: mut buffered, deleted, tombstones } =
-            self.obtain(view, schema, &live, provider).await?;
+        let mut made: Vec<Option<Arc<BufferedDocument>>> =
+            pending.iter().map(|key| self.patched.get(&key.name(view.id, schema.hash))).collect();
+        let wanted = Payloads::new(&live, &pending, &made);
+        let Obtained { documents, patches, deleted, tombstones } = self.obtain(view, schema, &wanted, provider).await?;
+        // A dead row is no base: the patches change nothing.
+        let is_there = |key: &Pending| match key.base {
+            Base::Buffered(id) => !tombstones.kill(id),
+            Base::Row { place, ordinal, .. } => !deleted[place].contains(ordinal),
+        };
+        let mut kept = pending.iter().map(is_there).collect::<Vec<_>>().into_iter();
+        made.retain(|_| kept.next().unwrap_or(false));
+        pending.retain(is_there);
+        let upserts: HashMap<EntryId, Arc<BufferedDocument>> =
+            documents.into_iter().map(|document| (document.id, document)).collect();
+        let parts = Parts { namespace: view.id, schema, segments: &segments, reads, upserts: &upserts, patches };
+        let unmade = pending.iter().zip(&made).filter(|(_, made)| made.is_none()).map(|(key, _)| key.clone()).collect();
+        let made = made.into_iter().flatten().chain(self.patch(unmade, parts).await?);
+        let bases: HashSet<EntryId> = pending.iter().map(Pending::base_id).collect();
+        let whole = upserts.into_values().filter(|document| !bases.contains(&document.id));
+        let mut buffered: Vec<Arc<BufferedDocument>> = made.chain(whole).collect();
+        buffered.sort_unstable_by_key(|document| document.id.key);
         live.retain(|entry| !tombstones.kill(entry.id));
         buffered.retain(|entry| !tombstones.kill(entry.id));
         let killed = segments.iter().map(|segment| self.killed(view, &tombstones, segment, reads));
         for (killed, hidden) in try_join_all(killed).await?.into_iter().zip(&mut hidden) {
             *hidden |= killed.as_ref();
         }
-        let superseded = view.buffered.len() - live.len();
+        let applied: usize = pending.iter().map(|key| key.patches.len()).sum();
+        let superseded = view.buffered.len() - live.len() - applied;
         let deletes = live.iter().filter(|entry| entry.op == Op::Delete).map(|entry| entry.id).collect();
         let segments = segments.into_iter().zip(hidden).zip(deleted).map(|((segment, hidden), deleted)| {
             let alive = if hidden.is_empty() && deleted.is_empty() {
@@ -180,21 +202,20 @@ impl Engine {
         schema: &Schema,
         provider: &mut dyn Provider,
     ) -> Result<(Vec<Arc<RoaringBitmap>>, Arc<Tombstones>)> {
-        let obtained = self.obtain(view, schema, &[], provider).await?;
+        let obtained = self.obtain(view, schema, &Payloads::default(), provider).await?;
         Ok((obtained.deleted, obtained.tombstones))
     }
 
-    /// Payloads of the live upserts, delete vectors of all segments and tombstones, from the caches or else from the provider,
+    /// The payloads wanted, delete vectors of all segments and tombstones, from the caches or else from the provider,
     /// which is asked once for all of it.
     async fn obtain(
         &self,
         view: &NamespaceView,
         schema: &Schema,
-        live: &[BufferedEntry],
+        Payloads { upserts, patches }: &Payloads,
         provider: &mut dyn Provider,
     ) -> Result<Obtained> {
         let mut known_tombstones = self.known_tombstones(view);
-        let upserts: Vec<EntryId> = live.iter().filter(|e| e.op == Op::Upsert).map(|e| e.id).collect();
         let mut documents: Vec<Option<Arc<BufferedDocument>>> =
             upserts.iter().map(|id| self.buffer.get(view.id, schema.hash, *id)).collect();
         let version = |s: &SegmentView| (s.info.id.clone(), s.delete_version);
@@ -203,8 +224,10 @@ impl Engine {
             .iter()
             .map(|s| if s.delete_version == 0 { Some(Arc::default()) } else { self.delete_vectors.get(&version(s)) })
             .collect();
-        let missing: Vec<EntryId> =
+        let mut missing: Vec<EntryId> =
             upserts.iter().zip(&documents).filter(|(_, document)| document.is_none()).map(|(id, _)| *id).collect();
+        missing.extend(patches);
+        let mut decoded_patches = HashMap::new();
         let missing_vectors: Vec<String> =
             view.segments.iter().zip(&deleted).filter(|(_, d)| d.is_none()).map(|(s, _)| s.info.id.clone()).collect();
         if !missing.is_empty() || !missing_vectors.is_empty() || known_tombstones.is_none() {
@@ -213,8 +236,13 @@ impl Engine {
             if known_tombstones.is_none() {
                 known_tombstones = Some(self.learn_tombstones(view, tombstones)?);
             }
+            let is_patch: HashSet<&EntryId> = patches.iter().collect();
+            let (of_patches, entries): (Vec<_>, Vec<_>) = entries.into_iter().partition(|e| is_patch.contains(&e.id));
+            for ProvidedEntry { id, payload } in of_patches {
+                decoded_patches.insert(id, patched::decode(schema, id, &payload)?);
+            }
             let decoded = self.buffer.decode(&self.cpu(), view.id, &schema.schema, schema.hash, entries).await?;
-            let mut by_id: std::collections::HashMap<EntryId, Arc<BufferedDocument>> =
+            let mut by_id: HashMap<EntryId, Arc<BufferedDocument>> =
                 decoded.into_iter().map(|document| (document.id, document)).collect();
             for (id, document) in upserts.iter().zip(&mut documents) {
                 if document.is_none() {
@@ -243,9 +271,29 @@ impl Engine {
         });
         Ok(Obtained {
             documents: documents.collect::<Result<_>>()?,
+            patches: decoded_patches,
             deleted: deleted.collect::<Result<_>>()?,
             tombstones: known_tombstones.unwrap_or_default(),
         })
+    }
+}
+
+/// Buffered entries whose payload is wanted.
+#[derive(Default)]
+struct Payloads {
+    upserts: Vec<EntryId>,
+    patches: Vec<EntryId>,
+}
+
+impl Payloads {
+    /// `made`: what is known already of what patches make.
+    fn new(live: &[BufferedEntry], pending: &[Pending], made: &[Option<Arc<BufferedDocument>>]) -> Self {
+        let with = || pending.iter().zip(made);
+        let known: HashSet<EntryId> =
+            with().filter(|(_, made)| made.is_some()).map(|(pending, _)| pending.base_id()).collect();
+        let upserts = live.iter().filter(|e| e.op == Op::Upsert && !known.contains(&e.id)).map(|e| e.id).collect();
+        let patches = with().filter(|(_, made)| made.is_none()).flat_map(|(pending, _)| pending.patches.clone());
+        Self { upserts, patches: patches.collect() }
     }
 }
 
@@ -253,6 +301,8 @@ impl Engine {
 struct Obtained {
     /// Of the upserts, in their order.
     documents: Vec<Arc<BufferedDocument>>,
+    /// By entry.
+    patches: HashMap<EntryId, Patch>,
     /// By segment.
     deleted: Vec<Arc<RoaringBitmap>>,
     tombstones: Arc<Tombstones>,
@@ -267,29 +317,58 @@ fn highest_of_each_key(buffered: &[BufferedEntry]) -> Vec<BufferedEntry> {
     entries
 }
 
-/// The entries that no segment supersedes, and for each segment the rows they hide.
-async fn beat_segments(
-    winners: &[BufferedEntry],
-    segments: &[Arc<Segment>],
-    reads: &Arc<ReadStats>,
-) -> Result<(Vec<BufferedEntry>, Vec<RoaringBitmap>)> {
-    let keys: Vec<Key> = winners.iter().map(|entry| entry.id.key).collect();
+/// What counts of a view's buffer.
+struct Chosen {
+    /// The upserts and deletes that nothing supersedes, by ascending key.
+    live: Vec<BufferedEntry>,
+    /// For each segment the rows that they or patches hide.
+    hidden: Vec<RoaringBitmap>,
+    /// Keys with patches that count, ascending; whether the row of a base is alive is not known yet.
+    pending: Vec<Pending>,
+}
+
+/// Which buffered entries count, and what they hide.
+async fn choose(buffered: &[BufferedEntry], segments: &[Arc<Segment>], reads: &Arc<ReadStats>) -> Result<Chosen> {
+    let (mut patches, whole): (Vec<_>, Vec<_>) = buffered.iter().copied().partition(|entry| entry.op == Op::Patch);
+    patches.sort_unstable_by_key(|entry| entry.id);
+    let mut patches = patches.chunk_by(|a, b| a.id.key == b.id.key).peekable();
+    let mut winners = highest_of_each_key(&whole).into_iter().peekable();
+    let mut keys: Vec<Key> = buffered.iter().map(|entry| entry.id.key).collect();
+    keys.sort_unstable();
+    keys.dedup();
     let hits = try_join_all(segments.iter().map(|segment| segment.lookup(&keys, reads))).await?;
     let mut hidden = vec![RoaringBitmap::new(); segments.len()];
-    let mut live = Vec::with_capacity(winners.len());
-    for (at, entry) in winners.iter().enumerate() {
+    let (mut live, mut pending) = (Vec::with_capacity(winners.len()), Vec::new());
+    for (at, key) in keys.iter().enumerate() {
+        let winner = winners.next_if(|entry| entry.id.key == *key);
+        let patches = patches.next_if(|patches| patches[0].id.key == *key).unwrap_or_default();
+        let highest = hits.iter().enumerate().filter_map(|(place, hits)| Some((place, hits[at]?)));
+        let highest = highest.max_by_key(|(_, hit)| hit.order);
         // An equal order is the same entry, already flushed.
-        if hits.iter().any(|hits| hits[at].is_some_and(|hit| hit.order >= entry.id.order)) {
-            continue;
-        }
-        live.push(*entry);
-        for (hits, hidden) in hits.iter().zip(&mut hidden) {
-            if let Some(ordinal) = hits[at].and_then(|hit| hit.ordinal) {
-                hidden.insert(ordinal);
+        let winner = winner.filter(|winner| highest.is_none_or(|(_, hit)| hit.order < winner.id.order));
+        let (order, base) = match (winner, highest) {
+            (Some(winner), _) => {
+                live.push(winner);
+                (Some(winner.id.order), (winner.op == Op::Upsert).then_some(Base::Buffered(winner.id)))
+            }
+            (None, Some((place, hit))) => {
+                let id = EntryId { key: *key, order: hit.order };
+                (Some(hit.order), hit.ordinal.map(|ordinal| Base::Row { place, ordinal, id }))
+            }
+            (None, None) => (None, None),
+        };
+        let patches: Vec<EntryId> = patches.iter().map(|patch| patch.id).filter(|id| Some(id.order) > order).collect();
+        let changed = base.filter(|_| !patches.is_empty());
+        if winner.is_some() || changed.is_some() {
+            for (hits, hidden) in hits.iter().zip(&mut hidden) {
+                if let Some(ordinal) = hits[at].and_then(|hit| hit.ordinal) {
+                    hidden.insert(ordinal);
+                }
             }
         }
+        pending.extend(changed.map(|base| Pending { base, patches }));
     }
-    Ok((live, hidden))
+    Ok(Chosen { live, hidden, pending })
 }
 
 #[cfg(test)]

@@ -10,6 +10,10 @@ use crate::schema::{Attribute, AttributeId, AttributeType, NamespaceSchema, json
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as Json};
 
+mod condition;
+
+pub use condition::Condition;
+
 /// Order comparisons.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[allow(missing_docs)]

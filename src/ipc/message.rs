@@ -2,7 +2,7 @@
 
 use crate::document::Value;
 use crate::error::{Error, Result};
-use crate::ids::{EntryId, Key, NamespaceId, Op};
+use crate::ids::{EntryId, EntryOrder, Key, NamespaceId, Op};
 use crate::rank::{Fusion, Modifier, OrderBy, Per, Place};
 use crate::schema::{AttributeId, FullTextOptions};
 use crate::segment_info::SegmentInfo;
@@ -109,6 +109,10 @@ pub enum Request {
     /// What a ranking is made of, for who ranks it: an index, where the table decides which rows there are. Answered by
     /// [`Response::Candidates`].
     Candidates(Box<QueryRequest>),
+    /// Documents by ascending key, answered as [`Request::Fetch`] is.
+    Page(Box<PageRequest>),
+    /// Which version of some documents is there, and whether it matches; answered by [`Response::Checked`].
+    Check(Box<CheckRequest>),
 }
 
 /// What the engine answers.
@@ -188,6 +192,13 @@ pub enum Response {
         last: bool,
         /// Filled in the last part.
         stats: RequestStats,
+    },
+    /// Answer to `Check`, in the order of its keys; further parts follow until `last`.
+    Checked {
+        /// One for each key.
+        states: Vec<KeyState>,
+        /// No further part follows.
+        last: bool,
     },
 }
 
@@ -527,6 +538,43 @@ pub struct FetchRequest {
     pub include_vector: bool,
     /// Attributes to return.
     pub include_attributes: Vec<AttributeId>,
+}
+
+/// The first documents by ascending key that match.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PageRequest {
+    /// Where.
+    pub namespace: NamespaceView,
+    /// Documents that do not match are left out.
+    pub filter: Option<crate::filter::Filter>,
+    /// Only keys above this one.
+    pub after: Option<Key>,
+    /// Documents wanted, at most [`crate::limits::MAX_PAGE_ROWS`].
+    pub rows: u32,
+    /// Return vectors.
+    pub include_vector: bool,
+    /// Attributes to return.
+    pub include_attributes: Vec<AttributeId>,
+}
+
+/// Asks for the state of some documents.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct CheckRequest {
+    /// Where.
+    pub namespace: NamespaceView,
+    /// Keys, each with the number of a filter. At most [`crate::limits::MAX_PAGE_ROWS`].
+    pub keys: Vec<(Key, u32)>,
+    /// The filters, checked against the schema.
+    pub filters: Vec<crate::filter::Filter>,
+}
+
+/// The state of one document.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyState {
+    /// Which version is there; None: there is no document.
+    pub order: Option<EntryOrder>,
+    /// It is there and matches its filter.
+    pub matches: bool,
 }
 
 /// One result. Ranks are 1-based.

@@ -1,13 +1,13 @@
 //! The complete answer to one request, as both ends see it: the server splits it into frames, the client joins them.
 
-use super::message::{CandidateRow, CorpusStats, FlushResult, KeyInfo, RequestStats, ResultRow, ScanRow};
+use super::message::{CandidateRow, CorpusStats, FlushResult, KeyInfo, KeyState, RequestStats, ResultRow, ScanRow};
 
 /// What a request that succeeded gives.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Reply {
     /// Done, nothing to say (`Ping`, `PutManifest`, `DeleteObjects`, `CheckStorage`, `CheckSegment`, `ScanClose`).
     Done,
-    /// All rows of a query or fetch in rank order, and what the request cost.
+    /// All rows of a query, fetch or page in their order, and what the request cost.
     Rows(Vec<ResultRow>, RequestStats),
     /// Result of a flush.
     Flushed(Box<FlushResult>),
@@ -36,6 +36,8 @@ pub enum Reply {
     Scores(Vec<f32>),
     /// What a ranking is made of, and what the request cost.
     Candidates(Vec<CandidateRow>, RequestStats),
+    /// The state of each document that was asked for.
+    Checked(Vec<KeyState>),
 }
 
 impl Reply {
@@ -53,6 +55,7 @@ impl Reply {
             Self::Corpus(_) => "statistics",
             Self::Scores(_) => "scores",
             Self::Candidates(..) => "candidates",
+            Self::Checked(_) => "states",
         }
     }
 }

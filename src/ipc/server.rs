@@ -190,6 +190,9 @@ impl Frames {
                 })
                 .await
             }
+            Ok(Reply::Checked(states)) => {
+                self.write_parts(states, size_of_val, |states, last| Response::Checked { states, last }).await
+            }
             Ok(Reply::Keys(keys)) => {
                 self.write_parts(keys, size_of_val, |keys, last| Response::Keys { keys, last }).await
             }

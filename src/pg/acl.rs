@@ -1,6 +1,11 @@
-//! Who may use a namespace: its owner, members of the owner's role, and superusers. Grants come later.
+//! Who may use a namespace: its owner, members of the owner's role and superusers for everything, others for what was
+//! granted to them.
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::ids::NamespaceId;
+use crate::pg::grants::{self, Grant, Privilege};
+use crate::pg::heap_table::Name;
+use crate::pg::snapshot::Snapshot;
 use pgrx::pg_sys;
 
 /// The role that runs the statement (`SET ROLE` and SECURITY DEFINER count).
@@ -9,15 +14,44 @@ pub fn current_role() -> pg_sys::Oid {
     unsafe { pg_sys::GetUserId() }
 }
 
+/// Whether the current role has the privileges of another one.
+fn has_privileges_of(role: pg_sys::Oid) -> bool {
+    // SAFETY: two oids; memberships are cached, and a superuser is a member of every role.
+    unsafe { pg_sys::has_privs_of_role(current_role(), role) }
+}
+
+fn denied(namespace: &str, hint: String) -> Error {
+    Error::new(ErrorKind::Denied, format!("permission denied for namespace \"{namespace}\"")).with_hint(hint)
+}
+
 /// # Errors
 /// `Denied` unless the current role has the privileges of `owner`.
 pub fn check_owner(owner: pg_sys::Oid, namespace: &str) -> Result<()> {
-    // SAFETY: two oids; memberships are cached, and a superuser is a member of every role.
-    if unsafe { pg_sys::has_privs_of_role(current_role(), owner) } {
+    if has_privileges_of(owner) {
         return Ok(());
     }
-    Err(Error::new(ErrorKind::Denied, format!("permission denied for namespace \"{namespace}\""))
-        .with_hint("Only its owner, members of the owner's role and superusers may use a namespace."))
+    let hint = "Only its owner, members of the owner's role and superusers may do this.";
+    Err(denied(namespace, hint.to_string()))
+}
+
+/// # Errors
+/// `Denied` unless the current role has the privileges of `owner`, or all of these were granted to it, to a role that it is a
+/// member of, or to everybody.
+pub fn check(id: NamespaceId, owner: pg_sys::Oid, namespace: &str, privileges: &[Privilege]) -> Result<()> {
+    if has_privileges_of(owner) {
+        return Ok(());
+    }
+    let grants = grants::of(id, &Snapshot::fresh(Name::Grant.oid()?))?;
+    for privilege in privileges {
+        let applies =
+            |grant: &Grant| grant.is_of(*privilege) && (grant.role == grants::PUBLIC || has_privileges_of(grant.role));
+        if !grants.iter().any(applies) {
+            let privilege = privilege.name();
+            let hint = format!("Its owner may grant the privilege \"{privilege}\" with elacsym.grant().");
+            return Err(denied(namespace, hint));
+        }
+    }
+    Ok(())
 }
 
 /// # Errors

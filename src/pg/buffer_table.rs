@@ -4,18 +4,19 @@
 //! yet vacuumed costs nothing. Scans read the fixed columns only; payloads are fetched by tid when somebody needs them,
 //! and every payload's CRC is checked then.
 
+use crate::batch::{Batch, Candidate};
 use crate::document::entry_crc;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{EntryId, EntryOrder, Key as DocumentKey, NamespaceId, Op};
 use crate::ipc::message::BufferedEntry;
 use crate::pg::heap_table::{Column, Deleted, Fetcher, HeapTable, IndexName, Key, Name, Row, Scan};
-use crate::pg::snapshot::{Snapshot, top_transaction_id};
+use crate::pg::snapshot::{Snapshot, next_transaction_id, top_transaction_id};
 use crate::pg::{gucs, xact};
 use pgrx::pg_sys;
 use std::cell::Cell;
 
 const BY_XID: IndexName = IndexName(c"wal_namespace_xid_idx");
-const COLUMNS: usize = 7;
+const COLUMNS: usize = 8;
 /// Column number (from 1) of the payload.
 const PAYLOAD_COLUMN: i32 = 7;
 
@@ -55,7 +56,9 @@ impl Writer {
     /// Adds one entry.
     pub fn append(&self, key: DocumentKey, op: Op, payload: &[u8]) -> Result<()> {
         let id = EntryId { key, order: EntryOrder { seq: next_seq(), xid: self.xid } };
-        let crc = entry_crc(self.namespace, id, op, payload);
+        // After the order was drawn: see `crate::batch`.
+        let horizon = if op == Op::Patch { next_transaction_id() } else { 0 };
+        let crc = row_crc(self.namespace, id, op, payload, horizon);
         self.table.insert([
             Column::Uuid(&self.namespace),
             Column::Xid8(id.order.xid),
@@ -64,6 +67,7 @@ impl Writer {
             Column::I32(crc.cast_signed()),
             Column::Char(op as u8),
             Column::Bytes(payload),
+            if op == Op::Patch { Column::Xid8(horizon) } else { Column::Null },
         ])?;
         gucs::fault_point("upsert.after_insert");
         Ok(())
@@ -77,7 +81,20 @@ pub struct BufferRow {
     pub tid: pg_sys::ItemPointerData,
     /// Identity and operation.
     pub entry: BufferedEntry,
+    /// Of a patch: transactions from this one on began after it was written; else 0.
+    horizon: u64,
     crc: u32,
+}
+
+/// Checksum of a row. What is not a patch has no horizon.
+fn row_crc(namespace: NamespaceId, id: EntryId, op: Op, payload: &[u8], horizon: u64) -> u32 {
+    let crc = entry_crc(namespace, id, op, payload);
+    if op != Op::Patch {
+        return crc;
+    }
+    let mut hasher = crc32fast::Hasher::new_with_initial(crc);
+    hasher.update(&horizon.to_le_bytes());
+    hasher.finalize()
 }
 
 fn read_row(row: &Row<'_, COLUMNS>, namespace: NamespaceId) -> Result<BufferRow> {
@@ -88,6 +105,7 @@ fn read_row(row: &Row<'_, COLUMNS>, namespace: NamespaceId) -> Result<BufferRow>
             id: EntryId { key: row.i64(3), order: EntryOrder { seq: row.u64(2), xid: row.u64(1) } },
             op,
         },
+        horizon: if row.is_null(7) { 0 } else { row.u64(7) },
         crc: row.i32(4).cast_unsigned(),
     })
 }
@@ -101,14 +119,7 @@ fn corrupt(namespace: NamespaceId, tid: pg_sys::ItemPointerData, what: &str) -> 
     .with_hint("The table's storage was damaged. Restore it from a backup or a replica.")
 }
 
-/// What a scan of the buffer may take.
-#[derive(Debug, Clone, Copy)]
-pub struct Budget {
-    /// Most rows.
-    pub rows: usize,
-    /// Most bytes of payload.
-    pub bytes: u64,
-}
+pub use crate::batch::{Budget, Taken};
 
 /// What a scan of the buffer found.
 #[derive(Debug, Default)]
@@ -145,6 +156,36 @@ pub fn read(namespace: NamespaceId, watermark: u64, snapshot: &Snapshot, budget:
     Ok(found)
 }
 
+/// What one flush takes of the rows that `snapshot` sees, from the transaction `watermark` on. A patch takes `patched_bytes` of
+/// the budget on top of its own, for the document that it changes.
+pub fn read_batch(
+    namespace: NamespaceId,
+    watermark: u64,
+    snapshot: &Snapshot,
+    budget: Budget,
+    patched_bytes: u64,
+) -> Result<Taken<BufferRow>> {
+    let table = HeapTable::read(Name::Wal)?;
+    let keys = [Key::Uuid(1, &namespace), Key::Xid8AtLeast(2, watermark)];
+    let mut scan: Scan<'_, COLUMNS> = table.scan(Some(BY_XID), &keys, snapshot)?;
+    let mut batch = Batch::new(snapshot.oldest_other(), budget);
+    let mut seen = 0_usize;
+    while let Some(row) = scan.next() {
+        let own_bytes = row.raw_size(6);
+        let row = read_row(&row, namespace)?;
+        let BufferedEntry { id, op } = row.entry;
+        let bytes = if op == Op::Patch { own_bytes + patched_bytes } else { own_bytes };
+        if !batch.offer(Candidate { id, op, horizon: row.horizon, bytes }, row) {
+            break;
+        }
+        seen += 1;
+        if seen.is_multiple_of(INTERRUPT_EVERY) {
+            pgrx::check_for_interrupts!();
+        }
+    }
+    Ok(batch.finish())
+}
+
 /// Rows between two looks at interrupts.
 const INTERRUPT_EVERY: usize = 1024;
 
@@ -167,7 +208,7 @@ impl<'t> Payloads<'t> {
     pub fn get(&mut self, row: &BufferRow) -> Result<Vec<u8>> {
         let payload =
             self.fetcher.bytes(row.tid, PAYLOAD_COLUMN).ok_or_else(crate::pg::heap_table::changed_meanwhile)?;
-        if entry_crc(self.namespace, row.entry.id, row.entry.op, &payload) != row.crc {
+        if row_crc(self.namespace, row.entry.id, row.entry.op, &payload, row.horizon) != row.crc {
             return Err(corrupt(self.namespace, row.tid, "checksum mismatch"));
         }
         Ok(payload)

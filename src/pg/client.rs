@@ -323,6 +323,7 @@ impl Connection {
         let mut scan_rows = Vec::new();
         let mut all_keys = Vec::new();
         let mut all_candidates = Vec::new();
+        let mut all_states = Vec::new();
         loop {
             match self.receive()? {
                 Response::Done => return Ok(Reply::Done),
@@ -360,6 +361,12 @@ impl Connection {
                     all_candidates.append(&mut rows);
                     if last {
                         return Ok(Reply::Candidates(all_candidates, stats));
+                    }
+                }
+                Response::Checked { mut states, last } => {
+                    all_states.append(&mut states);
+                    if last {
+                        return Ok(Reply::Checked(all_states));
                     }
                 }
                 Response::Hello { .. } => {

@@ -2,7 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::ids::EntryId;
-use crate::ipc::message::{CandidateRow, FlushResult, Request, RequestStats, ResultRow};
+use crate::ipc::message::{CandidateRow, FlushResult, KeyState, Request, RequestStats, ResultRow};
 use crate::pg::client::{self, Needs, Provided, Reply};
 use crate::pg::query_stats;
 use crate::pg::snapshot::Snapshot;
@@ -41,7 +41,7 @@ fn unexpected(reply: &Reply, wanted: &str) -> Error {
     Error::internal(format!("the engine answered \"{}\" instead of {wanted}", reply.name()))
 }
 
-/// Asks for rows (query, fetch).
+/// Asks for rows (query, fetch, page).
 pub fn rows_of(request: &Request, mut source: impl Needs) -> Result<Vec<ResultRow>> {
     match client::call(request, &mut source)? {
         Reply::Rows(rows, stats) => {
@@ -65,6 +65,14 @@ pub fn flushed(request: &Request, mut source: impl Needs) -> Result<FlushResult>
     match client::call(request, &mut source)? {
         Reply::Flushed(result) => Ok(*result),
         other => Err(unexpected(&other, "a segment")),
+    }
+}
+
+/// Asks for the state of documents.
+pub fn checked(request: &Request, mut source: impl Needs) -> Result<Vec<KeyState>> {
+    match client::call(request, &mut source)? {
+        Reply::Checked(states) => Ok(states),
+        other => Err(unexpected(&other, "states")),
     }
 }
 

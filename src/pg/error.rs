@@ -36,6 +36,15 @@ pub fn raise(error: Error) -> ! {
     unreachable!("invariant: ERROR does not return")
 }
 
+/// \[backend\] What REPEATABLE READ says when something it would change has been changed since its snapshot: clients know to
+/// retry.
+#[track_caller]
+pub fn raise_serialization_failure(message: &str) -> ! {
+    let error = Error::invalid(message).with_hint("Run the transaction again.");
+    emit(PgSqlErrorCode::ERRCODE_T_R_SERIALIZATION_FAILURE, error, PgLogLevel::ERROR);
+    unreachable!("invariant: ERROR does not return")
+}
+
 /// \[backend, worker\] Writes `error` to the server log (and to the client, if `level` says so) and goes on.
 /// `level` is below ERROR for every caller but [`raise`].
 #[track_caller]
@@ -65,6 +74,15 @@ fn emit(code: PgSqlErrorCode, error: Error, level: PgLogLevel) {
         report = report.set_hint(hint);
     }
     report.report(level);
+}
+
+/// The value, or the error as a PostgreSQL ERROR: `Fenced`, that something was changed meanwhile, as a serialization failure.
+#[track_caller]
+pub fn or_raise_or_retry<T>(result: Result<T>) -> T {
+    match result {
+        Err(error) if error.kind == ErrorKind::Fenced => raise_serialization_failure(&error.message),
+        result => result.or_raise(),
+    }
 }
 
 /// `?` for functions that PostgreSQL calls.

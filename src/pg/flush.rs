@@ -28,12 +28,14 @@ pub struct Plan {
     pub tombstones: Option<TombstonesVersion>,
     /// Every transaction before this one is over, and none of its entries is left in the buffer after this flush.
     watermark: u64,
+    /// Entries were left out because of the budget.
+    has_rest: bool,
     root: String,
     path: String,
 }
 
 impl Plan {
-    /// Reads what there is to flush; `None` if that is nothing. The caller holds the flush lock since before it took
+    /// Reads what there is to flush; `None` if that is nothing, or only patches that wait for older transactions. The caller holds the flush lock since before it took
     /// the snapshot.
     pub fn read(row: NamespaceRow, snapshot: &Snapshot) -> Result<Option<Self>> {
         Self::read_with(row, snapshot, None)
@@ -46,14 +48,20 @@ impl Plan {
         snapshot: &Snapshot,
         tombstones: Option<TombstonesVersion>,
     ) -> Result<Option<Self>> {
-        let view = View::read(row.id, row.schema.clone(), row.watermark, snapshot, Some(BUDGET))?;
-        if view.buffered.is_empty() && tombstones.is_none() {
+        let mut view = View::without_buffer(row.id, row.schema.clone(), snapshot)?;
+        let (rows, bytes) =
+            view.segments.iter().fold((0, 0), |(rows, bytes), s| (rows + s.info.rows, bytes + s.info.bytes()));
+        let average = bytes.checked_div(rows).unwrap_or(0);
+        let taken = buffer_table::read_batch(row.id, row.watermark, snapshot, BUDGET, average)?;
+        if taken.entries.is_empty() && tombstones.is_none() {
             return Ok(None);
         }
-        let xmin = snapshot.xmin();
-        let watermark = view.rest.map_or(xmin, |rest| rest.min(xmin)).max(row.watermark);
+        view.buffered = taken.entries;
+        let left = taken.rest.into_iter().chain(taken.waiting);
+        let watermark = left.fold(snapshot.xmin(), u64::min).max(row.watermark);
         let path = namespace::object_path(row.id);
-        Ok(Some(Self { row, view, tombstones, watermark, root: gucs::storage_root()?, path }))
+        let has_rest = taken.rest.is_some();
+        Ok(Some(Self { row, view, tombstones, watermark, has_rest, root: gucs::storage_root()?, path }))
     }
 
     /// A plan for rows that are not in the buffer: it moves nothing out of there, and leaves the watermark alone. The
@@ -61,7 +69,15 @@ impl Plan {
     pub fn for_rows(row: NamespaceRow, snapshot: &Snapshot) -> Result<Self> {
         let view = View::without_buffer(row.id, row.schema.clone(), snapshot)?;
         let path = namespace::object_path(row.id);
-        Ok(Self { watermark: row.watermark, row, view, tombstones: None, root: gucs::storage_root()?, path })
+        Ok(Self {
+            watermark: row.watermark,
+            row,
+            view,
+            tombstones: None,
+            has_rest: false,
+            root: gucs::storage_root()?,
+            path,
+        })
     }
 
     /// The request to the engine.
@@ -82,7 +98,7 @@ impl Plan {
 
     /// Whether entries were left out because of the budget.
     pub fn has_rest(&self) -> bool {
-        self.view.rest.is_some()
+        self.has_rest
     }
 
     /// Publishes what the engine made, in the running transaction: the buffer's rows go, the segment comes, older

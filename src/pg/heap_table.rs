@@ -27,6 +27,8 @@ pub enum Name {
     Segment,
     /// Objects that nothing refers to any more.
     Garbage,
+    /// Who may use a namespace.
+    Grant,
 }
 
 impl Name {
@@ -36,6 +38,7 @@ impl Name {
             Self::Wal => c"wal",
             Self::Segment => c"segment",
             Self::Garbage => c"garbage",
+            Self::Grant => c"namespace_grant",
         }
     }
 

@@ -3,15 +3,16 @@
 //!
 //! | who | namespace lock | flush lock | publish lock |
 //! |---|---|---|---|
-//! | query, fetch | access share | | |
-//! | upsert, delete | row exclusive | | |
+//! | query, fetch, scan | access share | | |
+//! | upsert, patch, delete | row exclusive, then bucket locks ([`super::buckets`]) | | |
+//! | grant, revoke | access share, then (name lock) exclusive | | |
 //! | bulk upsert | row exclusive | exclusive if it is free, to the end of the transaction | exclusive, to the end of the transaction |
 //! | flush, publishing | row exclusive | exclusive, from before reading to after publishing | exclusive, while publishing |
 //! | drop | access exclusive | | |
 //! | create | (name lock) exclusive | | |
 //! | VACUUM of an indexed table | | | share, while it lists the entries |
 //!
-//! Order: namespace, then flush, then publish. The maintenance worker takes the first two conditionally and waits for
+//! Order: namespace, then buckets in ascending order, then flush, then publish. The maintenance worker takes the first two conditionally and waits for
 //! neither. Nobody needs a namespace lock to search an index or to write to it: the locks on the relations do that.
 
 use crate::error::Result;
@@ -55,9 +56,14 @@ pub enum Target<'a> {
     Flush(NamespaceId),
     /// The right to publish a change of the set of segments.
     Publish(NamespaceId),
-    /// The right to create a namespace of this name.
+    /// The right to create a namespace of this name, or to change who may use it.
     Name(&'a str),
+    /// The documents of one bucket of a namespace.
+    Bucket(NamespaceId, u16),
 }
+
+/// The first number of buckets in a lock tag; those below are the other kinds of lock on a namespace.
+const FIRST_BUCKET: u16 = 16;
 
 impl Target<'_> {
     fn tag(self) -> Result<pg_sys::LOCKTAG> {
@@ -66,6 +72,7 @@ impl Target<'_> {
             Self::Flush(id) => (crc32fast::hash(&id.0), 1),
             Self::Publish(id) => (crc32fast::hash(&id.0), 3),
             Self::Name(name) => (crc32fast::hash(name.as_bytes()), 2),
+            Self::Bucket(id, number) => (crc32fast::hash(&id.0), FIRST_BUCKET + number),
         };
         Ok(pg_sys::LOCKTAG {
             // SAFETY: a plain global, set once when the process connects to its database.

@@ -2,6 +2,7 @@
 
 pub mod acl;
 pub mod am;
+pub mod buckets;
 pub mod buffer_table;
 pub mod bulk;
 pub mod c_function;
@@ -12,6 +13,7 @@ pub mod error;
 pub mod explain;
 pub mod flush;
 pub mod functions;
+pub mod grants;
 pub mod gucs;
 pub mod heap_table;
 pub mod hooks;

@@ -3,13 +3,14 @@
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::NamespaceId;
 use crate::pg::catalog::{self, NamespaceRow};
+use crate::pg::grants::{self, Privilege};
 use crate::pg::heap_table::{Deleted, Name};
 use crate::pg::locks::{self, Mode, Target};
 use crate::pg::snapshot::Snapshot;
 use crate::pg::{acl, buffer_table, xact};
 use crate::schema::{NamespaceSchema, check_name};
 use pgrx::pg_sys;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 /// A namespace that this transaction has looked up and locked.
@@ -25,6 +26,10 @@ pub struct Namespace {
     pub stored_schema: String,
     /// The schema.
     pub schema: NamespaceSchema,
+    /// Bucket locks that this transaction holds beside other writers, a bit for each.
+    pub held_beside: Cell<u64>,
+    /// Those that it holds alone.
+    pub held_alone: Cell<u64>,
 }
 
 /// One remembered look-up; see [`xact::epoch`] for how long it is good.
@@ -47,23 +52,66 @@ fn not_found(name: &str) -> Error {
         .with_hint("elacsym.namespaces lists the namespaces you may use; elacsym.create_namespace() makes one.")
 }
 
-/// Looks the namespace up, takes its lock to the end of the transaction, and checks that the current role may use it.
+/// Who may go on.
+#[derive(Debug, Clone, Copy)]
+enum Needs {
+    /// The owner's role.
+    Owner,
+    /// Who has all of these.
+    Privileges(&'static [Privilege]),
+}
+
+impl Needs {
+    fn check(self, id: NamespaceId, owner: pg_sys::Oid, name: &str) -> Result<()> {
+        match self {
+            Self::Owner => acl::check_owner(owner, name),
+            Self::Privileges(privileges) => acl::check(id, owner, name, privileges),
+        }
+    }
+}
+
+/// Looks the namespace up, takes its lock to the end of the transaction, and checks that the current role may read it
+/// ([`Mode::AccessShare`]), or write to it (any other mode).
 ///
 /// # Errors
 /// `NotFound`, `Denied`.
 pub fn resolve(name: &str, mode: Mode) -> Result<Rc<Namespace>> {
+    let reads = mode == Mode::AccessShare;
+    let privileges: &[Privilege] = if reads { &[Privilege::Read] } else { &[Privilege::Write] };
+    look_up(name, mode, Needs::Privileges(privileges))
+}
+
+/// As [`resolve`], for a write that depends on what is there: the current role must be allowed to read and to write.
+///
+/// # Errors
+/// `NotFound`, `Denied`.
+pub fn resolve_to_look_and_write(name: &str) -> Result<Rc<Namespace>> {
+    look_up(name, Mode::RowExclusive, Needs::Privileges(&[Privilege::Read, Privilege::Write]))
+}
+
+/// As [`resolve`] for reading, for the owner's role alone.
+///
+/// # Errors
+/// `NotFound`, `Denied`.
+pub fn resolve_as_owner(name: &str) -> Result<Rc<Namespace>> {
+    look_up(name, Mode::AccessShare, Needs::Owner)
+}
+
+fn look_up(name: &str, mode: Mode, needs: Needs) -> Result<Rc<Namespace>> {
     xact::register();
     if let Some(namespace) = remembered(name, mode) {
-        acl::check_owner(namespace.owner, name)?;
+        needs.check(namespace.id, namespace.owner, name)?;
         return Ok(namespace);
     }
-    let row = lock_by_name(name, mode)?;
+    let row = lock_by_name(name, mode, needs)?;
     let namespace = Rc::new(Namespace {
         schema: row.parse_schema()?,
         id: row.id,
         name: row.name,
         owner: row.owner,
         stored_schema: row.schema,
+        held_beside: Cell::new(0),
+        held_alone: Cell::new(0),
     });
     let known = Known { epoch: xact::epoch(), mode, namespace: Rc::clone(&namespace) };
     KNOWN.with_borrow_mut(|all| {
@@ -85,14 +133,14 @@ fn remembered(name: &str, mode: Mode) -> Option<Rc<Namespace>> {
 
 /// Finds the row by a fresh snapshot, checks privileges before waiting for anything, locks, and looks again: what was
 /// dropped, or dropped and created anew, while we waited is noticed.
-fn lock_by_name(name: &str, mode: Mode) -> Result<NamespaceRow> {
+fn lock_by_name(name: &str, mode: Mode, needs: Needs) -> Result<NamespaceRow> {
     let catalog = Name::Namespace.oid()?;
     loop {
         let row = catalog::namespace_by_name(name, &Snapshot::fresh(catalog))?
             // What belongs to an index is its own business, even for who knows the name.
             .filter(|row| row.kind == catalog::KIND_NAMESPACE)
             .ok_or_else(|| not_found(name))?;
-        acl::check_owner(row.owner, name)?;
+        needs.check(row.id, row.owner, name)?;
         locks::lock(Target::Namespace(row.id), mode)?;
         match catalog::namespace_by_name(name, &Snapshot::fresh(catalog))? {
             None => return Err(not_found(name)),
@@ -155,7 +203,7 @@ pub fn random_id() -> Result<NamespaceId> {
 /// `NotFound`, `Denied`.
 pub fn drop(name: &str) -> Result<()> {
     xact::register();
-    drop_locked(lock_by_name(name, Mode::AccessExclusive)?)
+    drop_locked(lock_by_name(name, Mode::AccessExclusive, Needs::Owner)?)
 }
 
 /// Drops the namespace of an earlier life of an index, or of an index that is gone. Nobody uses it any more but perhaps a
@@ -181,6 +229,7 @@ fn drop_locked(row: NamespaceRow) -> Result<()> {
         catalog::delete_segment(&segment)?;
     }
     release_manifests(&row)?;
+    grants::delete(&grants::of(row.id, &snapshot)?)?;
     buffer_table::delete(&buffer_table::read(row.id, row.watermark, &snapshot, None)?.rows)?;
     if catalog::delete_namespace(&row)? == Deleted::Gone {
         return Err(crate::pg::heap_table::changed_meanwhile());

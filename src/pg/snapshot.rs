@@ -79,6 +79,16 @@ impl Snapshot {
         self.ptr
     }
 
+    /// Every transaction with a smaller full transaction id is over, or is the running one.
+    pub fn oldest_other(&self) -> u64 {
+        // SAFETY: the snapshot is registered; an MVCC one, as every snapshot that is asked for this.
+        let snapshot = unsafe { &*self.ptr };
+        // The own transaction is not among them. In recovery nobody asks: nothing is flushed there.
+        // SAFETY: an array of that many transaction ids.
+        let running = (0..snapshot.xcnt as usize).map(|i| unsafe { *snapshot.xip.add(i) }.into_inner());
+        running.map(full_transaction_id).fold(full_transaction_id(snapshot.xmax.into_inner()), u64::min)
+    }
+
     /// Every transaction with a smaller full transaction id is over.
     pub fn xmin(&self) -> u64 {
         // SAFETY: the snapshot is registered.

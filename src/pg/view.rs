@@ -3,7 +3,7 @@
 use crate::error::{Error, Result};
 use crate::ids::{EntryId, NamespaceId};
 use crate::ipc::message::{BufferedEntry, NamespaceView, ProvidedEntry, SegmentView};
-use crate::pg::buffer_table::{self, Budget, BufferRow, Payloads};
+use crate::pg::buffer_table::{self, BufferRow, Payloads};
 use crate::pg::catalog::{self, SegmentRow};
 use crate::pg::heap_table::{HeapTable, Name};
 use crate::pg::snapshot::Snapshot;
@@ -21,37 +21,20 @@ pub struct View {
     pub segments: Vec<SegmentRow>,
     /// Buffered entries.
     pub buffered: Vec<BufferRow>,
-    /// Bytes of the buffered payloads; counted only under a budget.
-    pub bytes: u64,
-    /// The transaction of the first buffered entry left out because of the budget.
-    pub rest: Option<u64>,
 }
 
 impl View {
     /// Reads it. `watermark` is the namespace's as this same snapshot shows it; a newer one would hide rows that an older
     /// snapshot still sees.
-    pub fn read(
-        id: NamespaceId,
-        stored_schema: String,
-        watermark: u64,
-        snapshot: &Snapshot,
-        budget: Option<Budget>,
-    ) -> Result<Self> {
-        let buffered = buffer_table::read(id, watermark, snapshot, budget)?;
-        Ok(Self {
-            id,
-            stored_schema,
-            segments: catalog::segments(id, snapshot)?,
-            buffered: buffered.rows,
-            bytes: buffered.bytes,
-            rest: buffered.rest,
-        })
+    pub fn read(id: NamespaceId, stored_schema: String, watermark: u64, snapshot: &Snapshot) -> Result<Self> {
+        let buffered = buffer_table::read(id, watermark, snapshot, None)?.rows;
+        Ok(Self { id, stored_schema, segments: catalog::segments(id, snapshot)?, buffered })
     }
 
     /// As [`Self::read`] with no buffered entry: for VACUUM, and for a write that adds a segment.
     pub fn without_buffer(id: NamespaceId, stored_schema: String, snapshot: &Snapshot) -> Result<Self> {
         let segments = catalog::segments(id, snapshot)?;
-        Ok(Self { id, stored_schema, segments, buffered: Vec::new(), bytes: 0, rest: None })
+        Ok(Self { id, stored_schema, segments, buffered: Vec::new() })
     }
 
     /// What the engine gets to know at once.

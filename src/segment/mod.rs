@@ -21,7 +21,7 @@ mod source;
 mod writer;
 
 pub use format::{FORMAT_VERSION, INDEX_MAGIC, TRAILER_BYTES};
-pub use key_index::{KeyRecord, TOMBSTONE};
+pub use key_index::{KeyRecord, RECORDS_PER_BLOCK, TOMBSTONE};
 pub use reader::{KeyHit, Segment};
 pub use rows::RowRead;
 pub use source::{SegmentSource, prefetch_attributes};

@@ -280,6 +280,32 @@ impl Segment {
         Ok(records)
     }
 
+    /// The blocks of the key index that may hold keys from this one on.
+    pub fn key_blocks_from(&self, key: Key) -> Range<usize> {
+        key_index::block_of(&self.fences, key).unwrap_or(0)..self.fences.len()
+    }
+
+    /// What some blocks of the key index say of rows, dead ones included, by ascending key.
+    ///
+    /// # Errors
+    /// `Corrupt`, or the store's.
+    pub async fn key_records_of(&self, blocks: Range<usize>, stats: &Arc<ReadStats>) -> Result<Vec<KeyRecord>> {
+        let range = |block| key_index::block_range(block, self.key_index.len);
+        let Some(last) = blocks.clone().next_back() else { return Ok(Vec::new()) };
+        let range = range(blocks.start).start..range(last).end;
+        let offset = self.key_index.offset + range.start;
+        let bytes = self.read_section(self.key_index, std::slice::from_ref(&range), stats).await?;
+        let records = bytes.iter().flat_map(|bytes| key_index::decode_blocks(bytes));
+        let records: Vec<KeyRecord> = records.filter(|record| record.ordinal != TOMBSTONE).collect();
+        match records.iter().find(|record| record.ordinal >= self.rows()) {
+            None => Ok(records),
+            Some(record) => {
+                let what = format!("ordinal {} of key {} is out of range", record.ordinal, record.id.key);
+                Err(Error::corrupt(&self.object_name(), offset, what))
+            }
+        }
+    }
+
     /// Brings small sections that a search needs in later rounds into the cache, once in the life of an open segment: call it
     /// together with the first read of a search. `row_codes`: the search is one of vectors.
     ///

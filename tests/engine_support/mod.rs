@@ -6,8 +6,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 
 use async_trait::async_trait;
+use elacsym::batch::{Batch, Budget, Candidate};
 use elacsym::config::{EngineSettings, LogLevel, StorageConfig};
-use elacsym::document::Document;
+use elacsym::document::{Document, Patch};
 use elacsym::engine::{Engine, Provider};
 use elacsym::env::Env;
 use elacsym::error::Result;
@@ -74,7 +75,24 @@ pub struct Published {
 #[derive(Clone)]
 pub struct WalRow {
     pub entry: BufferedEntry,
-    pub document: Option<Document>,
+    pub payload: Vec<u8>,
+    /// Of a patch: transactions from this one on began after it.
+    pub horizon: u64,
+}
+
+impl WalRow {
+    pub fn upsert(key: Key, order: EntryOrder, document: &Document) -> Self {
+        let entry = BufferedEntry { id: EntryId { key, order }, op: Op::Upsert };
+        Self { entry, payload: document.encode(), horizon: 0 }
+    }
+
+    pub fn delete(key: Key, order: EntryOrder) -> Self {
+        Self { entry: BufferedEntry { id: EntryId { key, order }, op: Op::Delete }, payload: Vec::new(), horizon: 0 }
+    }
+
+    pub fn patch(key: Key, order: EntryOrder, patch: &Patch, horizon: u64) -> Self {
+        Self { entry: BufferedEntry { id: EntryId { key, order }, op: Op::Patch }, payload: patch.encode(), horizon }
+    }
 }
 
 /// One namespace with its tables.
@@ -85,6 +103,10 @@ pub struct Database {
     pub generation: u64,
     pub segments: Vec<Published>,
     pub wal: Vec<WalRow>,
+    /// Transactions before this one are over.
+    pub oldest_running: u64,
+    /// Of one flush.
+    pub budget: Budget,
     pub tombstones: Vec<Tombstone>,
     /// Generation of the tombstones.
     pub log: u64,
@@ -99,19 +121,19 @@ impl Database {
             generation: 0,
             segments: Vec::new(),
             wal: Vec::new(),
+            oldest_running: u64::MAX,
+            budget: Budget { rows: usize::MAX, bytes: u64::MAX },
             tombstones: Vec::new(),
             log: 1,
         }
     }
 
     pub fn upsert(&mut self, key: Key, order: EntryOrder, document: Document) {
-        let entry = BufferedEntry { id: EntryId { key, order }, op: Op::Upsert };
-        self.wal.push(WalRow { entry, document: Some(document) });
+        self.wal.push(WalRow::upsert(key, order, &document));
     }
 
     pub fn delete(&mut self, key: Key, order: EntryOrder) {
-        let entry = BufferedEntry { id: EntryId { key, order }, op: Op::Delete };
-        self.wal.push(WalRow { entry, document: None });
+        self.wal.push(WalRow::delete(key, order));
     }
 
     pub fn view(&self) -> NamespaceView {
@@ -167,8 +189,34 @@ impl Database {
 
     /// Flush and publish, as the worker does in one transaction.
     pub async fn flush(&mut self, engine: &Engine) -> Result<FlushResult> {
+        // By transaction, as the index of the buffer gives them.
+        self.wal.sort_by_key(|row| row.entry.id.order.xid);
+        let mut batch = Batch::new(self.oldest_running, self.budget);
+        for row in &self.wal {
+            let BufferedEntry { id, op } = row.entry;
+            let bytes = row.payload.len() as u64;
+            if !batch.offer(Candidate { id, op, horizon: row.horizon, bytes }, row.clone()) {
+                break;
+            }
+        }
+        let taken: Vec<BufferedEntry> = batch.finish().entries.into_iter().map(|row| row.entry).collect();
+        let result = self.flush_entries(engine, taken.clone()).await?;
+        self.wal.retain(|row| !taken.contains(&row.entry));
+        Ok(result)
+    }
+
+    /// Makes one segment of these rows, which are not in the buffer, as a bulk write does.
+    pub async fn bulk(&mut self, engine: &Engine, rows: Vec<WalRow>) -> Result<FlushResult> {
+        let entries: Vec<BufferedEntry> = rows.iter().map(|row| row.entry).collect();
+        let buffer = std::mem::replace(&mut self.wal, rows);
+        let result = self.flush_entries(engine, entries).await;
+        self.wal = buffer;
+        result
+    }
+
+    async fn flush_entries(&mut self, engine: &Engine, buffered: Vec<BufferedEntry>) -> Result<FlushResult> {
         let request = FlushRequest {
-            namespace: self.view(),
+            namespace: NamespaceView { buffered, ..self.view() },
             root: self.root.clone(),
             path: "cluster/1/namespace".to_string(),
             pin_keys: true,
@@ -183,7 +231,6 @@ impl Database {
         if let Some(info) = &result.segment {
             self.segments.push(Published { info: info.clone(), version: 0, delete_vector: Vec::new() });
         }
-        self.wal.clear();
         // The delete vectors hold what they killed.
         self.tombstones.clear();
         self.log += 1;
@@ -209,10 +256,7 @@ impl Provider for Backend<'_> {
             return Err(error);
         }
         let by_id: HashMap<EntryId, &WalRow> = self.database.wal.iter().map(|row| (row.entry.id, row)).collect();
-        let entries = entries
-            .into_iter()
-            .map(|id| ProvidedEntry { id, payload: by_id[&id].document.as_ref().unwrap().encode() })
-            .collect();
+        let entries = entries.into_iter().map(|id| ProvidedEntry { id, payload: by_id[&id].payload.clone() }).collect();
         let vectors = delete_vectors
             .into_iter()
             .map(|id| {

@@ -74,6 +74,11 @@ impl Session for Connection {
             Request::ScorerOpen(request) => Ok(Reply::ScorerOpened(self.0.scorer_open(*request, provider).await?)),
             Request::Corpus(request) => Ok(Reply::Corpus(engine.corpus(*request, provider).await?)),
             Request::ScoreTexts { scorer, texts } => Ok(Reply::Scores(self.0.score_texts(scorer, texts).await?)),
+            Request::Page(request) => {
+                let (rows, stats) = engine.page(*request, provider).await?;
+                Ok(Reply::Rows(rows, stats))
+            }
+            Request::Check(request) => Ok(Reply::Checked(engine.check(*request, provider).await?)),
             Request::Hello { .. } | Request::Provide { .. } => {
                 Err(Error::internal("the socket server handles this request itself"))
             }

@@ -42,7 +42,7 @@ impl IndexView {
         let snapshot = Snapshot::fresh(Name::Wal.oid()?);
         let row = namespace_row(index, meta.incarnation, &snapshot)?;
         let schema = row.parse_schema()?;
-        let view = View::read(row.id, row.schema, row.watermark, &snapshot, None)?;
+        let view = View::read(row.id, row.schema, row.watermark, &snapshot)?;
         drop(buffer);
         let tombstones = (meta.tombstones.count > 0).then_some(meta.tombstones);
         Ok(Self { view, schema, tombstones, snapshot, index })

@@ -7,7 +7,7 @@ use crate::ids::NamespaceId;
 use crate::pg::am::access::OpenIndex;
 use crate::pg::am::metapage::Metapage;
 use crate::pg::engine_call::{Source, flushed};
-use crate::pg::error::OrRaise;
+use crate::pg::error::{OrRaise, raise_serialization_failure};
 use crate::pg::flush::Plan;
 use crate::pg::heap_table::{Name, changed_meanwhile};
 use crate::pg::locks::{self, Mode, Target};
@@ -15,7 +15,7 @@ use crate::pg::namespace;
 use crate::pg::snapshot::{Snapshot, transaction_has_one_snapshot};
 use crate::pg::{acl, catalog, gucs, preload};
 use pgrx::pg_extern;
-use pgrx::pg_sys::{self, elog::PgLogLevel, errcodes::PgSqlErrorCode, panic::ErrorReport};
+use pgrx::pg_sys;
 
 /// \[backend\] `elacsym.flush(target text) RETURNS bigint`
 #[pg_extern(sql = "")]
@@ -23,21 +23,11 @@ fn elacsym_flush(target: Option<Text>) -> i64 {
     preload::require();
     acl::check_may_write(c"elacsym.flush()");
     match flush(&required(target, "target")) {
-        Err(error) if error.kind == ErrorKind::Fenced => raise_serialization_failure(),
+        Err(error) if error.kind == ErrorKind::Fenced => {
+            raise_serialization_failure("could not serialize access due to a concurrent flush")
+        }
         result => result.or_raise(),
     }
-}
-
-/// What REPEATABLE READ says when a row it would change has been changed since its snapshot: clients know to retry.
-fn raise_serialization_failure() -> ! {
-    ErrorReport::new(
-        PgSqlErrorCode::ERRCODE_T_R_SERIALIZATION_FAILURE,
-        "could not serialize access due to a concurrent flush",
-        "elacsym",
-    )
-    .set_hint("Run the transaction again.")
-    .report(PgLogLevel::ERROR);
-    unreachable!("invariant: ERROR does not return")
 }
 
 fn flush(name: &str) -> Result<i64> {

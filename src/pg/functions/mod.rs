@@ -4,13 +4,18 @@
 //! left on the stack that would have to be released.
 
 mod arguments;
+mod conditional;
 mod evaluate;
 mod flush;
+mod grants;
 mod index_ranking;
 mod index_search;
 mod jsonb;
+mod matching;
 mod namespaces;
+mod patch;
 mod ranking;
+mod scan;
 mod search;
 mod text;
 mod times;

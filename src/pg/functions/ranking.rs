@@ -282,19 +282,12 @@ impl Target<'_> {
 /// # Errors
 /// `TypeMismatch`, `OutOfRange`.
 pub fn vector_of(json: &Json) -> Result<Vec<f32>> {
-    let from_text;
-    let values = match json {
-        Json::Array(values) => Some(values),
-        Json::String(text) => {
-            from_text = serde_json::from_str::<Vec<Json>>(text).ok();
-            from_text.as_ref()
-        }
-        _ => None,
-    };
-    let values = values.ok_or_else(|| {
-        Error::new(ErrorKind::TypeMismatch, format!("\"vector\" must be an array of numbers, not {}", json_type(json)))
-    })?;
-    parse_vector(values)
+    if let Json::String(text) = json
+        && let Ok(array @ Json::Array(_)) = serde_json::from_str(text)
+    {
+        return parse_vector(&array);
+    }
+    parse_vector(json)
 }
 
 fn weight_of(json: &Json, what: &str) -> Result<f32> {

@@ -140,10 +140,10 @@ pub(super) fn ask(namespace: &Namespace, request: QueryRequest) -> Result<Vec<Re
 }
 
 /// What the statement's snapshot shows of the namespace.
-fn visible(namespace: &Namespace, snapshot: &Snapshot) -> Result<View> {
+pub(super) fn visible(namespace: &Namespace, snapshot: &Snapshot) -> Result<View> {
     // A snapshot older than the namespace shows it empty, as it does a table; its rows cannot be visible either.
     let watermark = catalog::namespace_by_id(namespace.id, snapshot)?.map_or(0, |row| row.watermark);
-    View::read(namespace.id, namespace.stored_schema.clone(), watermark, snapshot, None)
+    View::read(namespace.id, namespace.stored_schema.clone(), watermark, snapshot)
 }
 
 /// A namespace as a target of ranking.

@@ -9,7 +9,7 @@ use crate::pg::buffer_table::Writer;
 use crate::pg::error::OrRaise;
 use crate::pg::locks::Mode;
 use crate::pg::vector_type::PgVector;
-use crate::pg::{acl, bulk, namespace, preload};
+use crate::pg::{acl, buckets, bulk, namespace, preload};
 use crate::schema::json_type;
 use pgrx::pg_extern;
 use serde_json::Value as Json;
@@ -27,17 +27,7 @@ fn elacsym_upsert_documents(namespace: Option<Text>, documents: Option<Jsonb>) -
 
 fn upsert_documents(name: &str, documents: &Jsonb) -> Result<i64> {
     let namespace = namespace::resolve(name, Mode::RowExclusive)?;
-    let documents = match documents.parse("documents")? {
-        Json::Array(documents) => documents,
-        document @ Json::Object(_) => vec![document],
-        other => {
-            return Err(Error::invalid(format!(
-                "\"documents\" must be an array of documents or one document, not {}",
-                json_type(&other)
-            ))
-            .with_hint("Example: [{\"id\": 1, \"vector\": [0.1, 0.2], \"attributes\": {\"title\": \"…\"}}]"));
-        }
-    };
+    let documents = documents_of(documents)?;
     // All are checked before the first is written, and the last one of an id counts.
     let mut encoded: Vec<bulk::Row> = Vec::with_capacity(documents.len());
     let mut places: HashMap<Key, usize> = HashMap::with_capacity(documents.len());
@@ -52,6 +42,7 @@ fn upsert_documents(name: &str, documents: &Jsonb) -> Result<i64> {
             }
         }
     }
+    buckets::lock_to_write(&namespace, encoded.iter().map(|(key, _)| *key))?;
     let rest = bulk::write(&namespace, &encoded)?;
     if !rest.is_empty() {
         let writer = Writer::open(namespace.id)?;
@@ -60,6 +51,19 @@ fn upsert_documents(name: &str, documents: &Jsonb) -> Result<i64> {
         }
     }
     Ok(encoded.len() as i64)
+}
+
+/// The elements of an argument "documents".
+pub(super) fn documents_of(documents: &Jsonb) -> Result<Vec<Json>> {
+    match documents.parse("documents")? {
+        Json::Array(documents) => Ok(documents),
+        document @ Json::Object(_) => Ok(vec![document]),
+        other => Err(Error::invalid(format!(
+            "\"documents\" must be an array of documents or one document, not {}",
+            json_type(&other)
+        ))
+        .with_hint("Example: [{\"id\": 1, \"vector\": [0.1, 0.2], \"attributes\": {\"title\": \"…\"}}]")),
+    }
 }
 
 /// \[backend\] `elacsym.upsert(namespace text, id bigint, vector vector, attributes jsonb) RETURNS bigint`
@@ -92,6 +96,7 @@ fn upsert_row(name: &str, key: Key, vector: Option<PgVector>, attributes: Option
     };
     let document = Document { vector: vector.map(PgVector::into_elements), attributes };
     document.check(&namespace.schema).map_err(in_document)?;
+    buckets::lock_to_write(&namespace, std::iter::once(key))?;
     Writer::open(namespace.id)?.append(key, Op::Upsert, &document.encode())?;
     Ok(1)
 }
@@ -113,6 +118,7 @@ fn delete(name: &str, keys: Option<Vec<Option<i64>>>) -> Result<i64> {
     if keys.is_empty() {
         return Ok(0);
     }
+    buckets::lock_to_write(&namespace, keys.iter().copied())?;
     let writer = Writer::open(namespace.id)?;
     for key in &keys {
         writer.append(*key, Op::Delete, &[])?;

@@ -299,7 +299,7 @@ fn look(thresholds: &HashMap<NamespaceId, Thresholds>) -> Result<Option<Vec<Foun
 pub(super) enum Flushed {
     /// Nothing is left to do.
     Done,
-    /// Somebody else is at it, or drops the namespace: look again later.
+    /// Somebody else is at it, or drops the namespace, or what is buffered waits for transactions to end: look again later.
     Busy,
 }
 
@@ -318,9 +318,11 @@ fn maintain_namespace(row: &NamespaceRow, flush: bool) -> Result<Flushed> {
         },
     )?;
     let Some((lock, plan)) = locked else { return Ok(Flushed::Busy) };
+    // Patches that older transactions keep from being flushed.
+    let waits = flush && plan.is_none();
     let result = flush_locked(row, plan, &lock);
     lock.release();
-    result
+    if waits && matches!(result, Ok(Flushed::Done)) { Ok(Flushed::Busy) } else { result }
 }
 
 fn flush_locked(row: &NamespaceRow, plan: Option<Plan>, lock: &SessionLock) -> Result<Flushed> {
