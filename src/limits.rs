@@ -42,3 +42,15 @@ pub const MAX_BM25_K1: f32 = 10.0;
 pub const MAX_FIELD_WEIGHT: f32 = 1e6;
 /// BM25's b when nobody says otherwise: what Lucene and tantivy use.
 pub const DEFAULT_BM25_B: f32 = 0.75;
+/// Most facets of one call: each is a pass over the values of every matching row.
+pub const MAX_FACETS: usize = 100;
+/// Terms of a facet when the caller gives no number.
+pub const DEFAULT_FACET_TERMS: usize = 10;
+/// Most terms of one facet in an answer: keeps it readable by the clients that want a facet.
+pub const MAX_FACET_TERMS: usize = 10_000;
+/// Most buckets of one histogram, and most ranges of one facet: more is a wrong interval.
+pub const MAX_FACET_BUCKETS: usize = 10_000;
+/// Largest answer of one call, as JSON text: half of [`MAX_FRAME_BYTES`].
+pub const MAX_FACET_ANSWER_BYTES: usize = 32 << 20;
+/// Memory for the distinct values of all facets of one call: facets are exact, so each value is counted by itself.
+pub const MAX_FACET_BYTES: usize = 256 << 20;

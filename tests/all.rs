@@ -20,6 +20,10 @@ mod engine_scan;
 #[path = "engine_scifact.rs"]
 mod engine_scifact;
 mod engine_support;
+#[path = "engine_aggregate.rs"]
+mod engine_aggregate;
+#[path = "filter_oracle.rs"]
+mod filter_oracle;
 #[path = "format_golden.rs"]
 mod format_golden;
 #[path = "storage_conformance.rs"]

@@ -18,11 +18,13 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("ids", &[]),
     ("vector", &["env"]),
     ("schema", &["vector"]),
-    ("document", &["schema", "vector"]),
-    ("filter", &["schema", "document"]),
+    ("timestamp", &[]),
+    ("document", &["schema", "timestamp", "vector"]),
+    ("filter", &["schema", "document", "timestamp"]),
+    ("aggregate", &["schema", "document", "filter", "timestamp"]),
     ("segment_info", &["schema"]),
     ("rank", &[]),
-    ("ipc", &["message", "schema", "document", "filter", "segment_info", "vector"]),
+    ("ipc", &["message", "aggregate", "schema", "document", "filter", "segment_info", "vector"]),
     // engine, from the bottom
     ("env", &[]),
     ("config", &[]),
@@ -54,6 +56,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "schema",
             "document",
             "filter",
+            "aggregate",
             "segment_info",
             "message",
             "ipc",
@@ -67,7 +70,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         ],
     ),
     // glue: backends reach the engine through ipc only
-    ("pg", &["config", "schema", "document", "filter", "segment_info", "message", "ipc", "vector", "rank"]),
+    ("pg", &["config", "schema", "document", "filter", "aggregate", "timestamp", "segment_info", "message", "ipc", "vector", "rank"]),
 ];
 
 struct Source {

@@ -7,7 +7,7 @@ use crate::segment_info::SegmentInfo;
 use serde::{Deserialize, Serialize};
 
 /// Version of the messages; both sides must have the same.
-pub const PROTOCOL_VERSION: u32 = 4;
+pub const PROTOCOL_VERSION: u32 = 5;
 
 /// What a backend or worker asks of the engine.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -104,6 +104,8 @@ pub enum Request {
         /// No further part follows.
         last: bool,
     },
+    /// Counts and facets over everything live that matches; answered by [`Response::Aggregated`].
+    Aggregate(Box<AggregateRequest>),
 }
 
 /// What the engine answers.
@@ -175,6 +177,15 @@ pub enum Response {
     Scores(Vec<f32>),
     /// The request failed; the connection stays usable.
     Error(Error),
+    /// Answer to `Aggregate`.
+    Aggregated {
+        /// Rows that match.
+        count: u64,
+        /// The facets, as a JSON object.
+        facets: String,
+        /// What it cost.
+        stats: RequestStats,
+    },
 }
 
 /// The visible state of a namespace, as the reader's snapshot has it.
@@ -434,6 +445,17 @@ pub struct QueryRequest {
     pub include_vector: bool,
     /// Attributes to return.
     pub include_attributes: Vec<AttributeId>,
+}
+
+/// What to count.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct AggregateRequest {
+    /// In what.
+    pub namespace: NamespaceView,
+    /// Rows that do not match are left out.
+    pub filter: Option<crate::filter::Filter>,
+    /// What is wanted beside the number of rows.
+    pub facets: Vec<crate::aggregate::Facet>,
 }
 
 /// Documents by key; missing ones are left out.

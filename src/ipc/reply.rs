@@ -34,6 +34,15 @@ pub enum Reply {
     Corpus(CorpusStats),
     /// BM25 of each text.
     Scores(Vec<f32>),
+    /// Counts and facets.
+    Aggregated {
+        /// Rows that match.
+        count: u64,
+        /// The facets, as a JSON object.
+        facets: String,
+        /// What it cost.
+        stats: RequestStats,
+    },
 }
 
 impl Reply {
@@ -50,6 +59,7 @@ impl Reply {
             Self::ScorerOpened(_) => "a scorer",
             Self::Corpus(_) => "statistics",
             Self::Scores(_) => "scores",
+            Self::Aggregated { .. } => "counts",
         }
     }
 }

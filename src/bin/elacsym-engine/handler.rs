@@ -1,7 +1,7 @@
 //! Requests of the socket to methods of the engine.
 
 use async_trait::async_trait;
-use elacsym::engine::Engine;
+use elacsym::engine::{Aggregated, Engine};
 use elacsym::error::{Error, Result};
 use elacsym::ipc::message::Request;
 use elacsym::ipc::server::{Handler, Provider, Reply, Session};
@@ -70,6 +70,10 @@ impl Session for Connection {
             Request::ScorerOpen(request) => Ok(Reply::ScorerOpened(self.0.scorer_open(*request, provider).await?)),
             Request::Corpus(request) => Ok(Reply::Corpus(engine.corpus(*request, provider).await?)),
             Request::ScoreTexts { scorer, texts } => Ok(Reply::Scores(self.0.score_texts(scorer, texts).await?)),
+            Request::Aggregate(request) => {
+                let Aggregated { count, facets, stats } = engine.aggregate(*request, provider).await?;
+                Ok(Reply::Aggregated { count, facets, stats })
+            }
             Request::Hello { .. } | Request::Provide { .. } => {
                 Err(Error::internal("the socket server handles this request itself"))
             }

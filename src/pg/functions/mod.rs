@@ -3,8 +3,10 @@
 //! Each function checks its arguments, does its work as `Result`, and raises an error only when nothing of its own is
 //! left on the stack that would have to be released.
 
+mod aggregate;
 mod arguments;
 mod flush;
+mod index_aggregate;
 mod index_search;
 mod jsonb;
 mod namespaces;

@@ -122,7 +122,7 @@ fn query(name: &str, arguments: Arguments) -> Result<Vec<ResultRow>> {
 }
 
 /// What the statement's snapshot shows of the namespace.
-fn visible(namespace: &Namespace, snapshot: &Snapshot) -> Result<View> {
+pub(super) fn visible(namespace: &Namespace, snapshot: &Snapshot) -> Result<View> {
     // A snapshot older than the namespace shows it empty, as it does a table; its rows cannot be visible either.
     let watermark = catalog::namespace_by_id(namespace.id, snapshot)?.map_or(0, |row| row.watermark);
     View::read(namespace.id, namespace.stored_schema.clone(), watermark, snapshot, None)
@@ -209,7 +209,7 @@ pub(super) fn effort(effort: Option<f32>) -> Result<f32> {
 const FULL_TEXT_HINT: &str = "Forms: \"words\", {\"field\": \"title\", \"query\": \"words\"}, or {\"fields\": [\"title\", \"body\"], \"query\": \"words\", \"weights\": {\"title\": 2.0}}.";
 
 /// The three forms of architecture 6.3.
-fn text_query(schema: &NamespaceSchema, json: &Json) -> Result<TextQuery> {
+pub(super) fn text_query(schema: &NamespaceSchema, json: &Json) -> Result<TextQuery> {
     let (query, fields) = match json {
         Json::String(words) => (words.as_str(), all_fields(schema)?),
         Json::Object(map) => {
