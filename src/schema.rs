@@ -414,8 +414,9 @@ fn parse_attribute(id: AttributeId, name: &str, json: &Json) -> Result<Attribute
             )));
         }
         None => {
-            return Err(Error::invalid(format!("attribute \"{name}\" has no \"type\""))
-                .with_hint(format!("Types: {TYPES}.")));
+            return Err(
+                Error::invalid(format!("attribute \"{name}\" has no \"type\"")).with_hint(format!("Types: {TYPES}."))
+            );
         }
     };
     let full_text = match map.get("full_text") {

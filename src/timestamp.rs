@@ -14,7 +14,8 @@ pub const NEG_INFINITY: i64 = i64::MIN;
 /// Digits of a fraction of a second that are read; those after the sixth are cut off.
 const MAX_FRACTION_DIGITS: usize = 9;
 /// What [`parse`] reads, for hints.
-pub const FORMS: &str = "Write \"2024-05-17T09:30:00Z\", with \"+02:00\" for Z elsewhere, or \"2024-05-17\"; years 0001 to 9999.";
+pub const FORMS: &str =
+    "Write \"2024-05-17T09:30:00Z\", with \"+02:00\" for Z elsewhere, or \"2024-05-17\"; years 0001 to 9999.";
 /// Monday 1970-01-05: buckets of whole weeks start on Mondays.
 const FIRST_MONDAY: i64 = 4 * DAY;
 

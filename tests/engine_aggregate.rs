@@ -84,9 +84,13 @@ fn filters() -> Vec<Option<Filter>> {
     ]
 }
 
-async fn aggregate(database: &Database, engine: &Engine, filter: &Option<Filter>, facets: &[Facet]) -> Result<Aggregated> {
-    let request =
-        AggregateRequest { namespace: database.view(), filter: filter.clone(), facets: facets.to_vec() };
+async fn aggregate(
+    database: &Database,
+    engine: &Engine,
+    filter: &Option<Filter>,
+    facets: &[Facet],
+) -> Result<Aggregated> {
+    let request = AggregateRequest { namespace: database.view(), filter: filter.clone(), facets: facets.to_vec() };
     engine.aggregate(request, &mut database.provider()).await
 }
 
@@ -159,7 +163,10 @@ async fn segments_older_than_an_attribute_have_none_of_it() {
     let found = aggregate(&database, &running, &None, &facets).await.unwrap();
     assert_eq!(
         (found.count, serde_json::from_str::<Json>(&found.facets).unwrap()),
-        (11, json!({"b": {"type": "terms", "buckets": [{"value": "1970-01-01T00:00:00Z", "count": 1}], "other": 0, "missing": 10}}))
+        (
+            11,
+            json!({"b": {"type": "terms", "buckets": [{"value": "1970-01-01T00:00:00Z", "count": 1}], "other": 0, "missing": 10}})
+        )
     );
 }
 

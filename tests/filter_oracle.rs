@@ -86,8 +86,10 @@ fn value(field: &'static str) -> BoxedStrategy<Meaning> {
 }
 
 fn row() -> impl Strategy<Value = Row> {
-    let fields: Vec<_> =
-        FIELDS.iter().map(|field| proptest::option::weighted(0.75, value(field)).prop_map(move |v| (*field, v))).collect();
+    let fields: Vec<_> = FIELDS
+        .iter()
+        .map(|field| proptest::option::weighted(0.75, value(field)).prop_map(move |v| (*field, v)))
+        .collect();
     fields.prop_map(|fields| fields.into_iter().filter_map(|(field, value)| Some((field, value?))).collect())
 }
 
@@ -131,9 +133,7 @@ fn tree() -> impl Strategy<Value = Tree> {
 
 impl Tree {
     fn written(&self, form: usize) -> Json {
-        let group = |kind: &str, trees: &[Tree]| {
-            json!({"type": kind, "conditions": trees.iter().map(|tree| tree.written(form)).collect::<Vec<_>>()})
-        };
+        let group = |kind: &str, trees: &[Tree]| json!({"type": kind, "conditions": trees.iter().map(|tree| tree.written(form)).collect::<Vec<_>>()});
         match self {
             Self::And(trees) => group("and", trees),
             Self::Or(trees) => group("or", trees),

@@ -70,7 +70,22 @@ const MAY_USE: &[(&str, &[&str])] = &[
         ],
     ),
     // glue: backends reach the engine through ipc only
-    ("pg", &["config", "schema", "document", "filter", "aggregate", "timestamp", "segment_info", "message", "ipc", "vector", "rank"]),
+    (
+        "pg",
+        &[
+            "config",
+            "schema",
+            "document",
+            "filter",
+            "aggregate",
+            "timestamp",
+            "segment_info",
+            "message",
+            "ipc",
+            "vector",
+            "rank",
+        ],
+    ),
 ];
 
 struct Source {

@@ -8,8 +8,7 @@ use crate::timestamp::{self, Interval};
 use serde_json::{Map, Value as Json};
 
 const EXAMPLE: &str = "Example: {\"by_year\": {\"type\": \"terms\", \"field\": \"year\", \"limit\": 10}}.";
-const INTERVALS: &str =
-    "Write a number and a unit, as \"1 day\", \"6 hours\" or \"3 months\"; units: second, minute, hour, day, week, month, quarter, year.";
+const INTERVALS: &str = "Write a number and a unit, as \"1 day\", \"6 hours\" or \"3 months\"; units: second, minute, hour, day, week, month, quarter, year.";
 
 impl Facet {
     /// Parses the facets of one call and checks them against the schema.
@@ -32,14 +31,14 @@ impl Facet {
 
     fn parse(schema: &NamespaceSchema, name: &str, json: &Json) -> Result<Self> {
         let map = json.as_object().ok_or_else(|| {
-            Error::invalid(format!("facet \"{name}\" must be a JSON object, not {}", json_type(json))).with_hint(EXAMPLE)
+            Error::invalid(format!("facet \"{name}\" must be a JSON object, not {}", json_type(json)))
+                .with_hint(EXAMPLE)
         })?;
         let text = |key: &str| match map.get(key) {
             Some(Json::String(text)) => Ok(text.as_str()),
-            Some(other) => Err(Error::invalid(format!(
-                "\"{key}\" of facet \"{name}\" must be a string, not {}",
-                json_type(other)
-            ))),
+            Some(other) => {
+                Err(Error::invalid(format!("\"{key}\" of facet \"{name}\" must be a string, not {}", json_type(other))))
+            }
             None => Err(Error::invalid(format!("facet \"{name}\" has no \"{key}\"")).with_hint(EXAMPLE)),
         };
         let kind = text("type")?;
@@ -54,7 +53,8 @@ impl Facet {
             }
         };
         reject_unknown_keys(map, &[&["type", "field"], own].concat(), &format!("facet \"{name}\""))?;
-        let attribute = schema.require(text("field")?).map_err(|error| error.with_detail(format!("facet \"{name}\"")))?;
+        let attribute =
+            schema.require(text("field")?).map_err(|error| error.with_detail(format!("facet \"{name}\"")))?;
         let context = Context { name, attribute, map };
         let shape = match kind {
             "terms" => context.terms()?,
@@ -92,8 +92,10 @@ impl Context<'_> {
         let Some(json) = self.get("limit") else { return Ok(Shape::Terms { limit: DEFAULT_FACET_TERMS }) };
         let limit = json.as_u64().and_then(|limit| usize::try_from(limit).ok());
         let limit = limit.filter(|limit| (1..=MAX_FACET_TERMS).contains(limit)).ok_or_else(|| {
-            let message =
-                format!("\"limit\" of facet \"{}\" must be an integer from 1 to {MAX_FACET_TERMS}, not {json}", self.name);
+            let message = format!(
+                "\"limit\" of facet \"{}\" must be an integer from 1 to {MAX_FACET_TERMS}, not {json}",
+                self.name
+            );
             Error::new(ErrorKind::OutOfRange, message)
         })?;
         Ok(Shape::Terms { limit })
@@ -126,8 +128,11 @@ impl Context<'_> {
                 let offset = match offset {
                     None => 0,
                     Some(json) => json.as_str().and_then(timestamp::parse_duration).ok_or_else(|| {
-                        Error::invalid(format!("\"offset\" of facet \"{}\" is no fixed length of time: {json}", self.name))
-                            .with_hint("Example: \"-5 hours\"; units: second, minute, hour, day, week.")
+                        Error::invalid(format!(
+                            "\"offset\" of facet \"{}\" is no fixed length of time: {json}",
+                            self.name
+                        ))
+                        .with_hint("Example: \"-5 hours\"; units: second, minute, hour, day, week.")
                     })?,
                 };
                 Ok(Buckets::Time { interval, offset })
@@ -182,7 +187,8 @@ impl Context<'_> {
         };
         let bound = |name: &str| {
             let json = map.get(name).filter(|json| !json.is_null());
-            json.map(|json| Ok(Bound { written: json.to_string(), number: self.bound(name, json)? })).transpose()
+            json.map(|json| Ok::<_, Error>(Bound { written: json.to_string(), number: self.bound(name, json)? }))
+                .transpose()
         };
         Ok(Range { key, from: bound("from")?, to: bound("to")? })
     }
@@ -196,9 +202,11 @@ impl Context<'_> {
                 _ => Err(self.mismatch(key, "a number of 64 bits", json)),
             },
             AttributeType::Float => self.float(key, json).map(Number::Float),
-            _ => json.as_str().and_then(timestamp::parse).map(Number::Int).ok_or_else(|| {
-                self.mismatch(key, "a timestamp", json).with_hint(timestamp::FORMS)
-            }),
+            _ => json
+                .as_str()
+                .and_then(timestamp::parse)
+                .map(Number::Int)
+                .ok_or_else(|| self.mismatch(key, "a timestamp", json).with_hint(timestamp::FORMS)),
         }
     }
 }

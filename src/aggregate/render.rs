@@ -17,7 +17,9 @@ impl Aggregation {
     pub fn to_json(&self) -> Result<String> {
         let facets = self.facets.iter().zip(&self.states).map(|(facet, state)| {
             let body = match (state, &facet.shape) {
-                (State::Terms { terms, missing }, Shape::Terms { limit }) => render_terms(terms, facet, *limit, *missing),
+                (State::Terms { terms, missing }, Shape::Terms { limit }) => {
+                    render_terms(terms, facet, *limit, *missing)
+                }
                 (State::Stats(stats), _) => render_stats(stats, facet.kind),
                 (State::Histogram { buckets, missing }, Shape::Histogram(widths)) => {
                     let buckets = buckets.iter().filter_map(|(place, count)| widths.render(*place, *count)).collect();

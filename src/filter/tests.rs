@@ -155,7 +155,8 @@ fn a_prepared_filter_means_the_same_whatever_its_lists() {
     ];
     let mut filters: Vec<Json> =
         lists.iter().map(|(field, values)| json!({"field": field, "op": "in", "value": values})).collect();
-    filters.push(json!({"field": "tags", "op": "contains_any", "value": ["a", "b", "c", "d", "e", "f", "g", "h", "i"]}));
+    filters
+        .push(json!({"field": "tags", "op": "contains_any", "value": ["a", "b", "c", "d", "e", "f", "g", "h", "i"]}));
     filters.push(json!({"field": "sizes", "op": "contains_any", "value": [1, 2, 3, 4, 5, 6, 7, 8, 9]}));
     filters.push(json!({"type": "not", "conditions": [{"type": "or", "conditions": filters}]}));
     for filter in &filters {

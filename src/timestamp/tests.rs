@@ -88,7 +88,9 @@ fn buckets_hold_their_point_and_start_where_people_expect() {
     }
     assert_eq!(Interval::Months(1).bucket(INFINITY), None);
     assert_eq!(Interval::Micros(DAY).bucket(i64::MAX - 1), None);
-    for text in ["", "0 days", "-1 day", "1.5 days", "fortnight", "day day", "9223372036854775807 days", "200000 months"] {
+    for text in
+        ["", "0 days", "-1 day", "1.5 days", "fortnight", "day day", "9223372036854775807 days", "200000 months"]
+    {
         assert_eq!(Interval::parse(text), None, "{text}");
     }
     assert_eq!(parse_duration("-90 minutes"), Some(-5400 * SECOND));

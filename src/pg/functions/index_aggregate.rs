@@ -11,14 +11,14 @@ use crate::ipc::message::{Request, ScanOrder, ScanRequest};
 use crate::pg::am::access::OpenIndex;
 use crate::pg::am::columns::Columns;
 use crate::pg::am::heap_rows::HeapRows;
+use crate::pg::am::key;
 use crate::pg::am::open_scans::{self, OpenScan};
 use crate::pg::am::row_values::RowValues;
 use crate::pg::am::view::with_view;
-use crate::pg::am::key;
 use crate::pg::client::{self, Reply};
+use crate::pg::policies;
 use crate::pg::query_stats::{self, Cost};
 use crate::pg::snapshot::Snapshot;
-use crate::pg::policies;
 use pgrx::pg_sys;
 use serde_json::Value as Json;
 use std::sync::Arc;
@@ -69,8 +69,7 @@ pub fn aggregate(
         open.check_usable()?;
         let snapshot = Snapshot::statement()?;
         open.lock_predicate(&snapshot);
-        let part =
-            Part { named, open: &open, snapshot: &snapshot, row_security, filter: filter.as_ref() };
+        let part = Part { named, open: &open, snapshot: &snapshot, row_security, filter: filter.as_ref() };
         all.merge(part.count_anew(&facets, &mut cost)?)?;
     }
     Ok(all)

@@ -16,7 +16,10 @@ fn schema() -> NamespaceSchema {
 #[test]
 fn names_that_are_taken_get_underscores_and_ids_stay() {
     let map = ColumnMap::new(&schema());
-    assert_eq!(map.names, ["id", "seq", "xid", "vector", "Seq_", "XID_", "XID__", "body", "score", "tags", "u_at", "v_ref", "w_sizes"]);
+    assert_eq!(
+        map.names,
+        ["id", "seq", "xid", "vector", "Seq_", "XID_", "XID__", "body", "score", "tags", "u_at", "v_ref", "w_sizes"]
+    );
     assert_eq!(map.attribute(&schema(), 0), Some(4));
     assert_eq!(map.attribute(&schema(), 5), Some(9));
     assert_eq!(map.attribute(&schema(), 9), None);
@@ -39,13 +42,18 @@ fn any_parquet_reader_gets_every_value_back() {
             (8, Value::ArrayInt(vec![i64::MIN, 0, 0])),
         ],
     };
-    let empty_array = Document { vector: None, attributes: vec![(5, Value::ArrayString(Vec::new())), (8, Value::ArrayInt(Vec::new()))] };
+    let empty_array = Document {
+        vector: None,
+        attributes: vec![(5, Value::ArrayString(Vec::new())), (8, Value::ArrayInt(Vec::new()))],
+    };
     let id = |key| EntryId { key, order: EntryOrder { seq: u64::MAX, xid: 1 << 63 } };
     let documents = [full, empty_array, Document::default()];
     let rows: Vec<_> = documents.iter().zip(7..).map(|(document, key)| (id(key), document)).collect();
     let file = write_parquet(&schema, &rows).unwrap();
     let metadata = ParquetRecordBatchReaderBuilder::try_new(file.clone()).unwrap();
-    let logical = |column: usize| metadata.parquet_schema().root_schema().get_fields()[column].get_basic_info().logical_type_ref().cloned();
+    let logical = |column: usize| {
+        metadata.parquet_schema().root_schema().get_fields()[column].get_basic_info().logical_type_ref().cloned()
+    };
     assert_eq!(logical(11), Some(LogicalType::Uuid));
     assert!(matches!(logical(10), Some(LogicalType::Timestamp { .. })));
     let reader = ParquetRecordBatchReaderBuilder::try_new(file).unwrap().build().unwrap();
