@@ -135,6 +135,18 @@ COMMENT ON FUNCTION elacsym.query(text, vector, jsonb, jsonb, integer, boolean, 
         jsonb, jsonb, jsonb, integer, jsonb)
     IS 'the best documents by vectors, full text or both, best first; or the first by attributes';
 
+CREATE FUNCTION elacsym.count(target text, filter jsonb DEFAULT NULL, full_text jsonb DEFAULT NULL) RETURNS bigint
+    LANGUAGE c STABLE PARALLEL RESTRICTED COST 1000
+    AS 'MODULE_PATHNAME', 'elacsym_count_wrapper';
+COMMENT ON FUNCTION elacsym.count(text, jsonb, jsonb)
+    IS 'how many documents of a namespace, or visible rows of an index, match a filter and a full-text query';
+
+CREATE FUNCTION elacsym.facets(target text, facets jsonb, filter jsonb DEFAULT NULL, full_text jsonb DEFAULT NULL) RETURNS jsonb
+    LANGUAGE c STABLE PARALLEL RESTRICTED COST 1000
+    AS 'MODULE_PATHNAME', 'elacsym_facets_wrapper';
+COMMENT ON FUNCTION elacsym.facets(text, jsonb, jsonb, jsonb)
+    IS 'frequent values, statistics, histograms and ranges of attributes over what matches a filter and a full-text query';
+
 CREATE FUNCTION elacsym.flush(target text) RETURNS bigint
     LANGUAGE c VOLATILE PARALLEL UNSAFE
     AS 'MODULE_PATHNAME', 'elacsym_flush_wrapper';

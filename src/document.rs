@@ -5,9 +5,10 @@
 //! The payload of a patch is another one: [`Patch`].
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::ids::{EntryId, Key, NamespaceId, Op};
+use crate::ids::{EntryId, Key, NamespaceId, Op, Uuid};
 use crate::limits::{MAX_DOCUMENT_BYTES, MAX_FILTERABLE_STRING_BYTES, MAX_LIST_VALUES};
 use crate::schema::{Attribute, AttributeId, AttributeType, NamespaceSchema, json_type, reject_unknown_keys};
+use crate::timestamp;
 use crate::vector::Metric;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as Json};
@@ -29,6 +30,10 @@ pub enum Value {
     Float(f64),
     Bool(bool),
     ArrayString(Vec<String>),
+    /// As in [`crate::timestamp`].
+    Timestamp(i64),
+    Uuid(Uuid),
+    ArrayInt(Vec<i64>),
 }
 
 impl Value {
@@ -40,6 +45,9 @@ impl Value {
             Self::Float(_) => AttributeType::Float,
             Self::Bool(_) => AttributeType::Bool,
             Self::ArrayString(_) => AttributeType::ArrayString,
+            Self::Timestamp(_) => AttributeType::Timestamp,
+            Self::Uuid(_) => AttributeType::Uuid,
+            Self::ArrayInt(_) => AttributeType::ArrayInt,
         }
     }
 
@@ -51,6 +59,9 @@ impl Value {
             Self::Float(value) => Json::from(*value),
             Self::Bool(value) => Json::from(*value),
             Self::ArrayString(values) => Json::from(values.clone()),
+            Self::Timestamp(micros) => Json::from(timestamp::format(*micros)),
+            Self::Uuid(uuid) => Json::from(uuid.to_string()),
+            Self::ArrayInt(values) => Json::from(values.clone()),
         }
     }
 }
@@ -284,6 +295,9 @@ pub fn parse_value(attribute: &Attribute, json: &Json) -> Result<Value> {
         }
         Ok(())
     };
+    let not_one = |kind: &str, json: &Json| {
+        Error::new(ErrorKind::TypeMismatch, format!("attribute \"{name}\" is of type {kind}, and {json} is not one"))
+    };
     match attribute.kind {
         AttributeType::String => {
             let text = json.as_str().ok_or_else(mismatch)?;
@@ -291,51 +305,64 @@ pub fn parse_value(attribute: &Attribute, json: &Json) -> Result<Value> {
             Ok(Value::String(text.to_string()))
         }
         AttributeType::Int => match json {
-            Json::Number(number) => match number.as_i64() {
-                Some(value) => Ok(Value::Int(value)),
-                None => Err(Error::new(
-                    ErrorKind::TypeMismatch,
-                    format!("attribute \"{name}\" is of type int (64 bits), and {number} is not one"),
-                )),
-            },
+            Json::Number(number) => number.as_i64().map(Value::Int).ok_or_else(|| not_one("int (64 bits)", json)),
             _ => Err(mismatch()),
         },
+        AttributeType::Timestamp => {
+            let text = json.as_str().ok_or_else(mismatch)?;
+            let micros = timestamp::parse(text).map(Value::Timestamp);
+            micros.ok_or_else(|| not_one("timestamp", json).with_hint(timestamp::FORMS))
+        }
+        AttributeType::Uuid => {
+            let text = json.as_str().ok_or_else(mismatch)?;
+            let uuid = Uuid::parse(text).map(Value::Uuid);
+            uuid.ok_or_else(|| not_one("uuid", json).with_hint("Write 32 hexadecimal digits, with or without hyphens."))
+        }
         AttributeType::Float => {
             json.as_f64().filter(|v| json.is_number() && v.is_finite()).map(Value::Float).ok_or_else(mismatch)
         }
         AttributeType::Bool => json.as_bool().map(Value::Bool).ok_or_else(mismatch),
         AttributeType::ArrayString => {
-            let values = json.as_array().ok_or_else(mismatch)?;
-            if values.len() > MAX_LIST_VALUES {
-                return Err(Error::new(
-                    ErrorKind::OutOfRange,
-                    format!(
-                        "array of {} values for attribute \"{name}\" is longer than {MAX_LIST_VALUES}",
-                        values.len()
-                    ),
-                ));
-            }
-            let mut strings = Vec::with_capacity(values.len());
-            for value in values {
-                let text = value.as_str().ok_or_else(|| {
-                    Error::new(
-                        ErrorKind::TypeMismatch,
-                        format!("attribute \"{name}\" is an array of strings, and one element is {}", json_type(value)),
-                    )
-                })?;
+            let values = elements(name, json.as_array().ok_or_else(mismatch)?)?;
+            let string = |value: &Json| {
+                let text = value.as_str().ok_or_else(|| wrong_element(name, "strings", json_type(value)))?;
                 check_len(text)?;
-                strings.push(text.to_string());
-            }
-            Ok(Value::ArrayString(strings))
+                Ok(text.to_string())
+            };
+            values.iter().map(string).collect::<Result<_>>().map(Value::ArrayString)
+        }
+        AttributeType::ArrayInt => {
+            let values = elements(name, json.as_array().ok_or_else(mismatch)?)?;
+            let int = |value: &Json| match value {
+                Json::Number(number) => number.as_i64().ok_or_else(|| wrong_element(name, "ints (64 bits)", value)),
+                other => Err(wrong_element(name, "ints (64 bits)", json_type(other))),
+            };
+            values.iter().map(int).collect::<Result<_>>().map(Value::ArrayInt)
         }
     }
+}
+
+/// The elements of an array, which are not too many.
+fn elements<'j>(name: &str, values: &'j [Json]) -> Result<&'j [Json]> {
+    if values.len() <= MAX_LIST_VALUES {
+        return Ok(values);
+    }
+    let message = format!("array of {} values for attribute \"{name}\" is longer than {MAX_LIST_VALUES}", values.len());
+    Err(Error::new(ErrorKind::OutOfRange, message))
+}
+
+fn wrong_element(name: &str, of: &str, found: impl std::fmt::Display) -> Error {
+    let message = format!("attribute \"{name}\" is an array of {of}, and one element is {found}");
+    Error::new(ErrorKind::TypeMismatch, message)
 }
 
 fn value_len(value: &Value) -> usize {
     match value {
         Value::String(text) => 4 + text.len(),
-        Value::Int(_) | Value::Float(_) => 8,
+        Value::Int(_) | Value::Float(_) | Value::Timestamp(_) => 8,
         Value::Bool(_) => 1,
+        Value::Uuid(_) => 16,
+        Value::ArrayInt(values) => 4 + 8 * values.len(),
         Value::ArrayString(values) => 4 + values.iter().map(|v| 4 + v.len()).sum::<usize>(),
     }
 }
@@ -382,6 +409,21 @@ fn encode_value(value: &Value, out: &mut Vec<u8>) {
             out.extend_from_slice(&(values.len() as u32).to_le_bytes());
             for text in values {
                 put_str(text, out);
+            }
+        }
+        Value::Timestamp(micros) => {
+            out.push(6);
+            out.extend_from_slice(&micros.to_le_bytes());
+        }
+        Value::Uuid(uuid) => {
+            out.push(7);
+            out.extend_from_slice(&uuid.0);
+        }
+        Value::ArrayInt(values) => {
+            out.push(8);
+            out.extend_from_slice(&(values.len() as u32).to_le_bytes());
+            for value in values {
+                out.extend_from_slice(&value.to_le_bytes());
             }
         }
     }
@@ -458,6 +500,16 @@ impl<'a> Reader<'a> {
                     values.push(self.string()?);
                 }
                 Value::ArrayString(values)
+            }
+            6 => Value::Timestamp(i64::from_le_bytes(self.array()?)),
+            7 => Value::Uuid(Uuid(self.array()?)),
+            8 => {
+                let count = self.u32()?;
+                let mut values = Vec::new();
+                for _ in 0..count {
+                    values.push(i64::from_le_bytes(self.array()?));
+                }
+                Value::ArrayInt(values)
             }
             tag => return Err(self.bad(&format!("unknown value tag {tag}"))),
         })

@@ -7,7 +7,41 @@ use serde::{Deserialize, Serialize};
 pub struct NamespaceId(pub [u8; 16]);
 
 impl std::fmt::Display for NamespaceId {
-    /// The usual 8-4-4-4-12 form, as PostgreSQL prints a uuid.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        Uuid(self.0).fmt(f)
+    }
+}
+
+/// A UUID as a value. Ordered by its bytes, as PostgreSQL does; so is its text form.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Uuid(pub [u8; 16]);
+
+impl Uuid {
+    /// Reads 32 hexadecimal digits of any case, with hyphens in the usual places or none.
+    pub fn parse(text: &str) -> Option<Self> {
+        let mut bytes = [0; 16];
+        let mut digits = 0;
+        let hyphens = text.len() == 36;
+        if !hyphens && text.len() != 32 {
+            return None;
+        }
+        for (place, byte) in text.bytes().enumerate() {
+            if hyphens && matches!(place, 8 | 13 | 18 | 23) {
+                if byte != b'-' {
+                    return None;
+                }
+                continue;
+            }
+            let digit = (byte as char).to_digit(16)? as u8;
+            bytes[digits / 2] = bytes[digits / 2] << 4 | digit;
+            digits += 1;
+        }
+        Some(Self(bytes))
+    }
+}
+
+impl std::fmt::Display for Uuid {
+    /// The usual 8-4-4-4-12 form in lower case, as PostgreSQL prints a uuid.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         for (i, byte) in self.0.iter().enumerate() {
             if matches!(i, 4 | 6 | 8 | 10) {

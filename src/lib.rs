@@ -11,6 +11,7 @@
 #[cfg(all(feature = "engine", feature = "pg"))]
 compile_error!("features `engine` and `pgNN` never meet: build the library with --no-default-features --features pgNN");
 
+pub mod aggregate;
 pub mod batch;
 pub mod config;
 pub mod document;
@@ -22,6 +23,7 @@ pub mod limits;
 pub mod rank;
 pub mod schema;
 pub mod segment_info;
+pub mod timestamp;
 pub mod vector;
 
 #[cfg(feature = "engine")]

@@ -61,3 +61,15 @@ pub const MAX_ORDERED_GROUPS: usize = 1_000_000;
 pub const MAX_EVALUATED_QUERIES: usize = 10_000;
 /// Highest grade of a judgement: gains are powers of two.
 pub const MAX_GRADE: u64 = 30;
+/// Most facets of one call: each is a pass over the values of every matching row.
+pub const MAX_FACETS: usize = 100;
+/// Terms of a facet when the caller gives no number.
+pub const DEFAULT_FACET_TERMS: usize = 10;
+/// Most terms of one facet in an answer: keeps it readable by the clients that want a facet.
+pub const MAX_FACET_TERMS: usize = 10_000;
+/// Most buckets of one histogram, and most ranges of one facet: more is a wrong interval.
+pub const MAX_FACET_BUCKETS: usize = 10_000;
+/// Largest answer of one call, as JSON text: half of [`MAX_FRAME_BYTES`].
+pub const MAX_FACET_ANSWER_BYTES: usize = 32 << 20;
+/// Memory for the distinct values of all facets of one call: facets are exact, so each value is counted by itself.
+pub const MAX_FACET_BYTES: usize = 256 << 20;

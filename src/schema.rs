@@ -33,7 +33,16 @@ pub enum AttributeType {
     Bool,
     /// Array of strings, no nulls inside.
     ArrayString,
+    /// Point in time, in microseconds: see [`crate::timestamp`].
+    Timestamp,
+    /// UUID.
+    Uuid,
+    /// Array of 64-bit signed integers, no nulls inside.
+    ArrayInt,
 }
+
+/// Names of the types, for hints.
+const TYPES: &str = "string, int, float, bool, timestamp, uuid, array_string, array_int";
 
 impl AttributeType {
     /// The name used in schemas and error messages.
@@ -44,7 +53,31 @@ impl AttributeType {
             Self::Float => "float",
             Self::Bool => "bool",
             Self::ArrayString => "array_string",
+            Self::Timestamp => "timestamp",
+            Self::Uuid => "uuid",
+            Self::ArrayInt => "array_int",
         }
+    }
+
+    /// The type of that name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        [
+            Self::String,
+            Self::Int,
+            Self::Float,
+            Self::Bool,
+            Self::ArrayString,
+            Self::Timestamp,
+            Self::Uuid,
+            Self::ArrayInt,
+        ]
+        .into_iter()
+        .find(|kind| kind.name() == name)
+    }
+
+    /// Whether its values are arrays.
+    pub fn is_array(self) -> bool {
+        matches!(self, Self::ArrayString | Self::ArrayInt)
     }
 }
 
@@ -370,17 +403,10 @@ fn parse_attribute(id: AttributeId, name: &str, json: &Json) -> Result<Attribute
     };
     reject_unknown_keys(map, &["type", "indexed", "full_text"], &format!("attribute \"{name}\""))?;
     let kind = match map.get("type") {
-        Some(Json::String(kind)) => match kind.as_str() {
-            "string" => AttributeType::String,
-            "int" => AttributeType::Int,
-            "float" => AttributeType::Float,
-            "bool" => AttributeType::Bool,
-            "array_string" => AttributeType::ArrayString,
-            other => {
-                return Err(Error::invalid(format!("attribute \"{name}\" has unknown type \"{other}\""))
-                    .with_hint("Types: string, int, float, bool, array_string."));
-            }
-        },
+        Some(Json::String(kind)) => AttributeType::from_name(kind).ok_or_else(|| {
+            Error::invalid(format!("attribute \"{name}\" has unknown type \"{kind}\""))
+                .with_hint(format!("Types: {TYPES}."))
+        })?,
         Some(other) => {
             return Err(Error::invalid(format!(
                 "\"type\" of attribute \"{name}\" must be a string, not {}",
@@ -388,8 +414,9 @@ fn parse_attribute(id: AttributeId, name: &str, json: &Json) -> Result<Attribute
             )));
         }
         None => {
-            return Err(Error::invalid(format!("attribute \"{name}\" has no \"type\""))
-                .with_hint("Types: string, int, float, bool, array_string."));
+            return Err(
+                Error::invalid(format!("attribute \"{name}\" has no \"type\"")).with_hint(format!("Types: {TYPES}."))
+            );
         }
     };
     let full_text = match map.get("full_text") {

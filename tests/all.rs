@@ -5,6 +5,8 @@
 
 #[path = "cache_paged.rs"]
 mod cache_paged;
+#[path = "engine_aggregate.rs"]
+mod engine_aggregate;
 #[path = "engine_behaviour.rs"]
 mod engine_behaviour;
 #[path = "engine_corpus.rs"]
@@ -26,6 +28,8 @@ mod engine_scan;
 #[path = "engine_scifact.rs"]
 mod engine_scifact;
 mod engine_support;
+#[path = "filter_oracle.rs"]
+mod filter_oracle;
 #[path = "format_golden.rs"]
 mod format_golden;
 #[path = "storage_conformance.rs"]

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use elacsym::document::{Document, Value};
 use elacsym::engine::Engine;
 use elacsym::filter::Filter;
-use elacsym::ids::{EntryOrder, Key};
+use elacsym::ids::{EntryOrder, Key, Uuid};
 use elacsym::ipc::message::{ResultRow, TextQuery};
 use elacsym::schema::NamespaceSchema;
 use elacsym::segment_info::SegmentInfo;
@@ -28,6 +28,9 @@ fn schema() -> NamespaceSchema {
         "score": {"type": "float"},
         "tags": {"type": "array_string"},
         "year": {"type": "int"},
+        "z_at": {"type": "timestamp"},
+        "z_ref": {"type": "uuid"},
+        "z_sizes": {"type": "array_int"},
     }}))
     .unwrap()
 }
@@ -58,6 +61,9 @@ fn document(key: Key) -> Document {
     if key % 4 != 0 {
         attributes.push((3, Value::ArrayString((0..key % 3).map(|i| format!("tag{i}")).collect())));
         attributes.push((4, Value::Int(2000 + key % 20)));
+        attributes.push((5, Value::Timestamp(1_700_000_000_000_000 + key * 3_600_000_001)));
+        attributes.push((6, Value::Uuid(Uuid([key as u8; 16]))));
+        attributes.push((7, Value::ArrayInt((0..key % 4).map(|i| key * i).collect())));
     }
     let vector = (key % 7 != 0).then(|| (0..12).map(|d| (((key + 1) * (d + 3) * 29) % 97) as f32 - 48.0).collect());
     Document { vector, attributes }
@@ -84,6 +90,11 @@ async fn answers(database: &Database, engine: &Engine) -> Json {
             {"type": "not", "conditions": [{"field": "flag", "op": "eq", "value": true}]},
         ]}),
         json!({"field": "score", "op": "lt", "value": 9.5}),
+        json!({"field": "z_at", "op": "gte", "value": "2023-11-17"}),
+        json!({"type": "or", "conditions": [
+            {"field": "z_ref", "op": "lt", "value": "11111111-1111-1111-1111-111111111111"},
+            {"field": "z_sizes", "op": "contains", "value": 150},
+        ]}),
     ];
     for (f, filter) in filters.iter().enumerate() {
         for (vector, text) in [(true, false), (false, true), (true, true)] {
@@ -96,7 +107,7 @@ async fn answers(database: &Database, engine: &Engine) -> Json {
                 let words = TextQuery { query: "run database searches".to_string(), fields: vec![(0, 1.0)] };
                 request = request.and_text(words);
             }
-            request.include_attributes = vec![0, 1, 2, 3, 4];
+            request.include_attributes = vec![0, 1, 2, 3, 4, 5, 6, 7];
             request.include_vector = true;
             let rows = database.run(engine, request).await.unwrap();
             out.insert(format!("filter {f}, {vector}, {text}"), rows.into_iter().map(row).collect());

@@ -18,12 +18,14 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("ids", &[]),
     ("vector", &["env"]),
     ("schema", &["vector"]),
-    ("document", &["schema", "vector"]),
-    ("filter", &["schema", "document"]),
+    ("timestamp", &[]),
+    ("document", &["schema", "timestamp", "vector"]),
+    ("filter", &["schema", "document", "timestamp"]),
+    ("aggregate", &["schema", "document", "filter", "timestamp"]),
     ("segment_info", &["schema"]),
-    ("rank", &[]),
+    ("rank", &["schema", "document", "filter", "vector"]),
     ("batch", &[]),
-    ("ipc", &["message", "schema", "document", "filter", "segment_info", "vector"]),
+    ("ipc", &["message", "aggregate", "schema", "document", "filter", "rank", "segment_info", "vector"]),
     // engine, from the bottom
     ("env", &[]),
     ("config", &[]),
@@ -55,6 +57,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "schema",
             "document",
             "filter",
+            "aggregate",
             "segment_info",
             "message",
             "ipc",
@@ -68,7 +71,23 @@ const MAY_USE: &[(&str, &[&str])] = &[
         ],
     ),
     // glue: backends reach the engine through ipc only
-    ("pg", &["batch", "config", "schema", "document", "filter", "segment_info", "message", "ipc", "vector", "rank"]),
+    (
+        "pg",
+        &[
+            "batch",
+            "config",
+            "schema",
+            "document",
+            "filter",
+            "aggregate",
+            "timestamp",
+            "segment_info",
+            "message",
+            "ipc",
+            "vector",
+            "rank",
+        ],
+    ),
 ];
 
 struct Source {

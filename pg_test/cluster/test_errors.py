@@ -62,7 +62,7 @@ CASES = {
     "create: zero dimensions": (create({"vector_dim": 0}), RANGE, '"vector_dim" must be an integer from 1 to 16000, not 0'),
     "create: too many dimensions": (create({"vector_dim": 16001}), RANGE, "not 16001"),
     "create: unknown metric": (create({"vector_dim": 3, "vector_metric": "hamming"}), INVALID, '"hamming" is not known'),
-    "create: unknown type": (create({"attributes": {"a": "uuid"}}), INVALID, 'attribute "a" has unknown type "uuid"'),
+    "create: unknown type": (create({"attributes": {"a": "text"}}), INVALID, 'attribute "a" has unknown type "text"'),
     "create: unknown language": (create({"attributes": {"a": {"type": "string", "full_text": {"language": "klingon"}}}}), INVALID, 'language "klingon"'),
     "create: full text on a number": (create({"attributes": {"a": {"type": "int", "full_text": True}}}), INVALID, "of type int cannot have full text"),
     "create: reserved attribute": (create({"attributes": {"id": "int"}}), INVALID, 'attribute name "id" is reserved'),

@@ -1,5 +1,6 @@
 """The index on real embeddings: SciFact's judgements through elacsym.search(), and k rows whatever the filter."""
 
+import json
 import sys
 from pathlib import Path
 
@@ -125,3 +126,40 @@ def test_unindexed_filters_cost_no_rows(arxiv):
             "SELECT id FROM papers WHERE id %% 500 = 3 AND category LIKE 'cs.%%' ORDER BY embedding <=> %s::vector LIMIT 10", [literal(query)]
         ).fetchall()
         assert len(rows) == 10
+
+
+@pytest.mark.parametrize("column", ["near", "other"])
+def test_search_and_namespace_give_k_rows_and_recall_whatever_the_filter(arxiv, column):
+    """The same through elacsym.search(), and in a namespace; counts are exact at every selectivity."""
+    conn, vectors, queries, near, other = arxiv
+    values = near if column == "near" else other
+    name = f"papers_{column}"
+    schema = {"vector_dim": 384, "attributes": {"share": "float"}}
+    conn.execute("SELECT elacsym.create_namespace(%s, %s)", [name, json.dumps(schema)])
+    conn.execute(
+        f"SELECT sum(elacsym.upsert(%s, b)) FROM (SELECT jsonb_agg(jsonb_build_object('id', id, 'vector', embedding::real[], 'attributes',"
+        f" jsonb_build_object('share', {column}))) FROM papers GROUP BY id / 5000) batches(b)",
+        [name],
+    )
+    for share in (1.0, 0.5, 0.1, 0.01, 0.001, 0.0):
+        matching = np.flatnonzero(values < share)
+        in_table, in_namespace = (json.dumps({"field": field, "op": "lt", "value": share}) for field in (column, "share"))
+        counts = conn.execute("SELECT elacsym.count('papers_search', %s), elacsym.count(%s, %s)", [in_table, name, in_namespace]).fetchone()
+        assert counts == (len(matching), len(matching))
+        found, wanted = [0, 0], 0
+        for query in queries[:30]:
+            vector = literal(query)
+            answers = (
+                conn.execute("SELECT d.id FROM elacsym.search('papers_search', %s::vector, filter => %s, k => 10) s JOIN papers d ON d.ctid = s.ctid", [vector, in_table]).fetchall(),
+                conn.execute("SELECT id FROM elacsym.query(%s, %s::vector, filter => %s, top_k => 10)", [name, vector, in_namespace]).fetchall(),
+            )
+            exact = set(matching[np.argsort(-(vectors[matching] @ query), kind="stable")[:K]].tolist())
+            wanted += len(exact)
+            for place, rows in enumerate(answers):
+                ids = {r for (r,) in rows}
+                assert len(rows) == len(ids) == min(K, len(matching)) and ids <= set(matching.tolist())
+                found[place] += len(ids & exact)
+        recalls = [part / wanted if wanted else 1.0 for part in found]
+        print(f"{column} < {share}: recall@{K} index {recalls[0]:.3f}, namespace {recalls[1]:.3f}")
+        # brute force where few rows match
+        assert min(recalls) >= (1.0 if len(matching) <= 1000 else 0.95)

@@ -5,7 +5,7 @@ use serde_json::json;
 fn schema() -> NamespaceSchema {
     NamespaceSchema::parse(&json!({"vector_dim": 3, "attributes": {
         "title": "string", "body": {"type": "string", "full_text": true}, "year": "int", "score": "float",
-        "live": "bool", "tags": "array_string"}}))
+        "live": "bool", "tags": "array_string", "at": "timestamp", "ref": "uuid", "sizes": "array_int"}}))
     .unwrap()
 }
 
@@ -13,14 +13,20 @@ fn schema() -> NamespaceSchema {
 fn a_document_survives_json_and_payload() {
     let schema = schema();
     let json = json!({"id": -5, "vector": [1, 2.5, -3e2], "attributes": {
-        "title": "naïve", "year": i64::MIN, "score": 1, "live": false, "tags": ["a", ""], "body": null}});
+        "title": "naïve", "year": i64::MIN, "score": 1, "live": false, "tags": ["a", ""], "body": null,
+        "at": "2024-05-17T11:30:00.5+02:00", "ref": "A0EEBC999C0B4EF8BB6D6BB9BD380A11", "sizes": [i64::MAX, -1, -1]}});
     let (id, document) = Document::parse(&schema, &json).unwrap();
     assert_eq!((id, document.vector.as_deref()), (-5, Some(&[1.0, 2.5, -300.0][..])));
     let payload = document.encode();
     assert_eq!(payload.len(), document.encoded_len());
     assert_eq!(Document::decode(&payload, "test").unwrap(), document);
     let attributes = document.attributes_json(&schema, None);
-    assert_eq!(attributes, json!({"title": "naïve", "year": i64::MIN, "score": 1.0, "live": false, "tags": ["a", ""]}));
+    assert_eq!(
+        attributes,
+        json!({"title": "naïve", "year": i64::MIN, "score": 1.0, "live": false, "tags": ["a", ""],
+            "at": "2024-05-17T09:30:00.500000Z", "ref": "a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11",
+            "sizes": [i64::MAX, -1, -1]})
+    );
     let year = schema.attribute("year").unwrap().id;
     assert_eq!(document.attributes_json(&schema, Some(&[year])), json!({"year": i64::MIN}));
 }
@@ -29,7 +35,8 @@ fn a_document_survives_json_and_payload() {
 fn a_payload_cut_or_changed_anywhere_never_panics() {
     let (_, document) = Document::parse(
         &schema(),
-        &json!({"id": 1, "vector": [1, 2, 3], "attributes": {"title": "abc", "tags": ["x"], "year": 3}}),
+        &json!({"id": 1, "vector": [1, 2, 3], "attributes": {"title": "abc", "tags": ["x"], "year": 3,
+            "at": "2024-01-01", "ref": "a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11", "sizes": [1, 2]}}),
     )
     .unwrap();
     let payload = document.encode();
@@ -81,6 +88,16 @@ fn wrong_documents_are_refused_and_named() {
         (json!({"id": 1, "attributes": {"tags": "a"}}), "tags"),
         (json!({"id": 1, "attributes": {"tags": ["a", 1]}}), "tags"),
         (json!({"id": 1, "attributes": {"score": "NaN"}}), "score"),
+        (json!({"id": 1, "attributes": {"at": 5}}), "\"at\""),
+        (json!({"id": 1, "attributes": {"at": "yesterday"}}), "yesterday"),
+        (json!({"id": 1, "attributes": {"at": "infinity"}}), "infinity"),
+        (json!({"id": 1, "attributes": {"at": "10000-01-01"}}), "10000"),
+        (json!({"id": 1, "attributes": {"ref": "a0eebc99"}}), "a0eebc99"),
+        (json!({"id": 1, "attributes": {"ref": "a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a1x"}}), "is not one"),
+        (json!({"id": 1, "attributes": {"ref": "a0eebc99-9c0b-4ef8-bb6d6-bb9bd380a11"}}), "is not one"),
+        (json!({"id": 1, "attributes": {"sizes": 5}}), "sizes"),
+        (json!({"id": 1, "attributes": {"sizes": [1, 1.5]}}), "1.5"),
+        (json!({"id": 1, "attributes": {"sizes": [1, "2"]}}), "sizes"),
     ] {
         let error = Document::parse(&schema, &json).expect_err(&json.to_string());
         assert!(error.message.contains(part), "{json}: {error}");

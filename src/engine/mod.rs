@@ -9,6 +9,7 @@
 //! cancels its work.
 
 mod admin;
+mod aggregate;
 mod arms;
 mod bounded;
 mod buffer;
@@ -52,6 +53,7 @@ use pins::Pins;
 use segments::OpenSegments;
 use stats::RequestCounters;
 
+pub use aggregate::Aggregated;
 pub use scan::{Scan, ScanPart};
 pub use session::Session;
 pub use texts::Scorer;

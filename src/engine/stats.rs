@@ -39,10 +39,12 @@ pub enum Kind {
     Page,
     /// [`super::Engine::check`].
     Check,
+    /// [`super::Engine::aggregate`].
+    Aggregate,
 }
 
 /// Names in the order of the discriminants.
-const NAMES: [&str; 16] = [
+const NAMES: [&str; 17] = [
     "query",
     "fetch",
     "flush",
@@ -59,6 +61,7 @@ const NAMES: [&str; 16] = [
     "corpus",
     "page",
     "check",
+    "aggregate",
 ];
 
 #[derive(Debug, Default)]

@@ -7,12 +7,16 @@ use crate::document::{Document, Value, parse_value};
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::{MAX_FILTER_DEPTH, MAX_LIST_VALUES, MAX_QUERY_TEXT_BYTES};
 use crate::schema::{Attribute, AttributeId, AttributeType, NamespaceSchema, json_type, reject_unknown_keys};
+use crate::timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as Json};
 
 mod condition;
 
 pub use condition::Condition;
+mod prepared;
+
+pub use prepared::Prepared;
 
 /// Order comparisons.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,10 +34,10 @@ pub enum Comparison {
 pub enum Filter {
     /// The attribute's value is one of these; `eq` is a list of one.
     In { attribute: AttributeId, values: Vec<Value> },
-    /// The attribute's value compares so; strings compare by their UTF-8 bytes.
+    /// The attribute's value compares so; strings compare by their UTF-8 bytes, UUIDs by theirs.
     Compare { attribute: AttributeId, comparison: Comparison, value: Value },
-    /// The array attribute holds at least one of these strings.
-    ContainsAny { attribute: AttributeId, values: Vec<String> },
+    /// The array attribute holds at least one of these elements.
+    ContainsAny { attribute: AttributeId, values: Vec<Value> },
     /// The string attribute starts with this.
     Prefix { attribute: AttributeId, prefix: String },
     /// The document lacks the attribute.
@@ -141,7 +145,7 @@ impl Filter {
                 format!("operator {op} does not apply to attribute \"{field}\" of type {}", attribute.kind.name()),
             )
         };
-        let is_array = attribute.kind == AttributeType::ArrayString;
+        let is_array = attribute.kind.is_array();
         match op {
             "eq" | "ne" | "in" | "not_in" if is_array => {
                 Err(unsuitable().with_hint("Use contains or contains_any for arrays."))
@@ -163,19 +167,32 @@ impl Filter {
                 Ok(Self::Compare { attribute: id, comparison, value: scalar(attribute, value, op)? })
             }
             "contains" | "contains_any" if !is_array => {
-                Err(unsuitable().with_hint("contains and contains_any are for attributes of type array_string."))
+                Err(unsuitable().with_hint("contains and contains_any are for arrays."))
             }
-            "contains" => match value {
-                Json::String(text) => Ok(Self::ContainsAny { attribute: id, values: vec![text.clone()] }),
-                other => Err(Error::new(
-                    ErrorKind::TypeMismatch,
-                    format!("operator contains on attribute \"{field}\" takes a string, not {}", json_type(other)),
-                )),
+            "contains" => match (attribute.kind, value) {
+                (AttributeType::ArrayString, Json::String(text)) => {
+                    Ok(Self::ContainsAny { attribute: id, values: vec![Value::String(text.clone())] })
+                }
+                (AttributeType::ArrayInt, Json::Number(_)) => {
+                    let element = Attribute { kind: AttributeType::Int, ..attribute.clone() };
+                    Ok(Self::ContainsAny { attribute: id, values: vec![scalar(&element, value, op)?] })
+                }
+                (kind, other) => {
+                    let wanted = if kind == AttributeType::ArrayInt { "a number" } else { "a string" };
+                    Err(Error::new(
+                        ErrorKind::TypeMismatch,
+                        format!("operator contains on attribute \"{field}\" takes {wanted}, not {}", json_type(other)),
+                    ))
+                }
             },
-            "contains_any" => match parse_value(&Attribute { indexed: false, ..attribute.clone() }, value)? {
-                Value::ArrayString(values) => Ok(Self::ContainsAny { attribute: id, values }),
-                _ => Err(unsuitable()),
-            },
+            "contains_any" => {
+                let values = match parse_value(&Attribute { indexed: false, ..attribute.clone() }, value)? {
+                    Value::ArrayString(values) => values.into_iter().map(Value::String).collect(),
+                    Value::ArrayInt(values) => values.into_iter().map(Value::Int).collect(),
+                    _ => return Err(unsuitable()),
+                };
+                Ok(Self::ContainsAny { attribute: id, values })
+            }
             "prefix" => match (attribute.kind, value) {
                 (AttributeType::String, Json::String(prefix)) => {
                     Ok(Self::Prefix { attribute: id, prefix: prefix.clone() })
@@ -232,7 +249,12 @@ impl Filter {
                 })
             }
             Self::ContainsAny { attribute, values } => match document.get(*attribute) {
-                Some(Value::ArrayString(held)) => held.iter().any(|v| values.contains(v)),
+                Some(Value::ArrayString(held)) => {
+                    values.iter().any(|value| matches!(value, Value::String(text) if held.contains(text)))
+                }
+                Some(Value::ArrayInt(held)) => {
+                    values.iter().any(|value| matches!(value, Value::Int(int) if held.contains(int)))
+                }
                 _ => false,
             },
             Self::Prefix { attribute, prefix } => match document.get(*attribute) {
@@ -262,6 +284,14 @@ fn scalar(attribute: &Attribute, json: &Json, op: &str) -> Result<Value> {
     {
         return Ok(Value::Int(float as i64));
     }
+    if attribute.kind == AttributeType::Timestamp {
+        // Rows of an index may hold these.
+        match json.as_str() {
+            Some("infinity") => return Ok(Value::Timestamp(timestamp::INFINITY)),
+            Some("-infinity") => return Ok(Value::Timestamp(timestamp::NEG_INFINITY)),
+            _ => {}
+        }
+    }
     // The limit on stored values does not apply to what is compared with them.
     parse_value(&Attribute { indexed: false, ..attribute.clone() }, json)
 }
@@ -289,6 +319,8 @@ pub fn compare(left: &Value, right: &Value) -> Option<std::cmp::Ordering> {
         (Value::Float(a), Value::Float(b)) => a.partial_cmp(b),
         (Value::String(a), Value::String(b)) => Some(a.as_bytes().cmp(b.as_bytes())),
         (Value::Bool(a), Value::Bool(b)) => Some(a.cmp(b)),
+        (Value::Timestamp(a), Value::Timestamp(b)) => Some(a.cmp(b)),
+        (Value::Uuid(a), Value::Uuid(b)) => Some(a.cmp(b)),
         _ => None,
     }
 }

@@ -113,6 +113,8 @@ pub enum Request {
     Page(Box<PageRequest>),
     /// Which version of some documents is there, and whether it matches; answered by [`Response::Checked`].
     Check(Box<CheckRequest>),
+    /// Counts and facets over everything live that matches; answered by [`Response::Aggregated`].
+    Aggregate(Box<AggregateRequest>),
 }
 
 /// What the engine answers.
@@ -199,6 +201,15 @@ pub enum Response {
         states: Vec<KeyState>,
         /// No further part follows.
         last: bool,
+    },
+    /// Answer to `Aggregate`.
+    Aggregated {
+        /// Rows that match.
+        count: u64,
+        /// The facets, as a JSON object.
+        facets: String,
+        /// What it cost.
+        stats: RequestStats,
     },
 }
 
@@ -525,6 +536,17 @@ pub struct CandidateRow {
     pub group: Option<Value>,
     /// Values of the attributes of `order_by`.
     pub sort: Vec<Option<Value>>,
+}
+
+/// What to count.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct AggregateRequest {
+    /// In what.
+    pub namespace: NamespaceView,
+    /// Rows that do not match are left out.
+    pub filter: Option<crate::filter::Filter>,
+    /// What is wanted beside the number of rows.
+    pub facets: Vec<crate::aggregate::Facet>,
 }
 
 /// Documents by key; missing ones are left out.

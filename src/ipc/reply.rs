@@ -38,6 +38,15 @@ pub enum Reply {
     Candidates(Vec<CandidateRow>, RequestStats),
     /// The state of each document that was asked for.
     Checked(Vec<KeyState>),
+    /// Counts and facets.
+    Aggregated {
+        /// Rows that match.
+        count: u64,
+        /// The facets, as a JSON object.
+        facets: String,
+        /// What it cost.
+        stats: RequestStats,
+    },
 }
 
 impl Reply {
@@ -56,6 +65,7 @@ impl Reply {
             Self::Scores(_) => "scores",
             Self::Candidates(..) => "candidates",
             Self::Checked(_) => "states",
+            Self::Aggregated { .. } => "counts",
         }
     }
 }

@@ -337,6 +337,9 @@ impl Connection {
                 Response::Matches(matches) => return Ok(Reply::Matches(matches)),
                 Response::ScorerOpened { scorer } => return Ok(Reply::ScorerOpened(scorer)),
                 Response::Corpus(stats) => return Ok(Reply::Corpus(stats)),
+                Response::Aggregated { count, facets, stats } => {
+                    return Ok(Reply::Aggregated { count, facets, stats });
+                }
                 Response::Scores(scores) => return Ok(Reply::Scores(scores)),
                 Response::Stats(json) => return Ok(Reply::Stats(json)),
                 Response::Error(error) => return Err(Failure::Refused(error)),

@@ -43,6 +43,7 @@ fn wrong_schemas_are_refused_and_named() {
         (json!({"vector_dim": 3, "dims": 3}), "dims"),
         (json!({"attributes": []}), "attributes"),
         (json!({"attributes": {"a": {"type": "text"}}}), "\"text\""),
+        (json!({"attributes": {"a": {"type": "uuid", "full_text": true}}}), "uuid"),
         (json!({"attributes": {"a": {}}}), "\"a\""),
         (json!({"attributes": {"a": {"type": 5}}}), "\"a\""),
         (json!({"attributes": {"a": 5}}), "\"a\""),
@@ -58,6 +59,19 @@ fn wrong_schemas_are_refused_and_named() {
         let error = parse(json.clone()).expect_err(&json.to_string());
         assert!(error.message.contains(part), "{json}: {error}");
     }
+}
+
+#[test]
+fn every_type_is_found_by_its_name_and_only_some_are_arrays() {
+    for name in super::TYPES.split(", ") {
+        let kind = AttributeType::from_name(name).unwrap();
+        assert_eq!(kind.name(), name);
+        assert_eq!(kind.is_array(), name.starts_with("array_"));
+        let schema = parse(json!({"attributes": {"a": name}})).unwrap();
+        assert_eq!(schema.attribute("a").map(|a| (a.kind, a.indexed)), Some((kind, true)));
+        assert_eq!(NamespaceSchema::from_stored(&schema.to_stored()).unwrap(), schema);
+    }
+    assert_eq!(AttributeType::from_name("text"), None);
 }
 
 #[test]

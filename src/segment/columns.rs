@@ -3,22 +3,24 @@
 use std::sync::Arc;
 
 use arrow_array::builder::{
-    BooleanBuilder, Float32Builder, Float64Builder, Int64Builder, ListBuilder, StringBuilder, UInt64Builder,
+    BooleanBuilder, FixedSizeBinaryBuilder, Float32Builder, Float64Builder, Int64Builder, ListBuilder, StringBuilder,
+    TimestampMicrosecondBuilder, UInt64Builder,
 };
 use arrow_array::cast::AsArray;
-use arrow_array::types::{Float64Type, Int64Type};
+use arrow_array::types::{Float64Type, Int64Type, TimestampMicrosecondType};
 use arrow_array::{Array, ArrayRef, RecordBatch};
-use arrow_schema::{DataType, Field, Schema};
+use arrow_schema::{DataType, Field, Schema, TimeUnit};
 use bytes::Bytes;
+use parquet::arrow::ArrowSchemaConverter;
 use parquet::arrow::arrow_writer::{ArrowWriter, ArrowWriterOptions};
-use parquet::basic::{Compression, Encoding, ZstdLevel};
+use parquet::basic::{Compression, Encoding, LogicalType, Repetition, Type as PhysicalType, ZstdLevel};
 use parquet::file::metadata::KeyValue;
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
-use parquet::schema::types::ColumnPath;
+use parquet::schema::types::{ColumnPath, SchemaDescriptor, Type};
 
 use crate::document::{Document, Value};
 use crate::error::{Error, Result};
-use crate::ids::EntryId;
+use crate::ids::{EntryId, Uuid};
 use crate::schema::{AttributeId, AttributeType, NamespaceSchema};
 
 /// Rows of one row group: bounds what a reader of the whole file holds at once.
@@ -33,6 +35,10 @@ const ATTRIBUTE_PAGE_BYTES: usize = 64 << 10;
 const DICTIONARY_BYTES: usize = 16 << 10;
 /// Rows built into one batch: bounds the writer's working memory.
 const BATCH_ROWS: usize = 4 << 10;
+/// Bytes of a UUID.
+const UUID_BYTES: i32 = 16;
+/// Timestamps are points in time, not local times.
+const TIME_ZONE: &str = "UTC";
 /// Field ids below this are the system columns; an attribute's field id is its id plus this.
 pub const FIRST_ATTRIBUTE_FIELD_ID: u32 = 16;
 
@@ -100,6 +106,9 @@ impl ColumnMap {
                 AttributeType::Float => DataType::Float64,
                 AttributeType::Bool => DataType::Boolean,
                 AttributeType::ArrayString => DataType::List(element(DataType::Utf8)),
+                AttributeType::Timestamp => DataType::Timestamp(TimeUnit::Microsecond, Some(TIME_ZONE.into())),
+                AttributeType::Uuid => DataType::FixedSizeBinary(UUID_BYTES),
+                AttributeType::ArrayInt => DataType::List(element(DataType::Int64)),
             };
             fields.push(field(
                 self.first_attribute + i,
@@ -109,6 +118,24 @@ impl ColumnMap {
             ));
         }
         Schema::new(fields)
+    }
+
+    /// The Parquet schema of an Arrow schema of ours: what the converter makes of it, and UUIDs say that they are some.
+    fn parquet_schema(&self, schema: &NamespaceSchema, arrow: &Schema) -> parquet::errors::Result<SchemaDescriptor> {
+        let converted = ArrowSchemaConverter::new().convert(arrow)?;
+        let mut fields = converted.root_schema().get_fields().to_vec();
+        for (place, attribute) in schema.attributes.iter().enumerate().filter(|(_, a)| a.kind == AttributeType::Uuid) {
+            let index = self.first_attribute + place;
+            let field = Type::primitive_type_builder(&self.names[index], PhysicalType::FIXED_LEN_BYTE_ARRAY)
+                .with_length(UUID_BYTES)
+                .with_logical_type(Some(LogicalType::Uuid))
+                .with_repetition(Repetition::OPTIONAL)
+                .with_id(Some((FIRST_ATTRIBUTE_FIELD_ID + u32::from(attribute.id)) as i32))
+                .build()?;
+            fields[index] = Arc::new(field);
+        }
+        let root = Type::group_type_builder(converted.root_schema().name()).with_fields(fields).build()?;
+        Ok(SchemaDescriptor::new(Arc::new(root)))
     }
 
     fn properties(&self, schema: &NamespaceSchema) -> Result<WriterProperties> {
@@ -157,7 +184,10 @@ pub fn write_parquet(schema: &NamespaceSchema, rows: &[(EntryId, &Document)]) ->
     let map = ColumnMap::new(schema);
     let arrow = Arc::new(map.arrow_schema(schema));
     let failed = |error: parquet::errors::ParquetError| Error::internal(format!("cannot write Parquet: {error}"));
-    let options = ArrowWriterOptions::new().with_properties(map.properties(schema)?).with_skip_arrow_metadata(true);
+    let options = ArrowWriterOptions::new()
+        .with_properties(map.properties(schema)?)
+        .with_parquet_schema(map.parquet_schema(schema, &arrow).map_err(failed)?)
+        .with_skip_arrow_metadata(true);
     let mut writer = ArrowWriter::try_new_with_options(Vec::new(), arrow.clone(), options).map_err(failed)?;
     for rows in rows.chunks(BATCH_ROWS) {
         let columns = build_columns(schema, rows);
@@ -222,6 +252,34 @@ fn build_columns(schema: &NamespaceSchema, rows: &[(EntryId, &Document)]) -> Vec
                 }
                 Arc::new(out.finish())
             }
+            AttributeType::Timestamp => {
+                let mut out = TimestampMicrosecondBuilder::new().with_timezone(TIME_ZONE);
+                values.for_each(|v| out.append_option(if let Some(Value::Timestamp(v)) = v { Some(*v) } else { None }));
+                Arc::new(out.finish())
+            }
+            AttributeType::Uuid => {
+                let mut out = FixedSizeBinaryBuilder::with_capacity(rows.len(), UUID_BYTES);
+                for value in values {
+                    match value {
+                        Some(Value::Uuid(uuid)) => {
+                            out.append_value(uuid.0).expect("invariant: a UUID has the width of its column");
+                        }
+                        _ => out.append_null(),
+                    }
+                }
+                Arc::new(out.finish())
+            }
+            AttributeType::ArrayInt => {
+                let mut out = ListBuilder::new(Int64Builder::new()).with_field(element(DataType::Int64));
+                for value in values {
+                    let ints = if let Some(Value::ArrayInt(ints)) = value { Some(ints) } else { None };
+                    if let Some(ints) = ints {
+                        out.values().append_slice(ints);
+                    }
+                    out.append(ints.is_some());
+                }
+                Arc::new(out.finish())
+            }
         });
     }
     columns
@@ -245,6 +303,18 @@ pub fn value_at(column: &ArrayRef, kind: AttributeType, row: usize) -> Option<Va
             let values = column.as_list_opt::<i32>()?.value(row);
             let strings = values.as_string_opt::<i32>()?;
             Some(Value::ArrayString(strings.iter().flatten().map(str::to_string).collect()))
+        }
+        AttributeType::Timestamp => {
+            column.as_primitive_opt::<TimestampMicrosecondType>().map(|c| Value::Timestamp(c.value(row)))
+        }
+        AttributeType::Uuid => {
+            let bytes = column.as_fixed_size_binary_opt()?.value(row);
+            bytes.try_into().ok().map(|bytes| Value::Uuid(Uuid(bytes)))
+        }
+        AttributeType::ArrayInt => {
+            let values = column.as_list_opt::<i32>()?.value(row);
+            let ints = values.as_primitive_opt::<Int64Type>()?;
+            Some(Value::ArrayInt(ints.values().to_vec()))
         }
     }
 }

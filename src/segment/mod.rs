@@ -20,6 +20,7 @@ mod rows;
 mod source;
 mod writer;
 
+pub use columns::ROW_GROUP_ROWS;
 pub use format::{FORMAT_VERSION, INDEX_MAGIC, TRAILER_BYTES};
 pub use key_index::{KeyRecord, RECORDS_PER_BLOCK, TOMBSTONE};
 pub use reader::{KeyHit, Segment};

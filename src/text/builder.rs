@@ -165,6 +165,9 @@ fn add_filter_value(row: &mut TantivyDocument, field: Field, attribute: &Attribu
         Value::Int(value) => row.add_i64(field, *value),
         Value::Float(value) => row.add_f64(field, one_zero(*value)),
         Value::Bool(value) => row.add_bool(field, *value),
+        Value::Timestamp(value) => row.add_i64(field, *value),
+        Value::Uuid(value) => row.add_text(field, value.to_string()),
+        Value::ArrayInt(values) => values.iter().for_each(|value| row.add_i64(field, *value)),
     }
     debug_assert!(attribute.kind != AttributeType::Bool || matches!(value, Value::Bool(_)));
     Ok(())

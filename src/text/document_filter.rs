@@ -4,12 +4,12 @@ use super::analyzer::Analyzer;
 use super::boolean::BooleanQuery;
 use crate::document::{Document, Value};
 use crate::error::Result;
-use crate::filter::Filter;
+use crate::filter::{Filter, Prepared};
 use crate::schema::{AttributeId, NamespaceSchema};
 
 /// A filter ready to be asked of any number of documents: the same rows as a segment's [`super::TextSegment::filter`].
 pub struct DocumentFilter<'a> {
-    filter: Option<&'a Filter>,
+    filter: Option<Prepared<'a>>,
     /// The text queries in it.
     queries: Vec<TextPart<'a>>,
 }
@@ -31,7 +31,7 @@ impl<'a> DocumentFilter<'a> {
         if let Some(filter) = filter {
             collect(schema, filter, &mut queries)?;
         }
-        Ok(Self { filter, queries })
+        Ok(Self { filter: filter.map(Prepared::new), queries })
     }
 
     /// Whether the document matches.
@@ -42,7 +42,7 @@ impl<'a> DocumentFilter<'a> {
             let part = queries.iter_mut().find(|part| part.attribute == attribute && part.text == text);
             part.is_some_and(|part| part.query.matches(&mut part.analyzer, held))
         };
-        self.filter.is_none_or(|filter| filter.matches_with(document, &mut match_text))
+        self.filter.as_ref().is_none_or(|filter| filter.matches(document, &mut match_text))
     }
 }
 

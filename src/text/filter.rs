@@ -11,6 +11,7 @@ use super::segment::TextSegment;
 use crate::document::Value;
 use crate::error::{Error, ErrorKind, Result};
 use crate::filter::{Comparison, Filter};
+use crate::ids::Uuid;
 use crate::schema::{Attribute, AttributeId, AttributeType};
 use roaring::RoaringBitmap;
 use std::collections::{BTreeSet, HashSet};
@@ -89,8 +90,12 @@ impl Evaluator<'_> {
                 let attribute = self.attribute(*attribute)?;
                 match (attribute.kind, self.field(attribute)) {
                     (AttributeType::ArrayString, Some(field)) => {
-                        let values: BTreeSet<&str> = values.iter().map(String::as_str).collect();
+                        let values: BTreeSet<&str> = values.iter().filter_map(as_string).collect();
                         self.any_term(values.into_iter().map(|value| Term::from_field_text(field, value)))
+                    }
+                    (AttributeType::ArrayInt, Some(field)) => {
+                        let values: BTreeSet<i64> = values.iter().filter_map(as_int).collect();
+                        self.any_term(values.into_iter().map(|value| Term::from_field_i64(field, value)))
                     }
                     _ => Ok(RoaringBitmap::new()),
                 }
@@ -269,9 +274,22 @@ impl Evaluator<'_> {
                 let strings: BTreeSet<&str> = values.iter().filter_map(as_string).collect();
                 self.any_term(strings.into_iter().map(|value| Term::from_field_text(field, value)))
             }
-            AttributeType::ArrayString => Err(Error::invalid(format!(
-                "attribute \"{}\" of type array_string cannot be compared as a whole",
-                attribute.name
+            AttributeType::Timestamp => {
+                let points: HashSet<i64> = values.iter().filter_map(as_timestamp).collect();
+                let Some(column) = self.column::<i64>(attribute)? else { return Ok(RoaringBitmap::new()) };
+                match (points.len(), points.iter().next()) {
+                    (1, Some(point)) => Ok(range(&column, *point..=*point, self.segment.rows())),
+                    _ => Ok(self.scan(&column, |v| points.contains(&v))),
+                }
+            }
+            AttributeType::Uuid => {
+                let uuids: BTreeSet<Uuid> = values.iter().filter_map(as_uuid).collect();
+                self.any_term(uuids.into_iter().map(|value| Term::from_field_text(field, &value.to_string())))
+            }
+            AttributeType::ArrayString | AttributeType::ArrayInt => Err(Error::invalid(format!(
+                "attribute \"{}\" of type {} cannot be compared as a whole",
+                attribute.name,
+                attribute.kind.name()
             ))
             .with_hint("Use contains or contains_any for arrays.")),
         }
@@ -280,7 +298,7 @@ impl Evaluator<'_> {
     fn compare(&self, attribute: &Attribute, comparison: Comparison, value: &Value) -> Result<RoaringBitmap> {
         let Some(field) = self.field(attribute) else { return Ok(RoaringBitmap::new()) };
         match (attribute.kind, value) {
-            (AttributeType::Int, Value::Int(value)) => {
+            (AttributeType::Int, Value::Int(value)) | (AttributeType::Timestamp, Value::Timestamp(value)) => {
                 let bounds = match comparison {
                     Comparison::Gte => Some(*value..=i64::MAX),
                     Comparison::Gt => value.checked_add(1).map(|from| from..=i64::MAX),
@@ -306,16 +324,21 @@ impl Evaluator<'_> {
                 let bools = [false, true].into_iter().filter(holds);
                 self.any_term(bools.map(|value| Term::from_field_bool(field, value)))
             }
-            (AttributeType::String, Value::String(value)) => {
-                let value = value.as_bytes();
-                match comparison {
-                    Comparison::Gt => self.term_run(field, Bound::Excluded(value), |_| true),
-                    Comparison::Gte => self.term_run(field, Bound::Included(value), |_| true),
-                    Comparison::Lt => self.term_run(field, Bound::Unbounded, |term| term < value),
-                    Comparison::Lte => self.term_run(field, Bound::Unbounded, |term| term <= value),
-                }
+            (AttributeType::String, Value::String(value)) => self.compare_terms(field, comparison, value.as_bytes()),
+            // Its text form is ordered as its bytes are.
+            (AttributeType::Uuid, Value::Uuid(value)) => {
+                self.compare_terms(field, comparison, value.to_string().as_bytes())
             }
             _ => Ok(RoaringBitmap::new()),
+        }
+    }
+
+    fn compare_terms(&self, field: Field, comparison: Comparison, value: &[u8]) -> Result<RoaringBitmap> {
+        match comparison {
+            Comparison::Gt => self.term_run(field, Bound::Excluded(value), |_| true),
+            Comparison::Gte => self.term_run(field, Bound::Included(value), |_| true),
+            Comparison::Lt => self.term_run(field, Bound::Unbounded, |term| term < value),
+            Comparison::Lte => self.term_run(field, Bound::Unbounded, |term| term <= value),
         }
     }
 
@@ -441,6 +464,14 @@ fn as_int(value: &Value) -> Option<i64> {
 
 fn as_float(value: &Value) -> Option<f64> {
     if let Value::Float(value) = value { Some(*value) } else { None }
+}
+
+fn as_timestamp(value: &Value) -> Option<i64> {
+    if let Value::Timestamp(value) = value { Some(*value) } else { None }
+}
+
+fn as_uuid(value: &Value) -> Option<Uuid> {
+    if let Value::Uuid(value) = value { Some(*value) } else { None }
 }
 
 fn as_bool(value: &Value) -> Option<bool> {

@@ -29,7 +29,7 @@ pub fn filter_field_name(attribute: AttributeId) -> String {
 pub struct AttributeFields {
     /// Full text with frequencies, positions and lengths.
     pub text: Option<Field>,
-    /// Filter field: int is indexed and a column, float is a column only, everything else is indexed as raw terms.
+    /// Filter field: int is indexed and a column, float and timestamp are columns only, everything else is indexed as raw terms.
     pub filter: Option<Field>,
 }
 
@@ -49,7 +49,7 @@ pub fn tantivy_schema(schema: &NamespaceSchema) -> Schema {
         if attribute.indexed {
             let name = filter_field_name(attribute.id);
             match attribute.kind {
-                AttributeType::String | AttributeType::ArrayString => {
+                AttributeType::String | AttributeType::ArrayString | AttributeType::Uuid => {
                     let indexing = TextFieldIndexing::default()
                         .set_tokenizer("raw")
                         .set_index_option(IndexRecordOption::Basic)
@@ -58,6 +58,14 @@ pub fn tantivy_schema(schema: &NamespaceSchema) -> Schema {
                 }
                 AttributeType::Int => {
                     builder.add_i64_field(&name, NumericOptions::default().set_indexed().set_fast());
+                }
+                // Arrays are asked what they contain only.
+                AttributeType::ArrayInt => {
+                    builder.add_i64_field(&name, NumericOptions::default().set_indexed());
+                }
+                // As floats: few rows share one, so terms would be as many as rows.
+                AttributeType::Timestamp => {
+                    builder.add_i64_field(&name, NumericOptions::default().set_fast());
                 }
                 // Equality on floats is rare and ranges scan the column anyway: no terms.
                 AttributeType::Float => {

@@ -1,7 +1,7 @@
 //! Requests of the socket to methods of the engine.
 
 use async_trait::async_trait;
-use elacsym::engine::Engine;
+use elacsym::engine::{Aggregated, Engine};
 use elacsym::error::{Error, Result};
 use elacsym::ipc::message::Request;
 use elacsym::ipc::server::{Handler, Provider, Reply, Session};
@@ -79,6 +79,10 @@ impl Session for Connection {
                 Ok(Reply::Rows(rows, stats))
             }
             Request::Check(request) => Ok(Reply::Checked(engine.check(*request, provider).await?)),
+            Request::Aggregate(request) => {
+                let Aggregated { count, facets, stats } = engine.aggregate(*request, provider).await?;
+                Ok(Reply::Aggregated { count, facets, stats })
+            }
             Request::Hello { .. } | Request::Provide { .. } => {
                 Err(Error::internal("the socket server handles this request itself"))
             }

@@ -71,6 +71,11 @@ pub struct VisibleRow<'r> {
 }
 
 impl VisibleRow<'_> {
+    /// The slot that holds it, until the next one is fetched.
+    pub fn slot(&self) -> *mut pg_sys::TupleTableSlot {
+        self.rows.slot
+    }
+
     /// The text form of a column (counted from 1); `None` if it is null.
     pub fn text(&self, column: i16) -> Option<String> {
         let wanted = i32::from(column);

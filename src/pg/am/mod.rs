@@ -17,6 +17,7 @@ pub mod options;
 pub mod page;
 pub mod quals;
 pub mod relation;
+pub mod row_values;
 pub mod scan;
 pub mod tombstones;
 pub mod vacuum;

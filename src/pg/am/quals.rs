@@ -245,19 +245,14 @@ fn bool_order(attribute: AttributeId, strategy: u16, value: &Value) -> Condition
 }
 
 fn of_arrays(attribute: AttributeId, strategy: u16, values: &[Option<Translated>]) -> Condition {
-    let string = |value: &Translated| match &value.value {
-        Value::String(text) => text.clone(),
-        Value::Int(value) => value.to_string(),
-        other => other.to_json().to_string(),
-    };
     let exact = values.iter().all(|value| value.as_ref().is_some_and(|value| value.exact));
-    let strings: Vec<String> = values.iter().flatten().map(string).collect();
+    let elements: Vec<Value> = values.iter().flatten().map(|value| value.value.clone()).collect();
     let is_there = || Filter::Not(Box::new(Filter::IsNull { attribute }));
     match strategy {
-        strategy::OVERLAP => Some((Filter::ContainsAny { attribute, values: strings }, exact)),
+        strategy::OVERLAP => Some((Filter::ContainsAny { attribute, values: elements }, exact)),
         strategy::CONTAINS | strategy::EQUAL => {
             let mut all = vec![is_there()];
-            all.extend(strings.into_iter().map(|text| Filter::ContainsAny { attribute, values: vec![text] }));
+            all.extend(elements.into_iter().map(|element| Filter::ContainsAny { attribute, values: vec![element] }));
             Some((Filter::And(all), exact && strategy == strategy::CONTAINS))
         }
         _ => None,

@@ -1,13 +1,18 @@
 //! SQL values to attribute values, for rows and for what filters compare them with.
 //!
 //! The translation keeps order and equality: `a < b` in SQL implies `a' <= b'` here. Where it is not exact (`numeric`,
-//! NaN, long strings) a filter finds too many rows and never too few, and says that the executor must look again.
+//! NaN, infinite times, long strings) a filter finds too many rows and never too few, and says that the executor must look again.
 
 use crate::document::Value;
 use crate::error::{Error, ErrorKind, Result};
+use crate::ids::Uuid;
 use crate::limits::{MAX_FILTERABLE_STRING_BYTES, MAX_LIST_VALUES};
 use crate::schema::AttributeType;
+use crate::timestamp;
 use pgrx::pg_sys;
+
+/// 2000-01-01 in microseconds since 1970.
+const EPOCH_2000: i64 = 10_957 * timestamp::DAY;
 
 /// SQL types that an attribute column may have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,19 +70,20 @@ impl SqlType {
     /// The attribute type that holds its values.
     pub fn attribute(self) -> AttributeType {
         match self {
-            Self::Text | Self::Uuid => AttributeType::String,
-            Self::Int2 | Self::Int4 | Self::Int8 | Self::Date | Self::Timestamp | Self::TimestampTz => {
-                AttributeType::Int
-            }
+            Self::Text => AttributeType::String,
+            Self::Int2 | Self::Int4 | Self::Int8 => AttributeType::Int,
+            Self::Date | Self::Timestamp | Self::TimestampTz => AttributeType::Timestamp,
+            Self::Uuid => AttributeType::Uuid,
             Self::Float4 | Self::Float8 | Self::Numeric => AttributeType::Float,
             Self::Bool => AttributeType::Bool,
-            Self::TextArray | Self::Int4Array | Self::Int8Array => AttributeType::ArrayString,
+            Self::TextArray => AttributeType::ArrayString,
+            Self::Int4Array | Self::Int8Array => AttributeType::ArrayInt,
         }
     }
 
     /// Whether it is an array.
     pub fn is_array(self) -> bool {
-        self.attribute() == AttributeType::ArrayString
+        self.attribute().is_array()
     }
 
     /// Translates a value that is not null.
@@ -96,30 +102,74 @@ impl SqlType {
                 Ok(Translated { value: Value::String(text), exact })
             }
             Self::Int2 => exact(Value::Int(i64::from(datum.value() as i16))),
-            Self::Int4 | Self::Date => exact(Value::Int(i64::from(datum.value() as i32))),
-            Self::Int8 | Self::Timestamp | Self::TimestampTz => exact(Value::Int(datum.value() as i64)),
-            Self::Float4 => Ok(float(f64::from(f32::from_bits(datum.value() as u32)))),
-            Self::Float8 => Ok(float(f64::from_bits(datum.value() as u64))),
+            Self::Int4 => exact(Value::Int(i64::from(datum.value() as i32))),
+            Self::Int8 => exact(Value::Int(datum.value() as i64)),
+            Self::Date => Ok(point_in_time(match datum.value() as i32 {
+                i32::MIN => timestamp::NEG_INFINITY,
+                i32::MAX => timestamp::INFINITY,
+                days => i64::from(days).saturating_mul(timestamp::DAY),
+            })),
+            Self::Timestamp | Self::TimestampTz => Ok(point_in_time(datum.value() as i64)),
+            Self::Float4 | Self::Float8 => {
+                // SAFETY: as the caller says.
+                Ok(float(unsafe { self.number(datum) }?))
+            }
             Self::Numeric => {
-                // SAFETY: as the caller says; overflow becomes infinity.
-                let float8 =
-                    unsafe { pgrx::direct_function_call_as_datum(pg_sys::numeric_float8_no_overflow, &[Some(datum)]) };
-                let float8 = float8.ok_or_else(|| Error::internal("numeric_float8_no_overflow returned null"))?;
-                Ok(Translated { exact: false, ..float(f64::from_bits(float8.value() as u64)) })
+                // SAFETY: as the caller says.
+                Ok(Translated { exact: false, ..float(unsafe { self.number(datum) }?) })
             }
             Self::Bool => exact(Value::Bool(datum.value() as u8 != 0)),
             Self::Uuid => {
                 let mut bytes = [0; 16];
                 // SAFETY: a uuid is 16 bytes, passed by reference.
                 unsafe { std::ptr::copy_nonoverlapping(datum.cast_mut_ptr::<u8>(), bytes.as_mut_ptr(), 16) };
-                exact(Value::String(crate::ids::NamespaceId(bytes).to_string()))
+                exact(Value::Uuid(Uuid(bytes)))
             }
             Self::TextArray | Self::Int4Array | Self::Int8Array => {
                 // SAFETY: as the caller says.
                 let elements = unsafe { self.elements(datum) }?;
                 let all_exact = elements.iter().all(|element| element.as_ref().is_some_and(|e| e.exact));
-                let strings = elements.into_iter().flatten().map(|element| as_string(element.value)).collect();
-                Ok(Translated { value: Value::ArrayString(strings), exact: all_exact })
+                let elements = elements.into_iter().flatten().map(|element| element.value);
+                let value = if self == Self::TextArray {
+                    Value::ArrayString(elements.filter_map(string).collect())
+                } else {
+                    Value::ArrayInt(elements.filter_map(int).collect())
+                };
+                Ok(Translated { value, exact: all_exact })
+            }
+        }
+    }
+
+    /// All of a value, for aggregates: numbers that are not finite, and long strings outside arrays, as they are.
+    ///
+    /// # Errors
+    /// As [`Self::translate`].
+    ///
+    /// # Safety
+    /// `datum` must be a value of this type.
+    pub unsafe fn whole(self, datum: pg_sys::Datum) -> Result<Value> {
+        match self {
+            // SAFETY: as the caller says.
+            Self::Text => unsafe { text(datum) }.map(Value::String),
+            // SAFETY: as the caller says.
+            Self::Float4 | Self::Float8 | Self::Numeric => unsafe { self.number(datum) }.map(Value::Float),
+            // SAFETY: as the caller says.
+            _ => unsafe { self.translate(datum) }.map(|translated| translated.value),
+        }
+    }
+
+    /// # Safety
+    /// `datum` must be a value of this type, which must be one of the floats or numeric.
+    unsafe fn number(self, datum: pg_sys::Datum) -> Result<f64> {
+        match self {
+            Self::Float4 => Ok(f64::from(f32::from_bits(datum.value() as u32))),
+            Self::Float8 => Ok(f64::from_bits(datum.value() as u64)),
+            _ => {
+                // SAFETY: as the caller says; overflow becomes infinity.
+                let float8 =
+                    unsafe { pgrx::direct_function_call_as_datum(pg_sys::numeric_float8_no_overflow, &[Some(datum)]) };
+                let float8 = float8.ok_or_else(|| Error::internal("numeric_float8_no_overflow returned null"))?;
+                Ok(f64::from_bits(float8.value() as u64))
             }
         }
     }
@@ -179,12 +229,21 @@ impl SqlType {
     }
 }
 
-fn as_string(value: Value) -> String {
-    match value {
-        Value::String(text) => text,
-        Value::Int(value) => value.to_string(),
-        other => other.to_json().to_string(),
-    }
+fn string(value: Value) -> Option<String> {
+    if let Value::String(text) = value { Some(text) } else { None }
+}
+
+fn int(value: Value) -> Option<i64> {
+    if let Value::Int(int) = value { Some(int) } else { None }
+}
+
+/// Microseconds since 2000-01-01, as PostgreSQL counts. What is too late for an attribute is one with infinity.
+fn point_in_time(micros: i64) -> Translated {
+    let since_1970 = match micros {
+        timestamp::NEG_INFINITY => timestamp::NEG_INFINITY,
+        micros => micros.saturating_add(EPOCH_2000),
+    };
+    Translated { value: Value::Timestamp(since_1970), exact: since_1970 != timestamp::INFINITY }
 }
 
 /// Attribute floats are finite; SQL's NaN is above everything and equal to itself.

@@ -248,14 +248,15 @@ unsafe extern "C-unwind" fn each_row(
 
 /// While it lives, functions in index expressions run as the table's owner and can change nothing of the session, as when the
 /// index is built. While an error unwinds, the end of the transaction does what dropping does.
-struct AsOwner {
+pub struct AsOwner {
     user: pg_sys::Oid,
     context: i32,
     settings: i32,
 }
 
 impl AsOwner {
-    fn of(heap: Rel) -> Self {
+    /// Becomes the owner of a table.
+    pub fn of(heap: Rel) -> Self {
         let (mut user, mut context) = (pg_sys::InvalidOid, 0);
         // SAFETY: two locals.
         unsafe { pg_sys::GetUserIdAndSecContext(&raw mut user, &raw mut context) };

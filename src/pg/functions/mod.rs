@@ -3,11 +3,13 @@
 //! Each function checks its arguments, does its work as `Result`, and raises an error only when nothing of its own is
 //! left on the stack that would have to be released.
 
+mod aggregate;
 mod arguments;
 mod conditional;
 mod evaluate;
 mod flush;
 mod grants;
+mod index_aggregate;
 mod index_ranking;
 mod index_search;
 mod jsonb;

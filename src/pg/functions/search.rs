@@ -175,7 +175,7 @@ impl Arguments {
 const FULL_TEXT_HINT: &str = "Forms: \"words\", {\"field\": \"title\", \"query\": \"words\"}, or {\"fields\": [\"title\", \"body\"], \"query\": \"words\", \"weights\": {\"title\": 2.0}}.";
 
 /// The three forms of architecture 6.3.
-fn text_query(schema: &NamespaceSchema, json: &Json) -> Result<TextQuery> {
+pub(super) fn text_query(schema: &NamespaceSchema, json: &Json) -> Result<TextQuery> {
     let (query, fields) = match json {
         Json::String(words) => (words.as_str(), all_fields(schema)?),
         Json::Object(map) => {

@@ -8,6 +8,7 @@ fn schema() -> NamespaceSchema {
     NamespaceSchema::parse(&json!({"vector_dim": 2, "attributes": {
         "Seq": {"type": "int"}, "XID": {"type": "string"}, "XID_": {"type": "bool"},
         "body": {"type": "string", "full_text": true}, "score": {"type": "float"}, "tags": {"type": "array_string"},
+        "u_at": {"type": "timestamp"}, "v_ref": {"type": "uuid"}, "w_sizes": {"type": "array_int"},
     }}))
     .unwrap()
 }
@@ -15,10 +16,13 @@ fn schema() -> NamespaceSchema {
 #[test]
 fn names_that_are_taken_get_underscores_and_ids_stay() {
     let map = ColumnMap::new(&schema());
-    assert_eq!(map.names, ["id", "seq", "xid", "vector", "Seq_", "XID_", "XID__", "body", "score", "tags"]);
+    assert_eq!(
+        map.names,
+        ["id", "seq", "xid", "vector", "Seq_", "XID_", "XID__", "body", "score", "tags", "u_at", "v_ref", "w_sizes"]
+    );
     assert_eq!(map.attribute(&schema(), 0), Some(4));
     assert_eq!(map.attribute(&schema(), 5), Some(9));
-    assert_eq!(map.attribute(&schema(), 6), None);
+    assert_eq!(map.attribute(&schema(), 9), None);
 }
 
 #[test]
@@ -33,13 +37,25 @@ fn any_parquet_reader_gets_every_value_back() {
             (3, Value::String(String::new())),
             (4, Value::Float(-0.0)),
             (5, Value::ArrayString(vec!["a".to_string(), String::new()])),
+            (6, Value::Timestamp(-1)),
+            (7, Value::Uuid(Uuid([7; 16]))),
+            (8, Value::ArrayInt(vec![i64::MIN, 0, 0])),
         ],
     };
-    let empty_array = Document { vector: None, attributes: vec![(5, Value::ArrayString(Vec::new()))] };
+    let empty_array = Document {
+        vector: None,
+        attributes: vec![(5, Value::ArrayString(Vec::new())), (8, Value::ArrayInt(Vec::new()))],
+    };
     let id = |key| EntryId { key, order: EntryOrder { seq: u64::MAX, xid: 1 << 63 } };
     let documents = [full, empty_array, Document::default()];
     let rows: Vec<_> = documents.iter().zip(7..).map(|(document, key)| (id(key), document)).collect();
     let file = write_parquet(&schema, &rows).unwrap();
+    let metadata = ParquetRecordBatchReaderBuilder::try_new(file.clone()).unwrap();
+    let logical = |column: usize| {
+        metadata.parquet_schema().root_schema().get_fields()[column].get_basic_info().logical_type_ref().cloned()
+    };
+    assert_eq!(logical(11), Some(LogicalType::Uuid));
+    assert!(matches!(logical(10), Some(LogicalType::Timestamp { .. })));
     let reader = ParquetRecordBatchReaderBuilder::try_new(file).unwrap().build().unwrap();
     let batch = reader.into_iter().next().unwrap().unwrap();
     assert_eq!(batch.num_rows(), 3);
@@ -59,5 +75,7 @@ fn any_parquet_reader_gets_every_value_back() {
         .iter()
         .map(|f| f.metadata()[parquet::arrow::PARQUET_FIELD_ID_META_KEY].clone())
         .collect();
-    assert_eq!(ids, ["0", "1", "2", "3", "16", "17", "18", "19", "20", "21"]);
+    assert_eq!(ids, ["0", "1", "2", "3", "16", "17", "18", "19", "20", "21", "22", "23", "24"]);
+    let names: Vec<String> = batch.schema().fields().iter().skip(10).map(|f| f.data_type().to_string()).collect();
+    assert_eq!(names[..2], ["Timestamp(µs, \"UTC\")", "FixedSizeBinary(16)"]);
 }
