@@ -15,12 +15,12 @@ mod engine_corpus;
 mod engine_keys;
 #[path = "engine_model.rs"]
 mod engine_model;
-#[path = "engine_ranking.rs"]
-mod engine_ranking;
 #[path = "engine_pages.rs"]
 mod engine_pages;
 #[path = "engine_patches.rs"]
 mod engine_patches;
+#[path = "engine_ranking.rs"]
+mod engine_ranking;
 #[path = "engine_rounds.rs"]
 mod engine_rounds;
 #[path = "engine_scan.rs"]
