@@ -7,7 +7,7 @@ use super::ranked_attribute;
 use crate::document::Value;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::MAX_TOP_K;
-use crate::schema::{AttributeId, AttributeType, NamespaceSchema, json_type, reject_unknown_keys};
+use crate::schema::{AttributeId, NamespaceSchema, json_type, reject_unknown_keys};
 
 const EXAMPLE: &str = "Example: {\"field\": \"author\", \"limit\": 2}";
 
@@ -38,7 +38,7 @@ impl Per {
             None => return Err(Error::invalid("per has no \"field\"").with_hint(EXAMPLE)),
         };
         let attribute = ranked_attribute(schema, field)?;
-        if attribute.kind == AttributeType::ArrayString {
+        if attribute.kind.is_array() {
             return Err(Error::new(
                 ErrorKind::TypeMismatch,
                 format!("per does not apply to attribute \"{field}\", which holds arrays"),

@@ -122,7 +122,7 @@ impl Modifier {
 
 fn number(value: Option<&Value>) -> Option<f64> {
     match value {
-        Some(Value::Int(value)) => Some(*value as f64),
+        Some(Value::Int(value) | Value::Timestamp(value)) => Some(*value as f64),
         Some(Value::Float(value)) => Some(*value),
         _ => None,
     }
@@ -149,6 +149,14 @@ const MICROSECONDS: f64 = 1e6;
 const SECONDS_OF_DAY: f64 = 86_400.0;
 
 impl Unit {
+    /// What an attribute of a namespace counts.
+    pub fn of(attribute: &Attribute) -> Self {
+        match attribute.kind {
+            AttributeType::Timestamp => Self::Microseconds { epoch: 0 },
+            _ => Self::Number,
+        }
+    }
+
     /// A moment, from seconds since 1970.
     fn moment(self, seconds: f64) -> f64 {
         match self {

@@ -15,7 +15,7 @@ use crate::document::Value;
 use crate::error::{Error, ErrorKind, Result};
 use crate::filter::compare;
 use crate::limits::{MAX_ORDER_BY, MAX_ORDERED_GROUPS};
-use crate::schema::{AttributeId, AttributeType, NamespaceSchema, json_type, reject_unknown_keys};
+use crate::schema::{AttributeId, NamespaceSchema, json_type, reject_unknown_keys};
 
 const EXAMPLE: &str =
     "Example: [{\"field\": \"year\", \"direction\": \"desc\", \"nulls\": \"last\"}, {\"field\": \"title\"}]";
@@ -81,7 +81,7 @@ fn parse_one(schema: &NamespaceSchema, json: &Json) -> Result<OrderBy> {
         }
     };
     let attribute = ranked_attribute(schema, field)?;
-    if attribute.kind == AttributeType::ArrayString {
+    if attribute.kind.is_array() {
         return Err(Error::new(
             ErrorKind::TypeMismatch,
             format!("order_by does not apply to attribute \"{field}\", which holds arrays"),

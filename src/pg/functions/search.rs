@@ -154,7 +154,7 @@ pub(super) fn target(schema: &NamespaceSchema) -> Target<'_> {
         full_text: full_text
             .map(|(attribute, _)| FullTextField { id: attribute.id, name: attribute.name.clone(), weight: 1.0 })
             .collect(),
-        unit: &|_| Unit::Number,
+        unit: &Unit::of,
         check_vector: &|_| Ok(()),
         rows_argument: "top_k",
     }
