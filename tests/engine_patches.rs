@@ -217,16 +217,15 @@ impl World {
             expected.iter().filter(|(_, document)| filter.matches(document)).map(|(key, _)| *key).collect();
         assert_eq!(rows.iter().map(|row| row.key).collect::<Vec<_>>(), matching, "page, {what}");
 
-        let mut query = self.database.query();
-        query.vector = Some(vector(&mut self.random));
+        let query = self.database.query().and_vector(vector(&mut self.random));
         let rows = self.database.run(engine, query).await.unwrap();
         let mut found: Vec<Key> = rows.iter().map(|row| row.key).collect();
         found.sort_unstable();
         let with_vector = expected.iter().filter(|(_, document)| document.vector.is_some()).map(|(key, _)| *key);
         assert_eq!(found, with_vector.collect::<Vec<_>>(), "vectors, {what}");
 
-        let mut query = self.database.query();
-        query.text = Some(TextQuery { query: "w1".to_string(), fields: vec![(BODY, 1.0)] });
+        let text = TextQuery { query: "w1".to_string(), fields: vec![(BODY, 1.0)] };
+        let query = self.database.query().and_text(text);
         let rows = self.database.run(engine, query).await.unwrap();
         let mut found: Vec<Key> = rows.iter().map(|row| row.key).collect();
         found.sort_unstable();
@@ -322,8 +321,7 @@ async fn what_patches_make_is_remembered_until_the_next_patch_of_the_same_docume
         database.wal.push(WalRow::patch(key, order(10 + key as u64), &set(key), 2));
     }
     let mut provider = database.provider();
-    let mut query = database.query();
-    query.vector = Some(vec![0.0; DIM]);
+    let mut query = database.query().and_vector(vec![0.0; DIM]);
     engine.query(query.clone(), &mut provider).await.unwrap();
     assert_eq!(provider.entries, 3);
     database.wal.push(WalRow::patch(2, order(20), &set(9), 2));
