@@ -21,8 +21,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("document", &["schema", "vector"]),
     ("filter", &["schema", "document"]),
     ("segment_info", &["schema"]),
-    ("rank", &[]),
-    ("ipc", &["message", "schema", "document", "filter", "segment_info", "vector"]),
+    ("rank", &["schema", "document", "filter", "vector"]),
+    ("ipc", &["message", "schema", "document", "filter", "segment_info", "vector", "rank"]),
     // engine, from the bottom
     ("env", &[]),
     ("config", &[]),
