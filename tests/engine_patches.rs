@@ -254,7 +254,7 @@ async fn scenario(seed: u64) {
         match world.random.below(20) {
             0..=1 => drop(world.begin()),
             2..=10 => {
-                let xid = world.some_transaction().unwrap_or_else(|| world.next_xid);
+                let xid = world.some_transaction().unwrap_or(world.next_xid);
                 if !world.running.contains_key(&xid) {
                     world.begin();
                 }

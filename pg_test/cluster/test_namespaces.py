@@ -198,7 +198,8 @@ def test_own_writes_are_visible_and_rolled_back_ones_never(q, quiet_cluster):
                 upsert(q, [{"id": 4}])
             upsert(q, [{"id": 4}])
             locks = q.execute("SELECT mode FROM pg_locks WHERE classid = 'elacsym.namespace'::regclass AND pid = pg_backend_pid()").fetchall()
-            assert locks == [("RowExclusiveLock",)]
+            # of the namespace and of the document's bucket
+            assert locks == [("RowExclusiveLock",)] * 2
 
 
 def test_repeatable_read_sees_one_state_whatever_is_flushed(q, quiet_cluster):
