@@ -119,7 +119,10 @@ fn leaf() -> impl Strategy<Value = Filter> {
         order(INT, int().prop_map(Value::Int)),
         order(FLOAT, float().prop_map(Value::Float)),
         order(BOOL, any::<bool>().prop_map(Value::Bool)),
-        strings().prop_map(|values| Filter::ContainsAny { attribute: ARRAY, values }),
+        strings().prop_map(|values| Filter::ContainsAny {
+            attribute: ARRAY,
+            values: values.into_iter().map(Value::String).collect(),
+        }),
         string().prop_map(|prefix| Filter::Prefix { attribute: STRING, prefix }),
         "[ab]{0,2}".prop_map(|prefix| Filter::Prefix { attribute: BOTH, prefix }),
         (STRING..=BOTH).prop_map(|attribute| Filter::IsNull { attribute }),

@@ -216,6 +216,8 @@ def check(conn, data, targets=("ns", "docs_idx")):
         for target in targets:
             assert count(conn, target, filter, text) == len(rows), (target, filter, text)
             found, wanted = facets(conn, target, None, filter, text), expected(rows)
+            # jsonb writes a float that is whole as an integer, of as many digits as tell it from other floats
+            found["price"] = {key: float(value) if isinstance(value, int) and key in ("sum", "min", "max") else value for key, value in found["price"].items()}
             for name in wanted:
                 assert found[name] == wanted[name], (target, filter, text, name)
 
@@ -272,7 +274,7 @@ def test_numbers_and_dates_of_an_index_that_namespaces_do_not_have(conn):
     conn.execute("CREATE TABLE t (id int, amount numeric, f real, d date, u uuid, i2 int2)")
     conn.execute("CREATE INDEX t_idx ON t USING elacsym (amount, f, d, u, i2)")
     conn.execute(
-        "INSERT INTO t SELECT i, i / 10.0, CASE i WHEN 1 THEN 'NaN' WHEN 2 THEN '-Infinity' ELSE i END::real, date '2024-01-30' + i,"
+        "INSERT INTO t SELECT i, i / 10.0, (CASE i WHEN 1 THEN 'NaN' WHEN 2 THEN '-Infinity' ELSE i::text END)::real, date '2024-01-30' + i,"
         " ('00000000-0000-4000-8000-00000000000' || i % 2)::uuid, i FROM generate_series(1, 9) i"
     )
     wanted = {
@@ -345,7 +347,7 @@ def test_who_may_count_what(conn, quiet):
         # row-level security
         conn.execute("ALTER TABLE docs ENABLE ROW LEVEL SECURITY")
         assert (count(his, "docs_idx"), count(conn, "docs_idx")) == (0, 90)
-        conn.execute("CREATE POLICY some ON docs USING (year >= 2005)")
+        conn.execute("CREATE POLICY young ON docs USING (year >= 2005)")
         check(his, {i: r for i, r in data.items() if (r["year"] or 0) >= 2005}, ["docs_idx"])
         his.execute("SET row_security = off")
         with pytest.raises(DENIED):
