@@ -59,7 +59,28 @@ COLUMNS = {
 }
 
 CATEGORIES = ["db", "ml", "food", "travel", "DB", "été", "日本", "a b", "", "zz"]
-NAMES = ["Ångström", "anna", "Anna", "ann", "annabel", "émile", "emile", "Ωmega", "naïve", "straße", "日本語", "日本", "x" * 300, "a%b", "a_b", "q'uote", 'dq"uote', "back\\slash", " ", "tab\there"]
+NAMES = [
+    "Ångström",
+    "anna",
+    "Anna",
+    "ann",
+    "annabel",
+    "émile",
+    "emile",
+    "Ωmega",
+    "naïve",
+    "straße",
+    "日本語",
+    "日本",
+    "x" * 300,
+    "a%b",
+    "a_b",
+    "q'uote",
+    'dq"uote',
+    "back\\slash",
+    " ",
+    "tab\there",
+]
 TAGS = ["red", "green", "blue", "Blue", "grün", "a,b", "{}", "NULL", "two words", "", "x'y"]
 BIGS = [0, 1, -1, 2**53, 2**53 + 1, -(2**53) - 1, 2**63 - 1, -(2**63), 10**12]
 PRICES = [0.0, 0.1, 0.3, -2.5, 1e-30, 1e30, 19.99, 20.0, 0.1 + 0.2, 1.7976931348623157e308, 5e-324]

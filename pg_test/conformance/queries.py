@@ -127,11 +127,25 @@ def filters(c: Cases) -> None:
     for op in ("ne", "gt", "gte", "lt", "lte"):
         ask(field("category", op, "db"), field("name", op, "ann"), field("name", op, "émile"), field("year", op, 2015))
         ask(field("big", op, 2**53), field("price", op, 20), field("price", op, 0.1 + 0.2))
-    for name, values in (("year", (-(2**31), 2**31 - 1, 0)), ("big", (2**53 + 1, -(2**53) - 1, 2**63 - 1, -(2**63))), ("price", (0, 0.1, 1e-30, 1e30, PRICES[-1], PRICES[-2]))):
+    for name, values in (
+        ("year", (-(2**31), 2**31 - 1, 0)),
+        ("big", (2**53 + 1, -(2**53) - 1, 2**63 - 1, -(2**63))),
+        ("price", (0, 0.1, 1e-30, 1e30, PRICES[-1], PRICES[-2])),
+    ):
         ask(*(field(name, "eq", value) for value in values))
     ask(field("active", "eq", True), field("active", "eq", False), field("active", "ne", True))
-    ask(field("category", "in", ["db", "été", "nowhere"]), field("category", "not_in", ["db", "ml"]), field("category", "in", []), field("category", "not_in", []))
-    ask(field("year", "in", list(range(2000, 2010))), field("year", "not_in", [2020]), field("big", "in", [2**53, 2**63 - 1]), field("price", "in", [0.1, 0.3, 20]))
+    ask(
+        field("category", "in", ["db", "été", "nowhere"]),
+        field("category", "not_in", ["db", "ml"]),
+        field("category", "in", []),
+        field("category", "not_in", []),
+    )
+    ask(
+        field("year", "in", list(range(2000, 2010))),
+        field("year", "not_in", [2020]),
+        field("big", "in", [2**53, 2**63 - 1]),
+        field("price", "in", [0.1, 0.3, 20]),
+    )
     ask(field("year", "in", list(range(-5000, 5000))), field("name", "in", [f"n{i}" for i in range(9_998)] + ["anna", "日本"]), field("active", "in", [False]))
     for value in ("red", "a,b", "{}", "NULL", "", "grün", "x'y", "nobody"):
         ask(field("tags", "contains", value))
@@ -162,12 +176,25 @@ def texts(c: Cases) -> None:
     c.add("text-body", text=c.words(40), fields=body, k=30)
     c.add("text-body", text=corpus.TOO_LONG, fields=body)
     c.add("text-body", text=corpus.LONGEST, fields=body)
-    for weights in ({"title": 2.0, "body": 1.0}, {"title": 1.0, "body": 3.5}, {"title": 0.0, "body": 1.0}, {"title": 1.0, "body": 1.0, "remark": 1.0, "code": 1.0}, {"remark": 10.0, "code": 0.25}):
+    for weights in (
+        {"title": 2.0, "body": 1.0},
+        {"title": 1.0, "body": 3.5},
+        {"title": 0.0, "body": 1.0},
+        {"title": 1.0, "body": 1.0, "remark": 1.0, "code": 1.0},
+        {"remark": 10.0, "code": 0.25},
+    ):
         for words in ("postgres index", "universities organize generations", "Straße 日本 x1"):
             c.add("text-fields", text=words, fields=weights, k=20)
     for words in ("vector", "lake index", "index suche x1"):
         c.add("text-weights", text=words, k=25)
-    for condition in (field("active", "eq", True), field("year", "lt", 2000), field("tags", "contains", "green"), field("category", "eq", "zz"), field("name", "eq", "nobody"), none_of(field("price", "gt", 0))):
+    for condition in (
+        field("active", "eq", True),
+        field("year", "lt", 2000),
+        field("tags", "contains", "green"),
+        field("category", "eq", "zz"),
+        field("name", "eq", "nobody"),
+        none_of(field("price", "gt", 0)),
+    ):
         c.add("text-filter", text="storage query", fields=body, filter=condition, k=12)
         c.add("text-filter", text="table of rows", fields={"title": 2.0, "body": 1.0}, filter=condition, k=2000)
 
@@ -188,7 +215,12 @@ def text_matches(c: Cases) -> None:
                         ("code", [WORD("X1")]), ("code", [PREFIX("get")]), ("code", [PREFIX("GET")]), ("code", [PHRASE("x1 y2", "+")]), ("code", [WORD("a", "-")])):  # fmt: skip
         c.add("match-others", vector=c.vector(), filter=field(name, "match", MatchText.of(*parts)), k=2000, effort="infinity")
     search = field("body", "match", MatchText.of(WORD("search", "+")))
-    for condition in (none_of(search), every(search, field("active", "eq", True)), some(search, field("body", "match", MatchText.of(WORD("tomato")))), none_of(some(search, field("title", "match", MatchText.of(PREFIX("i")))))):
+    for condition in (
+        none_of(search),
+        every(search, field("active", "eq", True)),
+        some(search, field("body", "match", MatchText.of(WORD("tomato")))),
+        none_of(some(search, field("title", "match", MatchText.of(PREFIX("i"))))),
+    ):
         c.add("match-nested", vector=c.vector(), filter=condition, k=2000, effort="infinity")
         c.add("match-nested", text="vector", fields={"title": 1.0}, filter=condition, k=50)
 
@@ -205,7 +237,14 @@ def hybrids(c: Cases) -> None:
         c.add("hybrid-rrf", vector=c.vector(), text="transactions log", fields=fields, rrf_k=rrf_k, k=20, effort="infinity")
     for candidates, k in ((1, 1), (1, 10), (5, 4), (20, 20), (300, 10), (10000, 5000)):
         c.add("hybrid-candidates", vector=c.vector(), text="postgres query", fields=fields, candidates=candidates, k=k, effort="infinity")
-    for condition in (field("active", "eq", True), field("category", "in", ["db", "zz"]), field("name", "prefix", "日本"), field("category", "eq", "nowhere"), none_of(field("tags", "contains", "red")), field("body", "match", MatchText.of(WORD("query", "+")))):
+    for condition in (
+        field("active", "eq", True),
+        field("category", "in", ["db", "zz"]),
+        field("name", "prefix", "日本"),
+        field("category", "eq", "nowhere"),
+        none_of(field("tags", "contains", "red")),
+        field("body", "match", MatchText.of(WORD("query", "+"))),
+    ):
         c.add("hybrid-filter", vector=c.vector(), text="postgres query", fields=fields, filter=condition, effort="infinity")
         c.add("hybrid-filter", vector=c.vector(), text="cats", fields=fields, filter=condition, k=400)
 
@@ -240,10 +279,16 @@ def leaf(c: Cases, name: str) -> dict:
     """One condition that some documents meet."""
     rng = c.rng
     if name in TEXTS:
-        return field(name, "match", MatchText.of(*((sign, "word", word) for sign, word in zip(rng.choice([("", ""), ("+", ""), ("-", "-"), ("+", "-")]), rng.choices(corpus.WORDS[:60], k=2)))))
+        return field(
+            name,
+            "match",
+            MatchText.of(
+                *((sign, "word", word) for sign, word in zip(rng.choice([("", ""), ("+", ""), ("-", "-"), ("+", "-")]), rng.choices(corpus.WORDS[:60], k=2)))
+            ),
+        )
     if rng.random() < 0.12:
         return field(name, "is_null", rng.choice([None, True, False]))
-    kind = (ATTRIBUTES[name][0] if name in ATTRIBUTES else COLUMNS[name])
+    kind = ATTRIBUTES[name][0] if name in ATTRIBUTES else COLUMNS[name]
     if kind == "array_string" or kind.endswith("[]"):
         values = c.value(name) or ["red"] if kind == "array_string" else c.value(name) or [1]
         return field(name, "contains", rng.choice(values)) if rng.random() < 0.5 else field(name, "contains_any", [*values, *(c.value(name))])
@@ -264,7 +309,10 @@ def columns(c: Cases) -> None:
         if kind.endswith("[]"):
             conditions = [field(name, "contains", (c.value(name) or [1])[0]), field(name, "contains_any", [*c.value(name), *c.value(name)])]
         else:
-            conditions = [field(name, op, value) for op in ("eq", "ne", "gt", "lte")] + [field(name, "in", [c.value(name), c.value(name)]), field(name, "not_in", [value])]
+            conditions = [field(name, op, value) for op in ("eq", "ne", "gt", "lte")] + [
+                field(name, "in", [c.value(name), c.value(name)]),
+                field(name, "not_in", [value]),
+            ]
         for condition in [*conditions, field(name, "is_null"), field(name, "is_null", False)]:
             c.add("columns", vector=c.vector(), filter=condition, k=30, effort="infinity", on_index_only=True)
     c.add("columns", vector=c.vector(), filter=field("amount", "eq", decimal.Decimal("9007199254740993")), k=30, effort="infinity", on_index_only=True)
@@ -280,5 +328,3 @@ def cases() -> tuple[Case, ...]:
     for family in (vectors, filters, texts, text_matches, hybrids, random_filters, columns):
         family(c)
     return tuple(c.made)
-
-

@@ -135,7 +135,12 @@ class Index:
         return self.layout == "flushed" and self.metric != "cosine"
 
     def build(self, conn: psycopg.Connection, writes: list[Write]) -> None:
-        definitions = ["id bigint PRIMARY KEY", f"embedding vector({DIM})", *(f"{name} text" for name in TEXTS), *(f"{name} {sql}" for name, sql in self.columns.items())]
+        definitions = [
+            "id bigint PRIMARY KEY",
+            f"embedding vector({DIM})",
+            *(f"{name} text" for name in TEXTS),
+            *(f"{name} {sql}" for name, sql in self.columns.items()),
+        ]
         conn.execute(f"CREATE TABLE {self.table} ({', '.join(definitions)})".encode())
         if not self.built_at_the_end:
             conn.execute(self._create_index())
@@ -200,7 +205,9 @@ class Index:
         values = "s.score, s.vector_rank, s.vector_distance, s.text_rank, s.text_score"
         if case.k % 2:
             return f"SELECT s.key::bigint, {values} FROM elacsym.search_keys({', '.join(arguments)}) s"
-        return f"SELECT d.id, {values} FROM elacsym.search({', '.join(arguments)}) WITH ORDINALITY s JOIN {self.table} d ON d.ctid = s.ctid ORDER BY s.ordinality"
+        return (
+            f"SELECT d.id, {values} FROM elacsym.search({', '.join(arguments)}) WITH ORDINALITY s JOIN {self.table} d ON d.ctid = s.ctid ORDER BY s.ordinality"
+        )
 
     def statement(self, case: Case) -> str | None:
         """The same as a SELECT with WHERE, ORDER BY an operator and LIMIT: (id, distance or negated score); None for what operators do not say."""
