@@ -47,9 +47,21 @@ class Arm:
         return low
 
 
-def arms(case: Case, oracle: Oracle, ids: set[int]) -> tuple[Arm | None, Arm | None]:
+# What documents live, and so every distance, is the same in all layouts.
+_vector_arms: dict[tuple, Arm] = {}
+
+
+def vector_arm(case: Case, oracle: Oracle, ids: frozenset[int]) -> Arm:
+    """The vector arm of a case."""
+    key = case.metric, case.vector, ids
+    if key not in _vector_arms:
+        _vector_arms[key] = Arm(oracle.distances(case.metric, case.vector, ids))
+    return _vector_arms[key]
+
+
+def arms(case: Case, oracle: Oracle, ids: frozenset[int]) -> tuple[Arm | None, Arm | None]:
     """The vector and the text arm of a case over the documents that match its filter."""
-    vector = None if case.vector is None else Arm(oracle.distances(case.metric, case.vector, ids))
+    vector = None if case.vector is None else vector_arm(case, oracle, ids)
     text = None if case.text is None else Arm({i: -s for i, s in oracle.scores(case.text, case.weights(), ids).items()})
     return vector, text
 
@@ -70,7 +82,7 @@ def check_list(rows: list[tuple[int, float]], arm: Arm, k: int) -> str | None:
     return None
 
 
-def check(case: Case, rows: list[Row], oracle: Oracle, ids: set[int]) -> str | None:
+def check(case: Case, rows: list[Row], oracle: Oracle, ids: frozenset[int]) -> str | None:
     """What is wrong with an answer."""
     vector, text = arms(case, oracle, ids)
     if vector is not None and text is not None:

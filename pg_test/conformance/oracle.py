@@ -147,11 +147,11 @@ class Oracle:
         self.order = order or {id_: id_ for id_ in live}
         self.statistics = {field: Statistics(field, counted) for field in TEXTS}
 
-    def matching(self, condition: dict | None) -> set[int]:
+    def matching(self, condition: dict | None) -> frozenset[int]:
         """The ids that match a filter."""
-        return {id_ for id_, d in self.live.items() if condition is None or holds(condition, d)}
+        return frozenset(id_ for id_, d in self.live.items() if condition is None or holds(condition, d))
 
-    def distances(self, metric: str, query: tuple[float, ...], ids: set[int]) -> dict[int, float]:
+    def distances(self, metric: str, query: tuple[float, ...], ids: frozenset[int]) -> dict[int, float]:
         """Distances of the documents that have a vector."""
         rows = [(id_, v) for id_ in ids if (v := self.live[id_].vector_for(metric)) is not None]
         if not rows:
@@ -167,7 +167,7 @@ class Oracle:
             values = -dots
         return {id_: float(np.float32(value)) for (id_, _), value in zip(rows, values)}
 
-    def scores(self, query: str, weights: dict[str, float], ids: set[int]) -> dict[int, float]:
+    def scores(self, query: str, weights: dict[str, float], ids: frozenset[int]) -> dict[int, float]:
         """BM25 of the documents that have a word of the query, summed over the fields."""
         found: dict[int, float] = {}
         for field, weight in weights.items():

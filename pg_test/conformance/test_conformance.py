@@ -130,7 +130,7 @@ def test_answers_are_those_of_the_oracle(built, conn, matching, kind, layout, fa
     report(failures, asked)
 
 
-def answers(conn, one: Built, case: Case, ids: set[int]):
+def answers(conn, one: Built, case: Case, ids: frozenset[int]):
     """(SQL, what is wrong) of every form in which a target can be asked."""
     if case.on_index_only and isinstance(one.target, Namespace):
         return
