@@ -244,7 +244,8 @@ fn text_query(schema: &NamespaceSchema, json: &Json) -> Result<TextQuery> {
 }
 
 fn all_fields(schema: &NamespaceSchema) -> Result<Vec<(u16, f32)>> {
-    let fields: Vec<_> = schema.full_text_attributes().map(|(attribute, _)| (attribute.id, 1.0)).collect();
+    let fields: Vec<_> =
+        schema.full_text_attributes().map(|(attribute, options)| (attribute.id, options.weight.0)).collect();
     if fields.is_empty() {
         return Err(Error::invalid("this namespace has no full-text attributes")
             .with_hint("Declare an attribute of type string with \"full_text\": true."));
