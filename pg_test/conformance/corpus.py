@@ -6,8 +6,10 @@ Every attribute is missing somewhere, values repeat, vectors and texts have exac
 import dataclasses
 import datetime
 import decimal
+import functools
 import random
 import uuid
+from collections.abc import Sequence
 
 SEED = 20261123
 DIM = 24
@@ -204,8 +206,9 @@ class Generator:
         return Document(id_, self.vector(), self.text() | self.attributes())
 
 
-def history() -> list[Write]:
-    """Every write in its order; the same at every call."""
+@functools.cache
+def history() -> tuple[Write, ...]:
+    """Every write in its order; always the same."""
     rng = random.Random(SEED)
     generator = Generator(rng)
     ids = rng.sample(range(1, 10 * DOCUMENTS), DOCUMENTS - 4)
@@ -222,10 +225,10 @@ def history() -> list[Write]:
         if n < REVIVED:
             when[i] = later(i)
             placed.append((when[i], Write(i, generator.document(i))))
-    return [write for _, write in sorted(placed, key=lambda pair: pair[0])]
+    return tuple(write for _, write in sorted(placed, key=lambda pair: pair[0]))
 
 
-def live(writes: list[Write]) -> dict[int, Document]:
+def live(writes: Sequence[Write]) -> dict[int, Document]:
     """What is left of a history, by id."""
     documents: dict[int, Document] = {}
     for write in writes:

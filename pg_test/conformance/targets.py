@@ -4,6 +4,7 @@ import datetime
 import decimal
 import json
 import uuid
+from collections.abc import Sequence
 
 import psycopg
 
@@ -17,7 +18,7 @@ SCORES_AT_MOST = 100
 LAYOUTS = ("buffered", "flushed", "half", "segments")
 
 
-def pieces(writes: list[Write], layout: str) -> list[tuple[list[Write], bool]]:
+def pieces(writes: Sequence[Write], layout: str) -> list[tuple[Sequence[Write], bool]]:
     """The history cut into what is written before each flush; the last piece may stay in the buffer."""
     if layout == "buffered":
         return [(writes, False)]
@@ -30,7 +31,7 @@ def pieces(writes: list[Write], layout: str) -> list[tuple[list[Write], bool]]:
     return [(writes[a:b], True) for a, b in zip(bounds, bounds[1:])]
 
 
-def groups(writes: list[Write]):
+def groups(writes: Sequence[Write]):
     """Runs of upserts of different documents, and runs of deletes: each can be one statement."""
     run: list[Write] = []
     for write in writes:
@@ -68,7 +69,7 @@ class Namespace:
     def __init__(self, metric: str, layout: str):
         self.name, self.metric, self.layout = f"{layout}_{metric}", metric, layout
 
-    def build(self, conn: psycopg.Connection, writes: list[Write]) -> None:
+    def build(self, conn: psycopg.Connection, writes: Sequence[Write]) -> None:
         texts = {name: {"type": "string", "full_text": {k: v for k, v in vars(o).items()}} for name, o in TEXTS.items()}
         schema = {"vector_dim": DIM, "vector_metric": self.metric, "attributes": texts | {name: {"type": kind} for name, (kind, _) in ATTRIBUTES.items()}}
         conn.execute(f"SELECT elacsym.create_namespace({literal(self.name)}, {literal(json.dumps(schema))})".encode())
@@ -85,7 +86,7 @@ class Namespace:
         names = [*TEXTS, *ATTRIBUTES]
         return {"id": document.id, "vector": document.vector_for(self.metric), "attributes": {name: document.get(name) for name in names}}
 
-    def counted(self, writes: list[Write]) -> list[Document]:
+    def counted(self, writes: Sequence[Write]) -> list[Document]:
         """Rows of segments, dead or alive, and what lives in the buffer."""
         counted: list[Document] = []
         for piece, _ in pieces(writes, self.layout):
@@ -135,7 +136,7 @@ class Index:
         """CREATE INDEX on the finished table; where text is asked too, the rows go through the buffer, so that it is known which rows count."""
         return self.layout == "flushed" and self.metric != "cosine"
 
-    def build(self, conn: psycopg.Connection, writes: list[Write]) -> None:
+    def build(self, conn: psycopg.Connection, writes: Sequence[Write]) -> None:
         definitions = [
             "id bigint PRIMARY KEY",
             f"embedding vector({DIM})",
@@ -179,7 +180,7 @@ class Index:
             values.append(literal(value) if not isinstance(value, list) else f"{literal(value)}::{sql}")
         return f"({', '.join(values)})"
 
-    def counted(self, writes: list[Write]) -> list[Document]:
+    def counted(self, writes: Sequence[Write]) -> list[Document]:
         """Every version of every row: nothing tells the index of dead ones but VACUUM, and segments keep theirs."""
         return [w.document for w in writes if w.document is not None]
 

@@ -1,6 +1,8 @@
 """Every case of queries.py, asked of a namespace and of an index, with the documents in the buffer, in one segment, in both, and in ten
 segments, against the oracle. What fails is printed as SQL; with ELACSYM_KEEP=1 the cluster stays, to paste it into."""
 
+import itertools
+
 import psycopg
 import pytest
 
@@ -77,8 +79,12 @@ def report(failures: list[tuple[Case, str, str]], asked: int) -> None:
 
 
 def both(test):
-    test = pytest.mark.parametrize("layout", LAYOUTS)(test)
-    return pytest.mark.parametrize("kind", [Namespace, Index], ids=lambda kind: kind.kind)(test)
+    """Both targets in all layouts. Other versions of PostgreSQL plan differently, which only an index can notice: one layout of it is for all."""
+    pairs = [
+        pytest.param(kind, layout, id=f"{kind.kind}-{layout}", marks=[pytest.mark.every_pg] if (kind, layout) == (Index, "half") else [])
+        for kind, layout in itertools.product((Namespace, Index), LAYOUTS)
+    ]
+    return pytest.mark.parametrize(("kind", "layout"), pairs)(test)
 
 
 def test_there_are_enough_cases_for_both_targets():
@@ -150,6 +156,7 @@ def answers(conn, one: Built, case: Case, ids: frozenset[int]):
         yield f"{BY_INDEX}; {effort};\n{statement}", check_list(rows, vector or text, case.k)
 
 
+@pytest.mark.every_pg
 @pytest.mark.parametrize("layout", ["half"])
 def test_the_statements_are_answered_by_the_index(built, conn, layout):
     for case in cases():

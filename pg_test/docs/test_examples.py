@@ -12,6 +12,8 @@ import pytest
 from docs.fenced_blocks import Block, blocks
 from harness import REPO, Cluster
 
+pytestmark = pytest.mark.every_pg
+
 FILES = [REPO / "README.md", *sorted((REPO / "docs").rglob("*.md"))]
 WITH_EXAMPLES = [file for file in FILES if any(block.is_run_here for block in blocks(file))]
 CLIENTS = REPO / "pg_test" / "clients"
