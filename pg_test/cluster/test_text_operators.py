@@ -94,6 +94,16 @@ def test_match_is_the_same_by_index_bitmap_and_rows(conn, options):
         assert 3 in found["haus"] and 4 in found["haus"]
 
 
+def test_alternatives_of_one_column_find_what_either_finds(conn):
+    """PostgreSQL 18 makes of them one condition with an array of queries."""
+    fill(conn, extra="CREATE INDEX docs_search ON docs USING elacsym (body bm25_ops)")
+    queries = "ARRAY[elacsym.bm25query('hybrid', 'docs_search'), elacsym.bm25query('ship', 'docs_search'), NULL]"
+    for condition in ("body @@@ 'hybrid' OR body @@@ 'ship'", f"body @@@ ANY ({queries})", "body @@@ ANY (ARRAY['hybrid', 'ship'])"):
+        statement = f"SELECT id FROM docs WHERE {condition} ORDER BY id"
+        for how in (BY_INDEX, BY_BITMAP, BY_ROWS):
+            assert ids(conn, how, statement) == [2, 5, 6, 7], f"{condition} by {how}"
+
+
 @pytest.mark.parametrize("options", OPTIONS)
 def test_distance_is_the_same_by_index_and_rows(conn, options):
     fill(conn, extra=f"CREATE INDEX docs_search ON docs USING elacsym (body bm25_ops {OPTIONS[options]})")

@@ -98,7 +98,8 @@ unsafe fn condition(columns: &Columns, place: usize, key: &pg_sys::ScanKeyData) 
     }
     match &column.kind {
         Kind::Vector { .. } => Ok(None),
-        Kind::Text(_) if key.sk_strategy == strategy::MATCH => {
+        // PostgreSQL 18 makes one array of alternatives; the executor looks at them.
+        Kind::Text(_) if key.sk_strategy == strategy::MATCH && !flag(pg_sys::SK_SEARCHARRAY) => {
             // SAFETY: the operators of the text class take text or bm25query.
             let query = unsafe { query_text(columns.index, key) }?;
             Ok(query

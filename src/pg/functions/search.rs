@@ -152,7 +152,11 @@ pub(super) fn target(schema: &NamespaceSchema) -> Target<'_> {
     Target {
         schema,
         full_text: full_text
-            .map(|(attribute, _)| FullTextField { id: attribute.id, name: attribute.name.clone(), weight: 1.0 })
+            .map(|(attribute, options)| FullTextField {
+                id: attribute.id,
+                name: attribute.name.clone(),
+                weight: options.weight.0,
+            })
             .collect(),
         unit: &Unit::of,
         check_vector: &|_| Ok(()),
@@ -210,7 +214,8 @@ pub(super) fn text_query(schema: &NamespaceSchema, json: &Json) -> Result<TextQu
 }
 
 fn all_fields(schema: &NamespaceSchema) -> Result<Vec<(u16, f32)>> {
-    let fields: Vec<_> = schema.full_text_attributes().map(|(attribute, _)| (attribute.id, 1.0)).collect();
+    let fields: Vec<_> =
+        schema.full_text_attributes().map(|(attribute, options)| (attribute.id, options.weight.0)).collect();
     if fields.is_empty() {
         return Err(Error::invalid("this namespace has no full-text attributes")
             .with_hint("Declare an attribute of type string with \"full_text\": true."));
