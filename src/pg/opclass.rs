@@ -222,6 +222,7 @@ pub unsafe fn bm25_options(index: pg_sys::Relation, attno: i16) -> Result<FullTe
         k1: parameter(options.k1),
         b: parameter(options.b),
         weight: parameter(options.weight),
+        ..FullTextOptions::default()
     })
 }
 
