@@ -65,7 +65,7 @@ impl BooleanQuery {
             let message = format!("query text of {} bytes is longer than {MAX_QUERY_TEXT_BYTES}", query.len());
             return Err(Error::new(ErrorKind::OutOfRange, message));
         }
-        let mut parser = Parser { words: Analyzer::new(options), plain: Analyzer::unstemmed(options) };
+        let mut parser = Parser { words: Analyzer::for_phrases(options), plain: Analyzer::unstemmed(options) };
         let mut parsed = Self::default();
         let mut rest = query.trim_start();
         while !rest.is_empty() {
@@ -128,12 +128,12 @@ impl Parser {
 
     fn word(&mut self, text: &str) -> Option<Part> {
         let Some(start) = text.strip_suffix('*') else { return self.phrase(text) };
-        let mut tokens = self.plain.tokens(start);
+        let mut tokens = self.plain.terms(start);
         if tokens.len() != 1 {
             return self.phrase(start);
         }
         // Of the same single token.
-        let word = self.words.tokens(start).pop();
+        let word = self.words.terms(start).pop();
         tokens.pop().map(|prefix| Part::Prefix { prefix, word })
     }
 }

@@ -20,9 +20,10 @@ pub mod schema;
 pub mod score;
 pub mod segment;
 pub mod stats;
+mod tokenizers;
 mod top;
 
-pub use analyzer::{Analyzer, Analyzers};
+pub use analyzer::{AnalyzedToken, Analyzer, Analyzers, analyze};
 pub use bm25::Bm25Parameters;
 pub use boolean::BooleanQuery;
 pub use builder::{TextBuilder, TextBundle};
