@@ -59,6 +59,8 @@ pub const MAX_NGRAM_LENGTHS: u8 = 4;
 pub const MAX_TEXT_QUERY_DEPTH: usize = 32;
 /// Largest slop of a phrase: beyond a page's distance the words alone say as much. A larger number is a word.
 pub const MAX_PHRASE_SLOP: u32 = 1_000;
+/// Most terms of a phrase with slop: each place of each term is tried as the beginning of a match.
+pub const MAX_SLOPPY_PHRASE_TERMS: usize = 64;
 /// Largest edit distance of a fuzzy term: with three edits every short word is every other. A larger number is a word.
 pub const MAX_FUZZY_DISTANCE: u8 = 2;
 /// Longest fuzzy term in characters, so that its automaton stays below some megabytes; a longer one is a word.
