@@ -1,12 +1,12 @@
-//! A boolean query means the same on a segment as on each of its texts, and BM25 finds the same rows whatever k1 and b are.
+//! A text query means the same on a segment as on each of its texts, and BM25 finds the same rows whatever k1 and b are.
 #![allow(clippy::unwrap_used)] // the fixture is test code outside of #[test] functions
 
 use crate::text_fixture;
 
 use elacsym::document::{Document, Value};
 use elacsym::filter::Filter;
-use elacsym::schema::{FullTextOptions, Language, NamespaceSchema, Parameter};
-use elacsym::text::{Analyzer, BooleanQuery, DocumentFilter};
+use elacsym::schema::{FullTextOptions, Language, NamespaceSchema, Parameter, Tokenizer};
+use elacsym::text::{AnalyzedQuery, Analyzer, DocumentFilter};
 use proptest::prelude::*;
 use serde_json::json;
 use text_fixture::{Spread, parse, segment};
@@ -22,13 +22,20 @@ fn schema(options: FullTextOptions) -> NamespaceSchema {
 
 fn options() -> impl Strategy<Value = FullTextOptions> {
     let language = prop::sample::select(vec![Language::English, Language::German, Language::Tamil]);
-    (language, any::<bool>(), any::<bool>(), any::<bool>()).prop_map(
-        |(language, stemming, remove_stopwords, case_sensitive)| FullTextOptions {
-            language,
-            stemming,
-            remove_stopwords,
-            case_sensitive,
-            ..FullTextOptions::default()
+    let tokenizers = ["default", "default", "whitespace", "raw", "ngram(1,2)", "ngram(2,3)", "source_code", "cjk"];
+    let tokenizer = prop::sample::select(tokenizers.to_vec()).prop_map(|name| Tokenizer::parse(name).unwrap());
+    (language, any::<[bool; 4]>(), tokenizer, prop::sample::select(vec![128, 128, 4])).prop_map(
+        |(language, [stemming, remove_stopwords, case_sensitive, ascii_folding], tokenizer, max_token_length)| {
+            FullTextOptions {
+                language,
+                stemming,
+                remove_stopwords,
+                case_sensitive,
+                ascii_folding,
+                tokenizer,
+                max_token_length,
+                ..FullTextOptions::default()
+            }
         },
     )
 }
@@ -36,8 +43,33 @@ fn options() -> impl Strategy<Value = FullTextOptions> {
 /// Few words, so that phrases are found; stop words, inflections, capitals, joined words.
 fn word() -> impl Strategy<Value = String> {
     let words = [
-        "cat", "Cats", "catalog", "dog", "dogs", "the", "of", "running", "runs", "run", "wi-fi", "fi", "wi", "Straße",
-        "the-cat", "a", "die", "häuser", "haus", "x1", "日本",
+        "cat",
+        "Cats",
+        "catalog",
+        "dog",
+        "dogs",
+        "the",
+        "of",
+        "running",
+        "runs",
+        "run",
+        "wi-fi",
+        "fi",
+        "wi",
+        "Straße",
+        "the-cat",
+        "a",
+        "die",
+        "häuser",
+        "haus",
+        "x1",
+        "日本",
+        "日本語",
+        "getCats",
+        "get_cats",
+        "ctas",
+        "dgo",
+        "cat's",
     ];
     prop_oneof![20 => prop::sample::select(words.to_vec()).prop_map(str::to_string), 1 => ".{0,6}"]
 }
@@ -46,13 +78,33 @@ fn text() -> impl Strategy<Value = String> {
     prop::collection::vec(word(), 0..12).prop_map(|words| words.join(" "))
 }
 
-fn query() -> impl Strategy<Value = String> {
+fn parts(body: BoxedStrategy<String>) -> BoxedStrategy<String> {
     let sign = prop::sample::select(vec!["", "", "", "+", "-"]);
-    let phrase = prop::collection::vec(word(), 0..4).prop_map(|words| format!("\"{}\"", words.join(" ")));
-    let prefix = word().prop_map(|word| format!("{}*", word.chars().take(3).collect::<String>()));
-    let body = prop_oneof![3 => word(), 2 => phrase, 2 => prefix, 1 => word().prop_map(|word| format!("{word}*"))];
     let part = (sign, body).prop_map(|(sign, body)| format!("{sign}{body}"));
-    prop_oneof![8 => prop::collection::vec(part, 0..5).prop_map(|parts| parts.join(" ")), 1 => ".{0,30}"]
+    prop::collection::vec(part, 0..5).prop_map(|parts| parts.join(" ")).boxed()
+}
+
+fn query() -> impl Strategy<Value = String> {
+    let slop = prop::sample::select(vec!["", "", "~1", "~2", "~5"]);
+    let phrase =
+        (prop::collection::vec(word(), 0..4), slop).prop_map(|(words, slop)| format!("\"{}\"{slop}", words.join(" ")));
+    let prefix = word().prop_map(|word| format!("{}*", word.chars().take(3).collect::<String>()));
+    let fuzzy = (word(), 1..3).prop_map(|(word, distance)| format!("{word}~{distance}"));
+    let body = prop_oneof![
+        3 => word(),
+        2 => phrase,
+        2 => prefix,
+        1 => word().prop_map(|word| format!("{word}*")),
+        2 => fuzzy,
+        1 => word().prop_map(|word| format!("{word}^2")),
+    ];
+    let query = body.prop_recursive(
+        2,
+        12,
+        4,
+        |inner| prop_oneof![2 => inner.clone(), 1 => parts(inner).prop_map(|inside| format!("({inside})"))],
+    );
+    prop_oneof![8 => parts(query.boxed()), 1 => ".{0,30}"]
 }
 
 proptest! {
@@ -73,10 +125,10 @@ proptest! {
         let segment = segment(&schema, &documents);
         let mut analyzer = Analyzer::new(&options);
         for query in queries {
-            let parsed = BooleanQuery::parse(&options, &query).unwrap();
+            let parsed = AnalyzedQuery::of_field(TEXT, &options, &query).unwrap();
             let of_texts: Vec<u32> = (0..)
                 .zip(&texts)
-                .filter(|(_, text)| text.as_ref().is_some_and(|text| parsed.matches(&mut analyzer, text)))
+                .filter(|(_, text)| text.as_ref().is_some_and(|text| parsed.matches_text(&mut analyzer, text)))
                 .map(|(row, _)| row)
                 .collect();
             let leaf = Filter::Match { attribute: TEXT, query: query.clone() };
@@ -89,6 +141,24 @@ proptest! {
             let of_segment: Vec<u32> = segment.filter(&tree).unwrap().iter().collect();
             prop_assert_eq!(of_segment, of_documents, "not {}", query);
         }
+    }
+
+    #[test]
+    fn statistics_do_not_depend_on_how_rows_are_spread(
+        options in options(),
+        texts in prop::collection::vec(text(), 2..40),
+        query in text(),
+        cuts in (0_usize..20, 0_usize..20),
+    ) {
+        let schema = schema(options);
+        let document = |text: &String| Document { vector: None, attributes: vec![(TEXT, Value::String(text.clone()))] };
+        let documents: Vec<Document> = texts.iter().map(document).collect();
+        let query = parse(&schema, &query, &[("a_text", 1.0)]);
+        let buffered = Spread::new(&schema, &documents, &[]).search(&query, documents.len());
+        let first = cuts.0.min(documents.len());
+        let cuts = [first, cuts.1.min(documents.len() - first)].into_iter().filter(|rows| *rows > 0);
+        let spread = Spread::new(&schema, &documents, &cuts.collect::<Vec<_>>()).search(&query, documents.len());
+        prop_assert_eq!(buffered, spread);
     }
 
     #[test]
