@@ -4,11 +4,14 @@
 use crate::text_fixture;
 
 use elacsym::document::{Document, Value};
+use elacsym::error::Result;
 use elacsym::filter::Filter;
 use elacsym::schema::{FullTextOptions, Language, NamespaceSchema, Parameter, Tokenizer};
-use elacsym::text::{AnalyzedQuery, Analyzer, DocumentFilter};
+use elacsym::text::{AnalyzedQuery, Analyzer, DocumentFilter, PlannedRead, RangeRead, TextSegment, builder};
 use proptest::prelude::*;
 use serde_json::json;
+use std::ops::Range;
+use std::sync::{Arc, Mutex};
 use text_fixture::{Spread, parse, segment};
 
 const TEXT: u16 = 0;
@@ -179,5 +182,67 @@ proptest! {
         let half = documents.len() / 2;
         let of_segments = Spread::new(&schema, &documents, &[half, documents.len() - half]).search(&query, k);
         prop_assert_eq!(buffered, of_segments);
+    }
+}
+
+type Reads = Arc<Mutex<Vec<(usize, Range<u64>)>>>;
+
+/// A file that remembers what is read of it.
+#[derive(Debug)]
+struct RecordingFile {
+    place: usize,
+    bytes: Vec<u8>,
+    reads: Reads,
+}
+
+impl RangeRead for RecordingFile {
+    fn read(&self, range: Range<u64>) -> Result<Vec<u8>> {
+        self.reads.lock().unwrap().push((self.place, range.clone()));
+        Ok(self.bytes[range.start as usize..range.end as usize].to_vec())
+    }
+}
+
+#[test]
+fn a_text_query_reads_what_it_planned() {
+    let schema = schema(FullTextOptions::default());
+    // Terms enough that dictionary and positions do not fit into the hotcache.
+    let text =
+        |i: u32| format!("red{} green{} blue{} common word {}", i % 977, i * 7919 % 20_011, i, "filler ".repeat(9));
+    let document = |i| Document { vector: None, attributes: vec![(TEXT, Value::String(text(i)))] };
+    let documents: Vec<Document> = (0..20_000).map(document).collect();
+    let bundle = builder::build(&schema, &documents).unwrap();
+    for (query, rows) in [
+        ("blue777~1", 64),
+        ("gren42~2 -common", 0),
+        ("+(\"common red5\"~4 blue19*) +word -green1234~1", 1_126),
+        ("\"blue15 common word\"~1 \"word common\"~2", 20_000),
+    ] {
+        let reads = Reads::default();
+        let file = |(place, (name, bytes)): (usize, &(String, Vec<u8>))| {
+            let file = RecordingFile { place, bytes: bytes.clone(), reads: reads.clone() };
+            (name.clone(), bytes.len() as u64, Arc::new(file) as Arc<dyn RangeRead>)
+        };
+        let files = bundle.files.iter().enumerate().map(file).collect();
+        let segment = TextSegment::open(&schema, "test.idx", files, &bundle.hotcache).unwrap();
+        let filter = Filter::Match { attribute: TEXT, query: query.to_string() };
+        let mut planned = segment.plan_dictionaries(None, Some(&filter)).unwrap();
+        planned.extend(segment.plan_postings(None, Some(&filter)).unwrap());
+        let found = segment.filter(&filter).unwrap();
+        let mut document_filter = DocumentFilter::new(&schema, Some(&filter)).unwrap();
+        let expected: Vec<u32> = (0..)
+            .zip(&documents)
+            .filter(|(_, document)| document_filter.matches(document))
+            .map(|(row, _)| row)
+            .collect();
+        assert_eq!(found.iter().collect::<Vec<_>>(), expected, "{query}");
+        assert_eq!(expected.len(), rows, "{query}");
+        let reads = reads.lock().unwrap();
+        assert!(!reads.is_empty(), "{query}");
+        for (file, range) in reads.iter() {
+            let covers = |plan: &PlannedRead| {
+                plan.file == *file && plan.range.start <= range.start && range.end <= plan.range.end
+            };
+            assert!(planned.iter().any(covers), "{query}: {file} {range:?} was not planned");
+        }
     }
 }

@@ -32,7 +32,7 @@ pub use directory::{PlannedRead, RangeRead};
 pub use document_filter::DocumentFilter;
 pub use highlight::{Fragment, HighlightOptions, highlight};
 pub use query::{ParsedTextQuery, QueryField, QueryTerm};
-pub use query_language::{AnalyzedQuery, Operator, SearchField};
+pub use query_language::{AnalyzedQuery, Operator, SearchField, parse_query, search_fields};
 pub use score::{AnalyzedDocument, BufferScorer};
 pub use segment::TextSegment;
 pub use stats::CorpusStats;

@@ -4,7 +4,7 @@ use super::ast::{Clause, Node, Occur, Operator, Query};
 use super::parser::parse;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::{MAX_FIELD_WEIGHT, MAX_FUZZY_CHARACTERS, MAX_FUZZY_TERMS, MAX_SLOPPY_PHRASE_TERMS};
-use crate::schema::{AttributeId, FullTextOptions};
+use crate::schema::{AttributeId, FullTextOptions, NamespaceSchema};
 use crate::text::analyzer::Analyzer;
 
 /// A field that a query looks into.
@@ -16,6 +16,19 @@ pub struct SearchField<'a> {
     pub name: Option<&'a str>,
     /// How it is analysed.
     pub options: &'a FullTextOptions,
+}
+
+/// The full-text attributes with these ids, by their names.
+///
+/// # Errors
+/// `NotFound` or `Invalid` for an attribute that does not exist or has no full text.
+pub fn search_fields<'a>(schema: &'a NamespaceSchema, attributes: &[AttributeId]) -> Result<Vec<SearchField<'a>>> {
+    let field = |attribute: &AttributeId| {
+        let options = schema.require_full_text(*attribute)?;
+        let name = schema.by_id(*attribute).map(|attribute| attribute.name.as_str());
+        Ok(SearchField { attribute: *attribute, name, options })
+    };
+    attributes.iter().map(field).collect()
 }
 
 /// A query after analysis.
@@ -114,6 +127,17 @@ impl AnalyzedQuery {
             return Err(Error::new(ErrorKind::OutOfRange, message));
         }
         Ok(Self { root })
+    }
+
+    /// Parses and analyses a query for several fields, which it may name.
+    ///
+    /// # Errors
+    /// `OutOfRange` for a text that is too long, and as [`Self::new`].
+    pub fn parse(text: &str, operator: Operator, fields: &[SearchField<'_>]) -> Result<(Query, Self)> {
+        let names: Vec<&str> = fields.iter().filter_map(|field| field.name).collect();
+        let query = parse(text, operator, &names)?;
+        let analyzed = Self::new(&query, fields)?;
+        Ok((query, analyzed))
     }
 
     /// Parses and analyses a query for one field, which it cannot name.

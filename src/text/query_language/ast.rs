@@ -22,6 +22,11 @@ pub enum Operator {
 }
 
 impl Operator {
+    /// The operator of that name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        [Self::Or, Self::And].into_iter().find(|operator| operator.name() == name)
+    }
+
     /// `or`, `and`.
     pub fn name(self) -> &'static str {
         match self {

@@ -1,9 +1,19 @@
 //! How a query was understood, as JSON.
 
 use super::analyzed::{AnalyzedQuery, Part, QueryPart, SearchField};
-use super::ast::Query;
+use super::ast::{Operator, Query};
+use crate::error::Result;
 use crate::schema::AttributeId;
 use serde_json::{Value as Json, json};
+
+/// How a text is understood as a query of these fields, as [`AnalyzedQuery::explain`] writes it.
+///
+/// # Errors
+/// As [`AnalyzedQuery::parse`].
+pub fn parse_query(text: &str, operator: Operator, fields: &[SearchField<'_>]) -> Result<Json> {
+    let (query, analyzed) = AnalyzedQuery::parse(text, operator, fields)?;
+    Ok(analyzed.explain(&query, fields))
+}
 
 impl AnalyzedQuery {
     /// The query as it was read and what it means: `{"query": …, "operator": "or", "understood": …}`. Fields have their names,

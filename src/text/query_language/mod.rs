@@ -44,8 +44,9 @@ mod explain;
 mod matching;
 mod parser;
 
-pub use analyzed::{AnalyzedQuery, BooleanPart, Part, PhraseTerm, QueryPart, SearchField};
+pub use analyzed::{AnalyzedQuery, BooleanPart, Part, PhraseTerm, QueryPart, SearchField, search_fields};
 pub use ast::{Clause, Node, Occur, Operator, Query};
+pub use explain::parse_query;
 pub use matching::{PositionedDocument, PositionedText};
 pub use parser::parse;
 

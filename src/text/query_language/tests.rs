@@ -1,7 +1,7 @@
 use super::*;
 use crate::error::ErrorKind;
 use crate::limits::{MAX_FUZZY_TERMS, MAX_QUERY_TEXT_BYTES, MAX_TEXT_QUERY_DEPTH};
-use crate::schema::{FullTextOptions, Tokenizer};
+use crate::schema::{FullTextOptions, NamespaceSchema, Tokenizer};
 use crate::text::Analyzer;
 use proptest::prelude::*;
 use serde_json::json;
@@ -263,44 +263,49 @@ fn every_tokenizer_finds_what_it_split() {
     }
 }
 
-fn two_fields() -> [FullTextOptions; 2] {
-    let plain = FullTextOptions { stemming: false, remove_stopwords: false, ..FullTextOptions::default() };
-    [FullTextOptions::default(), plain]
-}
-
 #[test]
 fn fields_are_searched_each_with_its_analyser() {
-    let options = two_fields();
-    let fields = [("title", 4), ("body", 7)]
-        .into_iter()
-        .zip(&options)
-        .map(|((name, attribute), options)| SearchField { attribute, name: Some(name), options });
-    let fields: Vec<SearchField<'_>> = fields.collect();
-    let text = |place: usize, text: &str| {
-        (fields[place].attribute, PositionedText::new(&mut Analyzer::new(&options[place]), text))
+    let schema = NamespaceSchema::parse(&json!({"attributes": {
+        "body": {"type": "string", "full_text": {"stemming": false, "remove_stopwords": false}},
+        "title": {"type": "string", "full_text": true},
+        "year": "int",
+    }}));
+    let schema = schema.unwrap();
+    let id = |name: &str| schema.require(name).unwrap().id;
+    assert!(search_fields(&schema, &[id("year")]).is_err());
+    let fields = search_fields(&schema, &[id("title"), id("body")]).unwrap();
+    let text = |name: &str, text: &str| {
+        let mut analyzer = Analyzer::new(schema.require_full_text(id(name)).unwrap());
+        (id(name), PositionedText::new(&mut analyzer, text))
     };
-    let both = PositionedDocument::from([text(0, "running cats"), text(1, "the dogs")]);
+    let both = PositionedDocument::from([text("title", "running cats"), text("body", "the dogs")]);
     let matches = |operator, query: &str, document: &PositionedDocument| {
-        let query = parse(query, operator, &["title", "body"]).unwrap();
-        AnalyzedQuery::new(&query, &fields).unwrap().matches(document)
+        AnalyzedQuery::parse(query, operator, &fields).unwrap().1.matches(document)
     };
-    for query in
-        ["run", "+cat +dogs", "title:runs", "body:the", "the", "body:(cats dogs)", "-body:cats", "title:(cat body:the)"]
-    {
+    for query in [
+        "run",
+        "+cat +dogs",
+        "title:runs",
+        "body:the",
+        "the",
+        "body:(cats dogs)",
+        "-body:cats",
+        "title:(cat body:the)",
+        "year:x dogs",
+    ] {
         assert!(matches(Operator::Or, query, &both), "{query}");
     }
-    for query in ["dog", "title:dogs", "body:run", "-the", "title:the", "+title:(cat -run)", "\"cats dogs\""] {
+    for query in
+        ["dog", "title:dogs", "body:run", "-the", "title:the", "+title:(cat -run)", "\"cats dogs\"", "year:cats"]
+    {
         assert!(!matches(Operator::Or, query, &both), "{query}");
     }
     assert!(matches(Operator::And, "cats dogs", &both) && !matches(Operator::And, "cats (dogs wolf)", &both));
-    let no_title = PositionedDocument::from([text(1, "")]);
+    let no_title = PositionedDocument::from([text("body", "")]);
     assert!(matches(Operator::Or, "-cat", &no_title) && !matches(Operator::Or, "title:(-cat)", &no_title));
     assert!(!matches(Operator::Or, "-cat", &PositionedDocument::default()));
 
-    let explained = |query: &str| {
-        let query = parse(query, Operator::Or, &["title", "body"]).unwrap();
-        AnalyzedQuery::new(&query, &fields).unwrap().explain(&query, &fields)
-    };
+    let explained = |query: &str| parse_query(query, Operator::Or, &fields).unwrap();
     assert_eq!(
         explained("+the -title:\"Cats  run\"~1^2 body:dat*"),
         json!({"query": "+the -title:\"Cats  run\"~1^2 body:dat*", "operator": "or", "understood": {"bool": {
@@ -317,6 +322,9 @@ fn fields_are_searched_each_with_its_analyser() {
             {"fuzzy": {"field": "title", "value": "cats", "word": "cat", "distance": 1}},
             {"fuzzy": {"field": "body", "value": "cats", "distance": 1}}]}})
     );
+    for operator in [Operator::Or, Operator::And] {
+        assert_eq!(Operator::from_name(operator.name()), Some(operator));
+    }
 }
 
 /// The words of the language and of its syntax.
