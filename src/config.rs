@@ -110,7 +110,7 @@ pub struct EngineSettings {
     pub cache_memory: u64,
     /// Bytes of the disk tier of the block cache; 0 switches it off.
     pub cache_disk: u64,
-    /// Directory of the disk tier; used only when [`Self::cache_disk`] is not 0.
+    /// Directory of the disk tier (unless [`Self::cache_disk`] is 0) and of pinned keys; empty: nothing is pinned.
     pub cache_path: PathBuf,
     /// Threads of the CPU pool; 0 means one for each core.
     pub engine_threads: u32,

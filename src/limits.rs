@@ -25,9 +25,9 @@ pub const MAX_FILTER_DEPTH: usize = 64;
 pub const MAX_LIST_VALUES: usize = 65_536;
 /// Most rows of one answer of a scan: bounds what one search looks for and one answer holds; the scan goes on after it.
 pub const MAX_SCAN_ROWS: u32 = 65_536;
-/// Most scans and scorers that one connection holds open: a plan with more index scans than that is not written by hand,
-/// and each holds bitmaps over all rows.
-pub const MAX_OPEN_SCANS: usize = 256;
+/// Most scans and scorers that one connection holds open: each holds bitmaps over the rows of its index. An ordered query of a
+/// partitioned table has a scan for each partition, and years of daily ones are nothing unusual.
+pub const MAX_OPEN_SCANS: usize = 2048;
 /// RRF's constant when the caller gives none (Cormack, Clarke, Büttcher, SIGIR 2009).
 pub const DEFAULT_RRF_K: u32 = 60;
 /// Candidates each arm hands to fusion when the caller gives no number; at least ten times k.

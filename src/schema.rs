@@ -162,6 +162,13 @@ pub struct FullTextOptions {
     pub max_token_length: u32,
 }
 
+impl FullTextOptions {
+    /// Whether texts are analysed and scored the same: all but the weight, which a query applies.
+    pub fn scores_alike(&self, other: &Self) -> bool {
+        *self == Self { weight: self.weight, ..other.clone() }
+    }
+}
+
 /// A finite number in a schema. Equal when the bits are, so that schemas can be compared and hashed.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 #[serde(transparent)]

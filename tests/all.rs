@@ -7,6 +7,10 @@
 mod cache_paged;
 #[path = "engine_behaviour.rs"]
 mod engine_behaviour;
+#[path = "engine_corpus.rs"]
+mod engine_corpus;
+#[path = "engine_keys.rs"]
+mod engine_keys;
 #[path = "engine_model.rs"]
 mod engine_model;
 #[path = "engine_rounds.rs"]

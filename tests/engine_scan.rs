@@ -153,7 +153,7 @@ async fn check(database: &Database, truth: &Truth, engine: &Arc<Engine>, random:
             0 => ScanOrder::Unordered,
             1 | 2 => {
                 let words: Vec<String> = (0..random.below(4)).map(|_| format!("w{}", random.below(14))).collect();
-                ScanOrder::Bm25 { attribute: 0, query: words.join(" ") }
+                ScanOrder::Bm25 { attribute: 0, query: words.join(" "), corpus: None }
             }
             3 if metric == Metric::Cosine => ScanOrder::Distance { vector: vec![0.0; DIM] },
             _ => ScanOrder::Distance { vector: (0..DIM).map(|_| random.unit() - 0.5).collect() },
@@ -211,7 +211,7 @@ async fn check(database: &Database, truth: &Truth, engine: &Arc<Engine>, random:
                     }
                 }
                 let (attribute, namespace) = (0, database.view());
-                let scorer = ScorerRequest { namespace, attribute, query: text };
+                let scorer = ScorerRequest { namespace, attribute, query: text, corpus: None };
                 let scorer = session.scorer_open(scorer, &mut database.provider()).await.unwrap();
                 let with_text = |row: &&ScanRow| expected[&row.key].1.get(0).is_some();
                 let texts = all.iter().filter(with_text).map(|row| match expected[&row.key].1.get(0) {
@@ -359,7 +359,7 @@ async fn a_session_holds_so_many_scans_and_closing_frees_them() {
     assert_eq!(numbers, (1..=MAX_OPEN_SCANS as u64).collect::<Vec<_>>());
     let error = session.scan_open(request(), &mut database.provider()).await.unwrap_err();
     assert_eq!(error.kind, ErrorKind::Exhausted, "{error}");
-    session.close(&[7, 1000]);
+    session.close(&[7, u64::MAX]);
     assert_eq!(session.scan_next(7, 1).await.unwrap_err().kind, ErrorKind::NotFound);
     let (number, part) = session.scan_open(request(), &mut database.provider()).await.unwrap();
     assert_eq!((number, part.rows.len(), part.exhausted), (MAX_OPEN_SCANS as u64 + 1, 2, false));

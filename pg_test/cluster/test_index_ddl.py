@@ -748,3 +748,42 @@ def test_builds_and_rebuilds_under_write_load_find_every_row_once(conn, db):
         for thread in threads:
             thread.join(30)
     check(conn)
+
+
+@pytest.mark.parametrize(
+    ("ddl", "statement", "answer"),
+    [
+        ("ALTER TABLE docs ALTER COLUMN n TYPE bigint", "SELECT elacsym.flush('docs_idx') >= 0", [(True,)]),
+        ("ALTER TABLE docs ALTER COLUMN n TYPE bigint", "SELECT count(*) FROM elacsym.search('docs_idx', '[1,2,3,4]', k => 3)", None),
+        ("ALTER TABLE docs ALTER COLUMN n TYPE bigint", "SELECT count(*) FROM elacsym.verify('docs_idx')", None),
+        ("DROP INDEX docs_idx", "SELECT elacsym.flush('docs_idx')", None),
+        ("DROP TABLE docs", "SELECT elacsym.flush('docs_idx')", None),
+        ("DROP TABLE docs", "SELECT count(*) FROM elacsym.search('docs_idx', '[1,2,3,4]')", None),
+    ],
+)
+def test_an_index_that_goes_while_a_function_waits_for_it(conn, db, ddl, statement, answer):
+    """A name is looked up anew, as PostgreSQL does it for a table; an oid that was looked up before is an error of its own."""
+    make(conn, rows=30)
+    outcome = []
+
+    def wait_for_it():
+        with db.connect() as other:
+            try:
+                outcome.append(other.execute(statement).fetchall())
+            except psycopg.Error as e:
+                outcome.append(e)
+
+    with conn.transaction():
+        conn.execute(ddl)
+        waiting = threading.Thread(target=wait_for_it)
+        waiting.start()
+        wait_until(lambda: conn.execute("SELECT count(*) FROM pg_locks WHERE NOT granted").fetchone()[0] > 0, 10)
+    waiting.join(20)
+    if answer is not None:
+        assert outcome == [answer]
+    else:
+        (error,) = outcome
+        assert isinstance(error, (psycopg.errors.UndefinedObject, psycopg.errors.UndefinedTable)), error
+        assert "does not exist" in str(error)
+    if "ALTER" in ddl:
+        check(conn)

@@ -186,23 +186,15 @@ def test_while_storage_is_away_writes_work_and_nothing_is_partial(new_cluster):
                     conn.execute(TOP)
                 assert raised.value.sqlstate in ("57014", "58000"), raised.value
                 fill(conn, first=3000, rows=5)
-                # VACUUM needs the segments' keys: a clear error, or the timeout
+                # the segments' keys are on the engine's own disk
                 conn.execute("DELETE FROM docs WHERE id % 9 = 1")
-                with pytest.raises(psycopg.Error) as raised:
-                    conn.execute("VACUUM docs")
-                assert raised.value.sqlstate in ("57014", "58000"), raised.value
+                conn.execute("SET statement_timeout = '20s'")
+                conn.execute("VACUUM docs")
                 conn.execute("SET statement_timeout = 0")
             finally:
                 moto.resume()
-            wait_until(lambda: works(conn, "VACUUM docs"), "VACUUM to work again", 40)
             fill(conn, first=4000, rows=40)
             check(conn)
-
-
-def works(conn, sql):
-    with contextlib.suppress(psycopg.Error):
-        conn.execute(sql)
-        return True
 
 
 def test_a_local_directory_that_cannot_be_read_is_a_clear_error_and_heals(cluster):

@@ -25,12 +25,13 @@ impl Engine {
         result
     }
 
-    /// Deletes objects; missing ones are fine. That nothing refers to them any more is the caller's promise (INV-4, INV-9).
+    /// Deletes objects and what is pinned of their segments; missing ones are fine. That nothing refers to them any more is the caller's promise (INV-4, INV-9).
     ///
     /// # Errors
     /// The store's; some objects may be deleted then, repeating is safe.
     pub async fn delete_objects(&self, root: &str, keys: &[String]) -> Result<()> {
         let start = self.env.clock.monotonic();
+        self.pins.remove(keys).await;
         let result = async { self.stores.get(root).await?.delete(keys).await }.await;
         self.counters.count(Kind::DeleteObjects, self.micros_since(start), result.is_ok());
         result

@@ -28,6 +28,8 @@ pub struct Spec {
     pub vector: Option<(Vec<f32>, Metric)>,
     /// Analysed text query; may hold no terms.
     pub text: Option<ParsedTextQuery>,
+    /// What the view is part of, for the text query; None: it is all.
+    pub corpus: Option<CorpusStats>,
     /// Filter.
     pub filter: Option<Filter>,
     /// Candidates wanted of each arm.
@@ -41,7 +43,16 @@ pub struct Spec {
 impl Spec {
     /// Of no order: only which rows, with the filter.
     pub fn of_rows(schema: &Arc<NamespaceSchema>, filter: Option<Filter>) -> Self {
-        Self { schema: schema.clone(), vector: None, text: None, filter, depth: 0, effort: 1.0, prefetch: Vec::new() }
+        Self {
+            schema: schema.clone(),
+            vector: None,
+            text: None,
+            corpus: None,
+            filter,
+            depth: 0,
+            effort: 1.0,
+            prefetch: Vec::new(),
+        }
     }
 }
 
@@ -260,19 +271,35 @@ impl Run {
     /// # Errors
     /// Of the segments.
     pub async fn corpus(&self) -> Result<CorpusStats> {
+        if self.spec.filter.is_none() {
+            // With a filter this was done for both.
+            try_join_all(self.view.segments.iter().map(|live| self.prefetch(&live.segment))).await?;
+        }
+        let mut stats = self.counts().await?;
+        if let Some(corpus) = &self.spec.corpus {
+            // This part may have grown since the whole was counted; no term may be in more documents than there are.
+            stats.raise_to(corpus)?;
+        }
+        Ok(stats)
+    }
+
+    /// Statistics of this view alone.
+    ///
+    /// # Errors
+    /// Of the segments.
+    pub async fn counts(&self) -> Result<CorpusStats> {
         let of_segments = try_join_all(self.view.segments.iter().map(|live| self.text_stats(&live.segment)));
         let (of_segments, of_buffer) = tokio::try_join!(of_segments, self.buffered_stats())?;
         let mut stats = of_buffer;
-        of_segments.iter().flatten().for_each(|part| stats.add(part));
+        of_segments.iter().flatten().try_for_each(|part| stats.add(part))?;
         Ok(stats)
     }
 
     async fn text_stats(&self, segment: &Arc<Segment>) -> Result<Option<CorpusStats>> {
         let Some(text) = segment.text().cloned() else { return Ok(None) };
-        if self.spec.filter.is_none() {
-            // With a filter this was done for both.
-            self.prefetch(segment).await?;
-        }
+        let (spec, planner) = (self.spec.clone(), text.clone());
+        let dictionaries = self.cpu.run(move |_| planner.plan_dictionaries(spec.text.as_ref(), None)).await?;
+        segment.prefetch_text(&dictionaries, &self.reads).await?;
         let spec = self.spec.clone();
         self.cpu.run(move |_| spec.text.as_ref().map(|query| text.stats(query)).transpose()).await
     }

@@ -58,6 +58,9 @@ impl Engine {
         let written = self.build(&schema, &live, place).await?;
         let built = self.micros_since(start);
         upload(store.as_ref(), &written).await?;
+        if request.pin_keys {
+            self.pin(&written.info, written.key_records()).await;
+        }
         let uploaded = self.micros_since(start);
         let attributes: serde_json::Map<String, serde_json::Value> = schema
             .schema

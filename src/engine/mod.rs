@@ -16,6 +16,7 @@ mod fetch;
 mod flush;
 mod keys;
 mod permits;
+mod pins;
 mod query;
 mod results;
 mod scan;
@@ -39,6 +40,7 @@ use crate::storage::StoreRegistry;
 use bounded::Bounded;
 use buffer::BufferCache;
 use permits::CpuPool;
+use pins::Pins;
 use segments::OpenSegments;
 use stats::RequestCounters;
 
@@ -68,6 +70,7 @@ pub struct Engine {
     cache: Arc<BlockCache>,
     cpu: RwLock<Arc<CpuPool>>,
     segments: OpenSegments,
+    pins: Arc<Pins>,
     buffer: BufferCache,
     /// By segment id and version.
     delete_vectors: Bounded<(String, u64), Arc<RoaringBitmap>>,
@@ -88,11 +91,14 @@ impl Engine {
         settings.validate()?;
         let cache = Arc::new(BlockCache::open(&CacheSettings::from(&settings)).await?);
         let budgets = Budgets::new(&settings);
+        let pins = Arc::new(Pins::new(&settings.cache_path));
+        pins.clone().start_sweep(env.clock.now());
         Ok(Self {
             stores: StoreRegistry::new(settings.storage.clone(), env.clone()),
             cache,
             cpu: RwLock::new(Arc::new(CpuPool::new(settings.engine_threads))),
             segments: OpenSegments::new(budgets.segments),
+            pins,
             buffer: BufferCache::new(budgets.buffer),
             delete_vectors: Bounded::new(budgets.delete_vectors),
             tombstones: Bounded::new(budgets.delete_vectors),

@@ -110,6 +110,7 @@ fn check(request: &QueryRequest, schema: &Schema) -> Result<Spec> {
         schema: schema.schema.clone(),
         vector,
         text,
+        corpus: request.corpus.clone(),
         filter: request.filter.clone(),
         depth,
         effort: request.effort,

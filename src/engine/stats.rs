@@ -33,10 +33,12 @@ pub enum Kind {
     ScorerOpen,
     /// [`super::Engine::score_texts`].
     ScoreTexts,
+    /// [`super::Engine::corpus`].
+    Corpus,
 }
 
 /// Names in the order of the discriminants.
-const NAMES: [&str; 13] = [
+const NAMES: [&str; 14] = [
     "query",
     "fetch",
     "flush",
@@ -50,6 +52,7 @@ const NAMES: [&str; 13] = [
     "text_match",
     "scorer_open",
     "score_texts",
+    "corpus",
 ];
 
 #[derive(Debug, Default)]

@@ -9,9 +9,9 @@ use super::{Engine, Provider};
 use crate::cache::ReadStats;
 use crate::document::{Document, Value};
 use crate::error::Result;
-use crate::ipc::message::{ScorerRequest, TextQuery};
+use crate::ipc::message::{CorpusRequest, CorpusStats, ScorerRequest, TextQuery};
 use crate::schema::{AttributeId, FullTextOptions, NamespaceSchema};
-use crate::text::{AnalyzedDocument, AnalyzedQuery, Analyzer, Analyzers, BufferScorer, CorpusStats, ParsedTextQuery};
+use crate::text::{AnalyzedDocument, AnalyzedQuery, Analyzer, Analyzers, BufferScorer, ParsedTextQuery};
 
 /// BM25 of single texts by the statistics of an index at one moment.
 #[derive(Debug, Clone)]
@@ -65,9 +65,30 @@ impl Engine {
         let query = ParsedTextQuery::parse(&schema.schema, &query)?;
         let reads = Arc::new(ReadStats::default());
         let view = self.resolve(request.namespace, &schema, provider, &reads).await?;
-        let spec = Arc::new(Spec { text: Some(query.clone()), ..Spec::of_rows(&schema.schema, None) });
+        let corpus = request.corpus;
+        let spec = Arc::new(Spec { text: Some(query.clone()), corpus, ..Spec::of_rows(&schema.schema, None) });
         let stats = Run { spec, view, cpu: self.cpu(), reads }.corpus().await?;
         Ok(Scorer(Arc::new(Prepared { schema: schema.schema, attribute, query, stats })))
+    }
+
+    /// What BM25 counts in a view for a query.
+    ///
+    /// # Errors
+    /// As [`Engine::query`].
+    pub async fn corpus(&self, request: CorpusRequest, provider: &mut dyn Provider) -> Result<CorpusStats> {
+        let start = self.env.clock.monotonic();
+        let result = self.count(request, provider).await;
+        self.counters.count(Kind::Corpus, self.micros_since(start), result.is_ok());
+        result
+    }
+
+    async fn count(&self, request: CorpusRequest, provider: &mut dyn Provider) -> Result<CorpusStats> {
+        let schema = Schema::new(&request.namespace.schema)?;
+        let query = ParsedTextQuery::parse(&schema.schema, &request.text)?;
+        let reads = Arc::new(ReadStats::default());
+        let view = self.resolve(request.namespace, &schema, provider, &reads).await?;
+        let spec = Arc::new(Spec { text: Some(query), ..Spec::of_rows(&schema.schema, None) });
+        Run { spec, view, cpu: self.cpu(), reads }.counts().await
     }
 
     /// The score of each text, 0 where no term matches: what a stored row with that text gets from the text arm.

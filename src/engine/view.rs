@@ -173,6 +173,17 @@ impl Engine {
         try_join_all(open).await
     }
 
+    /// Delete vectors by segment, and tombstones. Reads no segment.
+    pub(super) async fn dead(
+        &self,
+        view: &NamespaceView,
+        schema: &Schema,
+        provider: &mut dyn Provider,
+    ) -> Result<(Vec<Arc<RoaringBitmap>>, Arc<Tombstones>)> {
+        let obtained = self.obtain(view, schema, &[], provider).await?;
+        Ok((obtained.deleted, obtained.tombstones))
+    }
+
     /// Payloads of the live upserts, delete vectors of all segments and tombstones, from the caches or else from the provider,
     /// which is asked once for all of it.
     async fn obtain(

@@ -1,13 +1,13 @@
 //! Requests and responses. Encoded with postcard; [`PROTOCOL_VERSION`] changes with every change of a type below.
 
-use crate::error::Error;
+use crate::error::{Error, Result};
 use crate::ids::{EntryId, Key, NamespaceId, Op};
 use crate::schema::{AttributeId, FullTextOptions};
 use crate::segment_info::SegmentInfo;
 use serde::{Deserialize, Serialize};
 
 /// Version of the messages; both sides must have the same.
-pub const PROTOCOL_VERSION: u32 = 4;
+pub const PROTOCOL_VERSION: u32 = 5;
 
 /// What a backend or worker asks of the engine.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -84,6 +84,8 @@ pub enum Request {
     /// Prepares BM25 of single texts by the statistics of an index; answered by [`Response::ScorerOpened`], ended by
     /// [`Request::ScanClose`].
     ScorerOpen(Box<ScorerRequest>),
+    /// What BM25 counts for a query; answered by [`Response::Corpus`].
+    Corpus(Box<CorpusRequest>),
     /// BM25 of texts by a scorer of this connection.
     ScoreTexts {
         /// From [`Response::ScorerOpened`].
@@ -167,6 +169,8 @@ pub enum Response {
         /// Number of the scorer on this connection; shares its numbers with scans.
         scorer: u64,
     },
+    /// Answer to `Corpus`.
+    Corpus(CorpusStats),
     /// Answer to `ScoreTexts`: BM25 of each text, 0 where no term matches.
     Scores(Vec<f32>),
     /// The request failed; the connection stays usable.
@@ -223,6 +227,8 @@ pub enum ScanOrder {
         attribute: AttributeId,
         /// The words.
         query: String,
+        /// What the view is part of; None: it is all.
+        corpus: Option<CorpusStats>,
     },
 }
 
@@ -278,6 +284,71 @@ pub struct ScorerRequest {
     pub attribute: AttributeId,
     /// The words.
     pub query: String,
+    /// What the view is part of; None: it is all.
+    pub corpus: Option<CorpusStats>,
+}
+
+/// Asks what BM25 counts in a view for one query.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct CorpusRequest {
+    /// What is counted.
+    pub namespace: NamespaceView,
+    /// The query.
+    pub text: TextQuery,
+}
+
+/// What BM25 counts for the terms of one query. Dead rows of segments count too (as in tantivy): they go away with compaction.
+///
+/// Aligned with the analysed query it was made for: the same fields in the same order, the same terms in the same order. A
+/// query is analysed to the same by all parts of a corpus that have the same options.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct CorpusStats {
+    /// N: documents, with or without the fields. The average field length is the field's tokens divided by this.
+    pub docs: u64,
+    /// One for each field of the query.
+    pub fields: Vec<FieldStats>,
+}
+
+/// Counts of one field.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct FieldStats {
+    /// Tokens of the field in all documents.
+    pub tokens: u64,
+    /// For each term of the query in this field: documents that hold it.
+    pub doc_freqs: Vec<u64>,
+}
+
+impl CorpusStats {
+    /// Adds the counts of another part of the corpus.
+    ///
+    /// # Errors
+    /// `Internal` if `other` was made for another query.
+    pub fn add(&mut self, other: &Self) -> Result<()> {
+        self.combine(other, |mine, theirs| mine.saturating_add(theirs))
+    }
+
+    /// Raises each count to that of `other`, which counts the same corpus at another moment or part of it.
+    ///
+    /// # Errors
+    /// `Internal` if `other` was made for another query.
+    pub fn raise_to(&mut self, other: &Self) -> Result<()> {
+        self.combine(other, u64::max)
+    }
+
+    fn combine(&mut self, other: &Self, both: impl Fn(u64, u64) -> u64) -> Result<()> {
+        let terms = |stats: &Self| stats.fields.iter().map(|field| field.doc_freqs.len()).collect::<Vec<_>>();
+        if terms(self) != terms(other) {
+            return Err(Error::internal("full-text statistics of two different queries"));
+        }
+        self.docs = both(self.docs, other.docs);
+        for (mine, theirs) in self.fields.iter_mut().zip(&other.fields) {
+            mine.tokens = both(mine.tokens, theirs.tokens);
+            for (mine, theirs) in mine.doc_freqs.iter_mut().zip(&theirs.doc_freqs) {
+                *mine = both(*mine, *theirs);
+            }
+        }
+        Ok(())
+    }
 }
 
 /// One segment of a view.
@@ -347,6 +418,8 @@ pub struct QueryRequest {
     pub vector: Option<Vec<f32>>,
     /// Text query.
     pub text: Option<TextQuery>,
+    /// For the text query: what the view is part of; None: it is all.
+    pub corpus: Option<CorpusStats>,
     /// Filter, checked against the schema.
     pub filter: Option<crate::filter::Filter>,
     /// Rows wanted.
@@ -424,6 +497,8 @@ pub struct FlushRequest {
     pub root: String,
     /// Directory of the namespace below the root.
     pub path: String,
+    /// The engine is to keep the segment's keys on its own disk: VACUUM of an index lists them without object storage.
+    pub pin_keys: bool,
 }
 
 /// What a flush made.

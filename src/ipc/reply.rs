@@ -1,6 +1,6 @@
 //! The complete answer to one request, as both ends see it: the server splits it into frames, the client joins them.
 
-use super::message::{FlushResult, KeyInfo, RequestStats, ResultRow, ScanRow};
+use super::message::{CorpusStats, FlushResult, KeyInfo, RequestStats, ResultRow, ScanRow};
 
 /// What a request that succeeded gives.
 #[derive(Debug, Clone, PartialEq)]
@@ -30,6 +30,8 @@ pub enum Reply {
     Matches(Vec<bool>),
     /// Number of a scorer.
     ScorerOpened(u64),
+    /// What BM25 counts.
+    Corpus(CorpusStats),
     /// BM25 of each text.
     Scores(Vec<f32>),
 }
@@ -46,6 +48,7 @@ impl Reply {
             Self::Keys(_) => "keys",
             Self::Matches(_) => "matches",
             Self::ScorerOpened(_) => "a scorer",
+            Self::Corpus(_) => "statistics",
             Self::Scores(_) => "scores",
         }
     }

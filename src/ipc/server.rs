@@ -166,6 +166,7 @@ impl Frames {
             Err(error) => self.write(&Response::Error(error)).await,
             Ok(Reply::Matches(matches)) => self.write(&Response::Matches(matches)).await,
             Ok(Reply::ScorerOpened(scorer)) => self.write(&Response::ScorerOpened { scorer }).await,
+            Ok(Reply::Corpus(stats)) => self.write(&Response::Corpus(stats)).await,
             Ok(Reply::Scores(scores)) => self.write(&Response::Scores(scores)).await,
             Ok(Reply::Rows(rows, stats)) => {
                 self.write_parts(rows, row_bytes, |rows, last| {

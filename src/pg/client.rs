@@ -334,6 +334,7 @@ impl Connection {
                 Response::Flushed(result) => return Ok(Reply::Flushed(result)),
                 Response::Matches(matches) => return Ok(Reply::Matches(matches)),
                 Response::ScorerOpened { scorer } => return Ok(Reply::ScorerOpened(scorer)),
+                Response::Corpus(stats) => return Ok(Reply::Corpus(stats)),
                 Response::Scores(scores) => return Ok(Reply::Scores(scores)),
                 Response::Stats(json) => return Ok(Reply::Stats(json)),
                 Response::Error(error) => return Err(Failure::Refused(error)),

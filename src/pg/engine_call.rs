@@ -2,7 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::ids::EntryId;
-use crate::ipc::message::{FlushResult, Request, ResultRow};
+use crate::ipc::message::{FlushResult, Request, RequestStats, ResultRow};
 use crate::pg::client::{self, Needs, Provided, Reply};
 use crate::pg::query_stats;
 use crate::pg::snapshot::Snapshot;
@@ -42,12 +42,16 @@ fn unexpected(reply: &Reply, wanted: &str) -> Error {
 }
 
 /// Asks for rows (query, fetch).
-pub fn rows_of(request: &Request, mut source: impl Needs) -> Result<Vec<ResultRow>> {
+pub fn rows_of(request: &Request, source: impl Needs) -> Result<Vec<ResultRow>> {
+    let (rows, stats) = rows_and_cost_of(request, source)?;
+    query_stats::record(stats);
+    Ok(rows)
+}
+
+/// Asks for rows on behalf of a search that asks several times, which records what all of it cost.
+pub fn rows_and_cost_of(request: &Request, mut source: impl Needs) -> Result<(Vec<ResultRow>, RequestStats)> {
     match client::call(request, &mut source)? {
-        Reply::Rows(rows, stats) => {
-            query_stats::record(stats);
-            Ok(rows)
-        }
+        Reply::Rows(rows, stats) => Ok((rows, stats)),
         other => Err(unexpected(&other, "rows")),
     }
 }

@@ -75,7 +75,9 @@ impl Plan {
     }
 
     fn request_about(&self, namespace: NamespaceView) -> Request {
-        Request::Flush(Box::new(FlushRequest { namespace, root: self.root.clone(), path: self.path.clone() }))
+        let (root, path) = (self.root.clone(), self.path.clone());
+        let pin_keys = self.row.kind == catalog::KIND_INDEX;
+        Request::Flush(Box::new(FlushRequest { namespace, root, path, pin_keys }))
     }
 
     /// Whether entries were left out because of the budget.

@@ -1,4 +1,4 @@
-//! What the last search of this session cost: `elacsym.last_query_stats()`.
+//! What searches cost: the last one of this session (`elacsym.last_query_stats()`), and sums of several.
 
 use crate::ipc::message::RequestStats;
 use pgrx::prelude::*;
@@ -11,6 +11,50 @@ thread_local! {
 /// \[backend\] Remembers what a search, scan or query cost, all its batches together.
 pub fn record(stats: RequestStats) {
     LAST.set(Some(stats));
+}
+
+/// What two searches cost together.
+#[must_use]
+pub fn sum(a: RequestStats, b: RequestStats) -> RequestStats {
+    RequestStats {
+        segments: a.segments + b.segments,
+        buffered: a.buffered + b.buffered,
+        lists_probed: a.lists_probed + b.lists_probed,
+        rows_scanned: a.rows_scanned + b.rows_scanned,
+        rows_reranked: a.rows_reranked + b.rows_reranked,
+        object_requests: a.object_requests + b.object_requests,
+        object_bytes: a.object_bytes + b.object_bytes,
+        cache_hits: a.cache_hits + b.cache_hits,
+        cache_misses: a.cache_misses + b.cache_misses,
+        engine_micros: a.engine_micros + b.engine_micros,
+    }
+}
+
+/// What the scans of a series have cost. The engine counts from zero in each and reports the scan's cost so far with every
+/// batch.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Cost {
+    ended: RequestStats,
+    present: RequestStats,
+}
+
+impl Cost {
+    /// A scan is opened: the one before has ended.
+    pub fn opened(&mut self) {
+        self.ended = self.total();
+        self.present = RequestStats::default();
+    }
+
+    /// What the present scan has cost so far.
+    pub fn reported(&mut self, stats: RequestStats) {
+        self.present = stats;
+    }
+
+    /// All of them.
+    #[must_use]
+    pub fn total(&self) -> RequestStats {
+        sum(self.ended, self.present)
+    }
 }
 
 /// A counter as `bigint`.

@@ -87,6 +87,44 @@ impl Snapshot {
     }
 }
 
+/// What the running statement sees, as a value: two of them are equal only where both see the same.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Moment {
+    epoch: u64,
+    command: u32,
+    xmin: u32,
+    xmax: u32,
+    running: Vec<u32>,
+}
+
+impl Moment {
+    /// That of the active snapshot; none where there is none. Meaningful once [`super::xact::register`] was called.
+    pub fn of_statement() -> Option<Self> {
+        // SAFETY: no arguments.
+        if !unsafe { pg_sys::ActiveSnapshotSet() } {
+            return None;
+        }
+        // SAFETY: one is active; it is only read.
+        let snapshot = unsafe { &*pg_sys::GetActiveSnapshot() };
+        if snapshot.snapshot_type != pg_sys::SnapshotType::SNAPSHOT_MVCC {
+            return None;
+        }
+        let mut running = Vec::new();
+        let counts = [(snapshot.xip, snapshot.xcnt), (snapshot.subxip, snapshot.subxcnt.try_into().unwrap_or(0))];
+        for (xids, count) in counts {
+            // SAFETY: arrays of that many transaction ids.
+            running.extend((0..count as usize).map(|i| unsafe { *xids.add(i) }.into_inner()));
+        }
+        Some(Self {
+            epoch: super::xact::epoch(),
+            command: snapshot.curcid,
+            xmin: snapshot.xmin.into_inner(),
+            xmax: snapshot.xmax.into_inner(),
+            running,
+        })
+    }
+}
+
 /// The full form of a transaction id that is running or recent.
 fn full_transaction_id(xid: u32) -> u64 {
     let next = next_transaction_id();

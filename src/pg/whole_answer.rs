@@ -52,32 +52,17 @@ unsafe extern "C-unwind" fn executor_run(
     let wanted = count == 0 && !unsafe { has_limit((*query).plannedstmt) };
     let outer = WANTED.replace(wanted);
     // SAFETY: set once, before any backend existed.
-    match unsafe { PREVIOUS } {
-        Some(previous) => {
-            // SAFETY: PostgreSQL's own arguments for the hook that was there before us.
-            unsafe {
-                previous(
-                    query,
-                    direction,
-                    count,
-                    #[cfg(not(feature = "pg18"))]
-                    execute_once,
-                )
-            }
-        }
-        None => {
-            // SAFETY: PostgreSQL's own arguments for its own function.
-            unsafe {
-                raw_standard_executor_run(
-                    query,
-                    direction,
-                    count,
-                    #[cfg(not(feature = "pg18"))]
-                    execute_once,
-                )
-            }
-        }
-    }
+    let next = unsafe { PREVIOUS }.unwrap_or(raw_standard_executor_run);
+    // SAFETY: PostgreSQL's own arguments, for the hook that was there before us or for its own function.
+    unsafe {
+        next(
+            query,
+            direction,
+            count,
+            #[cfg(not(feature = "pg18"))]
+            execute_once,
+        )
+    };
     WANTED.set(outer);
 }
 

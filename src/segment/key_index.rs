@@ -83,13 +83,22 @@ pub fn find(block: &[u8], key: Key) -> Option<KeyRecord> {
         match found.key.cmp(&key) {
             std::cmp::Ordering::Less => low = middle + 1,
             std::cmp::Ordering::Greater => high = middle,
-            std::cmp::Ordering::Equal => {
-                let ordinal = u32::from_le_bytes([bytes[24], bytes[25], bytes[26], bytes[27]]);
-                return Some(KeyRecord { id: found, ordinal });
-            }
+            std::cmp::Ordering::Equal => return Some(decode_record(bytes)),
         }
     }
     None
+}
+
+/// All records of whole blocks, in their order; the last block may be shorter.
+pub fn decode_blocks(blocks: &[u8]) -> impl Iterator<Item = KeyRecord> {
+    // What fills a block up is shorter than a record.
+    blocks.chunks(BLOCK_BYTES as usize).flat_map(|block| block.chunks_exact(RECORD_BYTES as usize)).map(decode_record)
+}
+
+/// Reads one record from `bytes`, which must be [`RECORD_BYTES`] long.
+fn decode_record(bytes: &[u8]) -> KeyRecord {
+    let ordinal = u32::from_le_bytes([bytes[24], bytes[25], bytes[26], bytes[27]]);
+    KeyRecord { id: decode_identity(bytes), ordinal }
 }
 
 /// Reads one identity from the first [`IDENTITY_BYTES`] of `bytes`, which must be that long.

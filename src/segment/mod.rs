@@ -14,6 +14,7 @@ mod columns;
 mod format;
 mod key_index;
 mod page_map;
+pub mod pinned_keys;
 mod reader;
 mod rows;
 mod source;

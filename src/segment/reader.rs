@@ -10,8 +10,9 @@ use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions};
 
 use super::columns::ColumnMap;
 use super::format::{Footer, Span, VectorPage, decode_tail};
-use super::key_index::{self, IDENTITY_BYTES, TOMBSTONE};
+use super::key_index::{self, IDENTITY_BYTES, KeyRecord, TOMBSTONE};
 use super::page_map;
+use super::pinned_keys;
 use super::source::TextFileReader;
 use crate::cache::{BlockCache, PagedObject, ReadStats};
 use crate::error::{Error, ErrorKind, Result};
@@ -30,8 +31,10 @@ const MAX_REMEMBERED_KEYS: usize = 200_000;
 /// time than one more round trip. Identities of 43,000 rows fit, row codes of 2,600 rows with 384 dimensions.
 const MAX_READ_AHEAD: u64 = 1 << 20;
 
-/// Bytes of one read while all of an object is checked: bounds memory, and is long enough that requests cost little.
+/// Bytes of one read while all of an object or section is read: bounds memory, and is long enough that requests cost little.
+/// A multiple of the key index's blocks.
 const CHECK_BYTES: u64 = 4 << 20;
+const _: () = assert!(CHECK_BYTES.is_multiple_of(key_index::BLOCK_BYTES));
 
 /// What a segment says of a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -256,6 +259,25 @@ impl Segment {
             .collect();
         let bytes = self.read_section(self.identities, &ranges, stats).await?;
         Ok(bytes.iter().map(|bytes| key_index::decode_identity(bytes)).collect())
+    }
+
+    /// The key of every row, dead ones included, by ascending key.
+    ///
+    /// # Errors
+    /// `Corrupt`, or the store's.
+    pub async fn key_records(&self, stats: &Arc<ReadStats>) -> Result<Vec<KeyRecord>> {
+        let mut records = Vec::with_capacity(self.rows() as usize);
+        let mut at = 0;
+        while at < self.key_index.len {
+            let range = at..self.key_index.len.min(at + CHECK_BYTES);
+            for bytes in self.read_section(self.key_index, std::slice::from_ref(&range), stats).await? {
+                records.extend(key_index::decode_blocks(&bytes).filter(|record| record.ordinal != TOMBSTONE));
+            }
+            at = range.end;
+        }
+        pinned_keys::check(&records, &self.info)
+            .map_err(|what| Error::corrupt(&self.object_name(), self.key_index.offset, what))?;
+        Ok(records)
     }
 
     /// Brings small sections that a search needs in later rounds into the cache, once in the life of an open segment: call it

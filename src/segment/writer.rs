@@ -47,6 +47,14 @@ pub struct WrittenSegment {
     pub info: SegmentInfo,
 }
 
+impl WrittenSegment {
+    /// The key of every row, by ascending key.
+    pub fn key_records(&self) -> Vec<KeyRecord> {
+        let section = key_index::encoded_len(self.info.rows + self.info.tombstones) as usize;
+        key_index::decode_blocks(&self.index[..section]).filter(|record| record.ordinal != TOMBSTONE).collect()
+    }
+}
+
 /// Builds one segment of `entries` (upserts) and `tombstones` (deletes). Each key may occur once in all of them, and there
 /// must be at least one.
 ///

@@ -124,7 +124,8 @@ impl<'a> BufferScorer<'a> {
 /// The BM25 weight of every term of the query, boosted.
 pub(super) fn term_weights(query: &ParsedTextQuery, stats: &CorpusStats) -> Vec<Vec<TermWeight>> {
     let field = |(wanted, counts): (&super::query::QueryField, &super::stats::FieldStats)| {
-        let norms = wanted.parameters.norms(counts.tokens as f32 / stats.docs as f32);
+        // A text may be scored by the statistics of an empty index.
+        let norms = wanted.parameters.norms(counts.tokens as f32 / stats.docs.max(1) as f32);
         let term = |(term, doc_freq): (&super::query::QueryTerm, &u64)| {
             TermWeight::new(*doc_freq, stats.docs, wanted.parameters.k1, term.boost, norms.clone())
         };

@@ -137,6 +137,7 @@ impl Database {
             namespace: self.view(),
             vector: None,
             text: None,
+            corpus: None,
             filter: None,
             top_k: 10,
             candidates: 100,
@@ -163,8 +164,12 @@ impl Database {
 
     /// Flush and publish, as the worker does in one transaction.
     pub async fn flush(&mut self, engine: &Engine) -> Result<FlushResult> {
-        let request =
-            FlushRequest { namespace: self.view(), root: self.root.clone(), path: "cluster/1/namespace".to_string() };
+        let request = FlushRequest {
+            namespace: self.view(),
+            root: self.root.clone(),
+            path: "cluster/1/namespace".to_string(),
+            pin_keys: true,
+        };
         let result = engine.flush(request, &mut self.provider()).await?;
         self.generation += 1;
         for (id, bytes) in &result.delete_vectors {

@@ -87,7 +87,7 @@ impl Spread {
     pub fn stats(&self, query: &ParsedTextQuery) -> CorpusStats {
         let mut stats = CorpusStats::new(query);
         for (_, segment) in &self.segments {
-            stats.add(&segment.stats(query).unwrap());
+            stats.add(&segment.stats(query).unwrap()).unwrap();
         }
         for (_, document) in &self.buffer {
             document.add_to_stats(query, &mut stats);

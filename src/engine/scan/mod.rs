@@ -155,9 +155,10 @@ fn check(request: &ScanRequest, schema: &Schema) -> Result<(Spec, Order)> {
                 Order::Distance
             }
         }
-        ScanOrder::Bm25 { attribute, query } => {
+        ScanOrder::Bm25 { attribute, query, corpus } => {
             let text = TextQuery { query: query.clone(), fields: vec![(*attribute, 1.0)] };
             spec.text = Some(ParsedTextQuery::parse(&schema.schema, &text)?);
+            spec.corpus.clone_from(corpus);
             // Counted once the view is known.
             Order::Bm25 { attribute: *attribute, stats: CorpusStats::default() }
         }

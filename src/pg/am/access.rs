@@ -41,17 +41,19 @@ pub fn leaves(relation: pg_sys::Oid) -> Vec<pg_sys::Oid> {
     if kind_of(relation) != pg_sys::RELKIND_PARTITIONED_INDEX {
         return vec![relation];
     }
-    // SAFETY: a partitioned index; errors pass through as unwinding.
+    tree(relation).into_iter().filter(|oid| kind_of(*oid) == pg_sys::RELKIND_INDEX).collect()
+}
+
+/// A partitioned table or index with all that is below it, locked for reading.
+fn tree(relation: pg_sys::Oid) -> Vec<pg_sys::Oid> {
+    // SAFETY: an existing relation; errors pass through as unwinding.
     let list = unsafe {
         pg_sys::ffi::pg_guard_ffi_boundary(|| {
             find_all_inheritors(relation, pg_sys::AccessShareLock as i32, std::ptr::null_mut())
         })
     };
     // SAFETY: a list of oids.
-    let length = unsafe { list.as_ref() }.map_or(0, |list| list.length);
-    // SAFETY: the index is below the length.
-    let all = (0..length).map(|i| unsafe { pg_sys::list_nth_oid(list, i) });
-    all.filter(|oid| kind_of(*oid) == pg_sys::RELKIND_INDEX).collect()
+    unsafe { pgrx::PgList::<pg_sys::Oid>::from_pg(list) }.iter_oid().collect()
 }
 
 /// Whether a relation is an index of this access method; false when it is gone.
@@ -89,15 +91,37 @@ impl OpenIndex {
         if kind_of(relation) != pg_sys::RELKIND_INDEX {
             return Err(not_an_index(relation));
         }
+        Self::named(relation, lock)
+    }
+
+    /// As [`Self::open`], also a partitioned index, which has no rows of its own.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn named(relation: pg_sys::Oid, lock: u32) -> Result<Self> {
+        if ![pg_sys::RELKIND_INDEX, pg_sys::RELKIND_PARTITIONED_INDEX].contains(&kind_of(relation)) {
+            return Err(not_an_index(relation));
+        }
         // SAFETY: an index; `true` means that a vanished one gives the invalid oid.
         let table = unsafe { pg_sys::IndexGetRelation(relation, true) };
         if table == pg_sys::InvalidOid {
             return Err(not_an_index(relation));
         }
-        // SAFETY: raises an error if the table is gone by now.
-        let heap = unsafe { pg_sys::table_open(table, lock as i32) };
-        // SAFETY: as above.
-        let index = unsafe { pg_sys::index_open(relation, lock as i32) };
+        // Whoever drops or rebuilds the index holds the table's lock until it is gone: then the wait was for nothing.
+        // SAFETY: any oid of a table; null if it is gone by now.
+        let heap = unsafe { pg_sys::try_table_open(table, lock as i32) };
+        if heap.is_null() {
+            return Err(not_an_index(relation));
+        }
+        // SAFETY: any oid; also looks what others have committed meanwhile.
+        unsafe { pg_sys::LockRelationOid(relation, lock as i32) };
+        if kind_of(relation) == 0 {
+            // SAFETY: opened above.
+            unsafe { pg_sys::table_close(heap, pg_sys::NoLock as i32) };
+            return Err(not_an_index(relation));
+        }
+        // SAFETY: it exists, and is locked.
+        let index = unsafe { pg_sys::index_open(relation, pg_sys::NoLock as i32) };
         // SAFETY: open until the result is dropped.
         let open = unsafe { Self { index: Rel::new(index), heap: Rel::new(heap) } };
         // SAFETY: an open index has the routines of its access method.
@@ -122,50 +146,61 @@ impl OpenIndex {
         let names = unsafe { pg_sys::stringToQualifiedNameList(text.as_ptr(), std::ptr::null_mut()) };
         // SAFETY: the list of above.
         let range = unsafe { pg_sys::makeRangeVarFromNameList(names) };
-        // SAFETY: a range variable; a missing relation gives the invalid oid.
-        let relation = unsafe {
-            pg_sys::RangeVarGetRelidExtended(
-                range,
-                pg_sys::NoLock as i32,
-                pg_sys::RVROption::RVR_MISSING_OK,
-                None,
-                std::ptr::null_mut(),
-            )
+        let find = || {
+            // SAFETY: a range variable; a missing relation gives the invalid oid.
+            unsafe {
+                pg_sys::RangeVarGetRelidExtended(
+                    range,
+                    pg_sys::NoLock as i32,
+                    pg_sys::RVROption::RVR_MISSING_OK,
+                    None,
+                    std::ptr::null_mut(),
+                )
+            }
         };
-        if relation == pg_sys::InvalidOid {
-            return Ok(None);
+        let mut relation = find();
+        loop {
+            if relation == pg_sys::InvalidOid {
+                return Ok(None);
+            }
+            match Self::open(relation, lock) {
+                // While we waited for its lock the name may have gone to another: the table was altered, for example.
+                Err(error) if error.kind == ErrorKind::NotFound => {
+                    let again = find();
+                    if again == relation {
+                        return Err(error);
+                    }
+                    relation = again;
+                }
+                other => return other.map(Some),
+            }
         }
-        Self::open(relation, lock).map(Some)
+    }
+
+    /// Whether it has no rows of its own.
+    pub fn is_partitioned(&self) -> bool {
+        kind_of(self.index.oid()) == pg_sys::RELKIND_PARTITIONED_INDEX
+    }
+
+    /// The index itself, or its leaf indexes. They and all partitions are locked for reading, tables first, as a query of the
+    /// table would: none can go away, and nobody who locks in that order waits for us with what we want next.
+    pub fn leaves(&self) -> Vec<pg_sys::Oid> {
+        if self.is_partitioned() {
+            tree(self.heap.oid());
+        }
+        leaves(self.index.oid())
     }
 
     /// Refuses a partitioned index that not every partition has a part of; an index without parts is [`Self::check_valid`]'s.
     ///
     /// # Errors
     /// `Fenced` (object not in prerequisite state).
-    pub fn check_parts(relation: pg_sys::Oid) -> Result<()> {
-        if kind_of(relation) != pg_sys::RELKIND_PARTITIONED_INDEX {
+    pub fn check_parts(&self) -> Result<()> {
+        // SAFETY: an open index.
+        if !self.is_partitioned() || unsafe { (*(*self.index.ptr()).rd_index).indisvalid } {
             return Ok(());
         }
-        let id = pg_sys::SysCacheIdentifier::INDEXRELID as i32;
-        // SAFETY: a look-up by oid; released below.
-        let tuple = unsafe { pg_sys::SearchSysCache1(id, pg_sys::Datum::from(relation)) };
-        if tuple.is_null() {
-            return Err(not_an_index(relation));
-        }
-        // SAFETY: a row of pg_index.
-        let valid = unsafe { (*pg_sys::heap_tuple_get_struct::<pg_sys::FormData_pg_index>(tuple)).indisvalid };
-        // SAFETY: found above.
-        unsafe { pg_sys::ReleaseSysCache(tuple) };
-        if valid {
-            return Ok(());
-        }
-        // SAFETY: any oid; null if there is no such relation.
-        let name = unsafe { pg_sys::get_rel_name(relation) };
-        if name.is_null() {
-            return Err(not_an_index(relation));
-        }
-        // SAFETY: a C string.
-        let name = unsafe { std::ffi::CStr::from_ptr(name) }.to_string_lossy();
+        let name = self.index.name();
         Err(Error::new(ErrorKind::Fenced, format!("index \"{name}\" is not valid"))
             .with_hint("Some partitions have no part of it: create indexes there and attach them with ALTER INDEX."))
     }

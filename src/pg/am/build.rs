@@ -242,6 +242,7 @@ impl Build {
             },
             root: self.root.clone(),
             path: self.path.clone(),
+            pin_keys: true,
         }));
         let payloads = std::mem::take(&mut self.payloads);
         let result = engine_call::flushed(&request, Rows(payloads))?;

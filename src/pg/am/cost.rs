@@ -2,6 +2,7 @@
 
 use super::metapage::Metapage;
 use super::relation::Rel;
+use crate::pg::error::OrRaise;
 use pgrx::pg_sys;
 use std::cell::RefCell;
 
@@ -108,8 +109,7 @@ unsafe fn goes_by_another(path: &pg_sys::IndexPath, index: pg_sys::Oid) -> bool 
     // SAFETY: an expression of the query.
     match unsafe { crate::pg::text_operators::index_named_by(right) } {
         Some((named, at)) => {
-            i32::from(at) != column + 1
-                || (named != index && !crate::pg::text_operators::resolve::is_part_of(index, named))
+            i32::from(at) != column + 1 || !crate::pg::text_operators::resolve::answers_for(index, named, at).or_raise()
         }
         None => false,
     }

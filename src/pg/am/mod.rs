@@ -4,6 +4,7 @@
 pub mod access;
 pub mod build;
 pub mod columns;
+pub mod corpus;
 pub mod cost;
 pub mod effort;
 pub mod halfvec;

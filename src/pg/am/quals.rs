@@ -102,6 +102,7 @@ unsafe fn condition(columns: &Columns, place: usize, key: &pg_sys::ScanKeyData) 
             // SAFETY: the operators of the text class take text or bm25query.
             let query = unsafe { query_text(columns.index, key) }?;
             Ok(query
+                .map(|(query, _)| query)
                 .filter(|query| query.len() <= MAX_QUERY_TEXT_BYTES)
                 .map(|query| (Filter::Match { attribute, query }, true)))
         }
@@ -111,21 +112,22 @@ unsafe fn condition(columns: &Columns, place: usize, key: &pg_sys::ScanKeyData) 
     }
 }
 
-/// The words of a text query; `None` when it goes by another index, whose analysis may differ.
+/// The words of a text query and the index it goes by: this one, or the one that this is part of. `None` when it goes by
+/// another, whose analysis may differ.
 ///
 /// # Errors
 /// `Corrupt`; `Invalid` for text that is not UTF-8.
 ///
 /// # Safety
 /// The key's argument must be of type text or bm25query.
-pub unsafe fn query_text(index: pg_sys::Oid, key: &pg_sys::ScanKeyData) -> Result<Option<String>> {
+pub unsafe fn query_text(index: pg_sys::Oid, key: &pg_sys::ScanKeyData) -> Result<Option<(String, pg_sys::Oid)>> {
     if key.sk_subtype != bm25query::type_oid()? {
         // SAFETY: as the caller says.
-        return unsafe { text(key.sk_argument) }.map(Some);
+        return unsafe { text(key.sk_argument) }.map(|words| Some((words, index)));
     }
     // SAFETY: as the caller says.
     let query = unsafe { Bm25Query::read(key.sk_argument) }?;
-    Ok(query.goes_by(index, key.sk_attno).then_some(query.query))
+    Ok(query.goes_by(index, key.sk_attno)?.then_some((query.query, query.index)))
 }
 
 /// # Safety

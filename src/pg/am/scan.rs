@@ -9,13 +9,14 @@ use super::open_scans::{self, OpenScan};
 use super::quals::{self, Quals};
 use super::relation::Rel;
 use super::view::with_view;
-use super::{cost, effort, key, page};
+use super::{corpus, cost, effort, key, page};
 use crate::error::{Error, ErrorKind, Result};
 use crate::filter::Filter;
 use crate::ids::Key;
-use crate::ipc::message::{Request, ScanOrder, ScanRequest, ScanRow};
+use crate::ipc::message::{Request, ScanOrder, ScanRequest, ScanRow, TextQuery};
 use crate::pg::client::{self, Reply};
 use crate::pg::error::OrRaise;
+use crate::pg::query_stats::{self, Cost};
 use crate::pg::{preload, whole_answer, xact};
 use pgrx::pg_sys;
 use std::collections::{HashSet, VecDeque};
@@ -30,7 +31,40 @@ const MOST_ROWS: u32 = 4096;
 struct State {
     /// Set by the first row after `amrescan`.
     running: Option<Running>,
+    figures: Figures,
 }
+
+/// What a scan did, from `ambeginscan` on and over all rescans.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Figures {
+    /// How often the engine was asked for the first rows: once for each rescan that asked for a row, and again if it was
+    /// restarted in the middle.
+    pub searches: u64,
+    /// Rows that the engine returned; more than the executor took if it stopped within a batch.
+    pub fetched: u64,
+    /// What the searches cost together.
+    pub cost: Cost,
+}
+
+/// What a scan of ours did until now; `None` for a scan of another access method, or if the engine was never asked.
+///
+/// # Safety
+/// `scan` must be null or a scan that has not ended.
+pub unsafe fn figures(scan: pg_sys::IndexScanDesc) -> Option<Figures> {
+    // SAFETY: as the caller says.
+    let desc = unsafe { scan.as_ref() }?;
+    // SAFETY: the executor holds the index open for the scan.
+    let methods = unsafe { &*(*desc.indexRelation).rd_indam };
+    let ours = methods.amgettuple.is_some_and(|f| std::ptr::fn_addr_eq(f, amgettuple as AmGetTuple));
+    if !ours {
+        return None;
+    }
+    // SAFETY: set by `ambeginscan`; the memory is the executor's and outlives `amendscan`.
+    let state = unsafe { desc.opaque.cast::<State>().as_ref() }?;
+    (state.figures.searches > 0).then_some(state.figures)
+}
+
+type AmGetTuple = unsafe extern "C-unwind" fn(pg_sys::IndexScanDesc, pg_sys::ScanDirection::Type) -> bool;
 
 /// A scan that has started.
 struct Running {
@@ -47,6 +81,8 @@ struct Running {
     skip: HashSet<Key>,
     next_rows: u32,
     heap_blocks: u32,
+    /// Of this scan, and of its openings before a restart of the engine.
+    cost: Cost,
 }
 
 /// PostgreSQL's `ambeginscan`.
@@ -154,11 +190,17 @@ pub unsafe extern "C-unwind" fn amgetbitmap(scan: pg_sys::IndexScanDesc, bitmap:
 unsafe fn next_row(desc: &mut pg_sys::IndexScanDescData) -> Result<Option<ScanRow>> {
     // SAFETY: set by `ambeginscan`.
     let state = unsafe { &mut *desc.opaque.cast::<State>() };
-    if state.running.is_none() {
+    let State { running, figures } = state;
+    if running.is_none() {
         // SAFETY: as the caller says.
-        state.running = Some(unsafe { Running::start(desc) }?);
+        let started = unsafe { Running::start(desc) }?;
+        #[cfg(feature = "pg18")]
+        if !started.exhausted {
+            count_search(desc);
+        }
+        *running = Some(started);
     }
-    let running = state.running.as_mut().expect("invariant: started above");
+    let running = running.as_mut().expect("invariant: started above");
     desc.xs_recheck = running.quals.recheck;
     loop {
         if let Some(row) = running.ready.pop_front() {
@@ -173,7 +215,7 @@ unsafe fn next_row(desc: &mut pg_sys::IndexScanDescData) -> Result<Option<ScanRo
             return Ok(None);
         }
         // SAFETY: the executor holds it open for the scan.
-        running.fetch(unsafe { Rel::new(desc.indexRelation) })?;
+        running.fetch(unsafe { Rel::new(desc.indexRelation) }, figures)?;
     }
 }
 
@@ -218,11 +260,12 @@ impl Running {
             next_rows: rows.clamp(1, MOST_ROWS),
             // The engine's snapshot is taken after this, but rows beyond are younger than the query's.
             heap_blocks,
+            cost: Cost::default(),
         })
     }
 
     /// Gets the next batch.
-    fn fetch(&mut self, index: Rel) -> Result<()> {
+    fn fetch(&mut self, index: Rel, figures: &mut Figures) -> Result<()> {
         let reply = match &self.open {
             Some(open) => open.next(self.next_rows)?,
             None => None,
@@ -232,13 +275,20 @@ impl Running {
             None => {
                 self.open = None;
                 self.skip = self.returned.iter().copied().collect();
-                self.open_anew(index)?
+                let reply = self.open_anew(index)?;
+                self.cost.opened();
+                figures.cost.opened();
+                figures.searches += 1;
+                reply
             }
         };
         let Reply::ScanRows { scan, rows, exhausted, stats } = reply else {
             return Err(Error::internal(format!("the engine answered \"{}\" instead of rows", reply.name())));
         };
-        crate::pg::query_stats::record(stats);
+        self.cost.reported(stats);
+        query_stats::record(self.cost.total());
+        figures.cost.reported(stats);
+        figures.fetched += rows.len() as u64;
         if exhausted {
             open_scans::ended(self.open.take());
         } else if self.open.is_none() {
@@ -314,11 +364,14 @@ unsafe fn order(columns: &Columns, keys: &[pg_sys::ScanKeyData]) -> Result<ScanO
         }
         Some(Kind::Text(_)) => {
             // SAFETY: the operators of the text class take text or bm25query.
-            let query = unsafe { quals::query_text(columns.index, key) }?.ok_or_else(|| {
+            let (query, named) = unsafe { quals::query_text(columns.index, key) }?.ok_or_else(|| {
                 Error::invalid("the query goes by another index than the one it is ordered with")
                     .with_hint("Name the index to go by: body <@> elacsym.bm25query('words', 'index_name').")
             })?;
-            Ok(ScanOrder::Bm25 { attribute: super::columns::attribute_id(place), query })
+            let attribute = super::columns::attribute_id(place);
+            let text = TextQuery { query, fields: vec![(attribute, 1.0)] };
+            let corpus = corpus::of_whole(named, &text)?;
+            Ok(ScanOrder::Bm25 { attribute, query: text.query, corpus })
         }
         _ => Err(Error::internal("an elacsym index cannot order by this column")),
     }
@@ -358,5 +411,14 @@ fn pgstat_count(index: Rel) {
     #[cfg(not(any(feature = "pg14", feature = "pg15")))]
     {
         info.counts.numscans += 1;
+    }
+}
+
+/// Counts the search for "Index Searches" of EXPLAIN, which PostgreSQL 18 prints itself, those of parallel workers included.
+#[cfg(feature = "pg18")]
+fn count_search(desc: &pg_sys::IndexScanDescData) {
+    // SAFETY: null unless the executor counts; else it lives as long as the scan.
+    if let Some(instrument) = unsafe { desc.instrument.as_mut() } {
+        instrument.nsearches += 1;
     }
 }

@@ -77,8 +77,10 @@ pub unsafe extern "C-unwind" fn amvacuumcleanup(
     stats: *mut pg_sys::IndexBulkDeleteResult,
 ) -> *mut pg_sys::IndexBulkDeleteResult {
     // SAFETY: PostgreSQL's own argument.
-    let (index, analyze_only) = unsafe { (Rel::new((*info).index), (*info).analyze_only) };
-    if analyze_only || stats.is_null() {
+    let info = unsafe { &*info };
+    // SAFETY: open during VACUUM.
+    let index = unsafe { Rel::new(info.index) };
+    if info.analyze_only || stats.is_null() {
         // Nothing was looked at; the figures of the last time stay.
         return std::ptr::null_mut();
     }

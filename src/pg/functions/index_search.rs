@@ -7,25 +7,25 @@ use super::search::{DEFAULT_TOP_K, candidates, effort, fusion};
 use crate::error::{Error, ErrorKind, Result};
 use crate::filter::Filter;
 use crate::ids::Key;
-use crate::ipc::message::{Fusion, QueryRequest, Request, ResultRow, TextQuery};
+use crate::ipc::message::{CorpusStats, Fusion, QueryRequest, Request, RequestStats, ResultRow, TextQuery};
 use crate::limits::{MAX_QUERY_TEXT_BYTES, MAX_REPLY_ROWS, MAX_TOP_K};
-use crate::pg::am::access::{OpenIndex, leaves};
+use crate::pg::am::access::OpenIndex;
 use crate::pg::am::columns::{Columns, Kind, attribute_id};
 use crate::pg::am::heap_rows::HeapRows;
 use crate::pg::am::relation::Rel;
 use crate::pg::am::view::with_view;
-use crate::pg::am::{self, open_scans};
-use crate::pg::engine_call::rows_of;
+use crate::pg::am::{self, corpus, open_scans};
+use crate::pg::engine_call::rows_and_cost_of;
 use crate::pg::error::OrRaise;
 use crate::pg::snapshot::Snapshot;
 use crate::pg::vector_type::PgVector;
-use crate::pg::{preload, xact};
+use crate::pg::{policies, preload, query_stats, xact};
 use crate::rank::{Arm, fuse};
 use crate::schema::json_type;
 use pgrx::iter::TableIterator;
 use pgrx::{name, pg_extern, pg_sys};
 use serde_json::Value as Json;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 /// How much deeper a search goes when too few of its candidates were visible.
 const DEEPER: usize = 4;
@@ -172,23 +172,35 @@ struct Candidate {
 fn search(relation: pg_sys::Oid, arguments: Arguments<'_>, with_keys: bool) -> Result<Vec<Found>> {
     preload::require();
     xact::register();
-    let mut request = None;
+    // Of a partitioned index too: privileges and policies are those of the table that is named, not of its partitions.
+    let named = OpenIndex::named(relation, pg_sys::AccessShareLock)?;
+    named.check_may_select()?;
+    named.check_parts()?;
+    let row_security = named.has_row_security();
+    let search = arguments.check(&Columns::of(named.index)?)?;
+    let corpus = match &search.text {
+        Some(text) => corpus::of_whole(relation, text)?,
+        None => None,
+    };
     let mut all = Vec::new();
-    let mut arguments = Some(arguments);
-    OpenIndex::check_parts(relation)?;
-    for leaf in leaves(relation) {
+    let mut cost = RequestStats::default();
+    for leaf in named.leaves() {
         let open = OpenIndex::open(leaf, pg_sys::AccessShareLock)?;
-        open.check_may_select()?;
         open.check_usable()?;
-        let columns = Columns::of(open.index)?;
-        if let Some(arguments) = arguments.take() {
-            request = Some(arguments.check(&columns)?);
-        }
-        let search = request.as_ref().expect("invariant: set by the first index");
-        all.extend(candidates_of(&open, search, with_keys)?);
+        let part = Part { named: &named, open: &open, row_security, corpus: corpus.as_ref() };
+        all.extend(part.candidates(&search, with_keys, &mut cost)?);
     }
-    let Some(search) = request else { return Ok(Vec::new()) };
     Ok(rank(all, &search))
+}
+
+/// The index that is searched, or one leaf of it.
+struct Part<'a> {
+    named: &'a OpenIndex,
+    open: &'a OpenIndex,
+    /// Whether policies of the named table hide rows.
+    row_security: bool,
+    /// Statistics of the named index, if it has leaves.
+    corpus: Option<&'a CorpusStats>,
 }
 
 impl Arguments<'_> {
@@ -279,52 +291,74 @@ fn text_query(columns: &Columns, words: &str, fields: Option<&Json>) -> Result<T
     Ok(TextQuery { query: words.to_string(), fields })
 }
 
-/// Visible candidates of both arms; goes deeper while too few are visible.
-fn candidates_of(open: &OpenIndex, search: &Search, with_keys: bool) -> Result<Vec<Candidate>> {
-    let snapshot = Snapshot::statement()?;
-    open.lock_predicate(&snapshot);
-    let key_columns = if with_keys { primary_key(open.heap)? } else { Vec::new() };
-    open.check_may_select_columns(&key_columns)?;
-    let row_security = open.has_row_security();
-    let effort = search.effort.unwrap_or_else(|| am::effort::of(open.index));
-    let mut depth = search.candidates;
-    loop {
-        open_scans::close_pending()?;
-        let rows = with_view(open.index, |view| {
-            let request = Request::Query(Box::new(QueryRequest {
-                namespace: view.message(),
-                vector: search.vector.clone(),
-                text: search.text.clone(),
-                filter: search.filter.clone(),
-                // Every candidate of both arms: ranks are given here.
-                top_k: depth.saturating_mul(2),
-                candidates: depth,
-                fusion: search.fusion,
-                effort,
-                include_vector: false,
-                include_attributes: Vec::new(),
-            }));
-            rows_of(&request, view)
-        })?;
-        let full = |rank: fn(&ResultRow) -> Option<u32>| rows.iter().filter(|row| rank(row).is_some()).count() >= depth;
-        let more = full(|row| row.vector_rank) || full(|row| row.text_rank);
-        let mut visible = visible(open, &snapshot, rows, &key_columns)?;
-        if row_security {
-            let allowed = allowed_by_policies(open.heap, &visible)?;
-            visible.retain(|candidate| allowed.contains(&tid_key(candidate.tid)));
+impl Part<'_> {
+    /// Visible candidates of both arms; goes deeper while too few are visible.
+    /// `cost` grows by what each step down costs; it is that of the whole search.
+    fn candidates(&self, search: &Search, with_keys: bool, cost: &mut RequestStats) -> Result<Vec<Candidate>> {
+        let open = self.open;
+        let snapshot = Snapshot::statement()?;
+        open.lock_predicate(&snapshot);
+        let key_columns = if with_keys { primary_key(open.heap)? } else { Vec::new() };
+        self.named.check_may_select_columns(&self.columns_of_named(&key_columns)?)?;
+        let effort = search.effort.unwrap_or_else(|| am::effort::of(open.index));
+        let mut depth = search.candidates;
+        loop {
+            open_scans::close_pending()?;
+            let (rows, stats) = with_view(open.index, |view| {
+                let request = Request::Query(Box::new(QueryRequest {
+                    namespace: view.message(),
+                    vector: search.vector.clone(),
+                    text: search.text.clone(),
+                    corpus: self.corpus.cloned(),
+                    filter: search.filter.clone(),
+                    // Every candidate of both arms: ranks are given here.
+                    top_k: depth.saturating_mul(2),
+                    candidates: depth,
+                    fusion: search.fusion,
+                    effort,
+                    include_vector: false,
+                    include_attributes: Vec::new(),
+                }));
+                rows_and_cost_of(&request, view)
+            })?;
+            *cost = query_stats::sum(*cost, stats);
+            query_stats::record(*cost);
+            let full =
+                |rank: fn(&ResultRow) -> Option<u32>| rows.iter().filter(|row| rank(row).is_some()).count() >= depth;
+            let more = full(|row| row.vector_rank) || full(|row| row.text_rank);
+            let mut visible = visible(open, &snapshot, rows, &key_columns)?;
+            if self.row_security {
+                let tids = visible.iter().map(|candidate| candidate.tid).collect();
+                let allowed = policies::allowed(self.named.heap, open.heap, tids)?;
+                visible.retain(|candidate| allowed.contains(&tid_key(candidate.tid)));
+            }
+            if visible.len() >= search.k || !more {
+                return Ok(visible);
+            }
+            if depth >= MOST_CANDIDATES {
+                return Err(Error::new(
+                    ErrorKind::Exhausted,
+                    format!("fewer than {} of the {depth} best candidates are visible to this transaction", search.k),
+                )
+                .with_hint("Run VACUUM if many rows are dead, use a filter, or ORDER BY with a distance operator."));
+            }
+            depth = depth.saturating_mul(DEEPER).min(MOST_CANDIDATES);
+            pgrx::check_for_interrupts!();
         }
-        if visible.len() >= search.k || !more {
-            return Ok(visible);
-        }
-        if depth >= MOST_CANDIDATES {
-            return Err(Error::new(
-                ErrorKind::Exhausted,
-                format!("fewer than {} of the {depth} best candidates are visible to this transaction", search.k),
-            )
-            .with_hint("Run VACUUM if many rows are dead, use a filter, or ORDER BY with a distance operator."));
-        }
-        depth = depth.saturating_mul(DEEPER).min(MOST_CANDIDATES);
-        pgrx::check_for_interrupts!();
+    }
+
+    /// The numbers that columns of the leaf's table have in the named one.
+    fn columns_of_named(&self, columns: &[i16]) -> Result<Vec<i16>> {
+        let (leaf, named) = (self.open.heap.oid(), self.named.heap.oid());
+        let number = |column: &i16| {
+            // SAFETY: a column of an open table; raises if there is none.
+            let name = unsafe { pg_sys::get_attname(leaf, *column, false) };
+            // SAFETY: a C string; a missing column is 0.
+            let number = unsafe { pg_sys::get_attnum(named, name) };
+            let missing = || Error::internal("a partition has a column that its table has not");
+            (number > 0).then_some(number).ok_or_else(missing)
+        };
+        columns.iter().map(number).collect()
     }
 }
 
@@ -374,27 +408,6 @@ fn primary_key(heap: Rel) -> Result<Vec<i16>> {
     // SAFETY: opened above.
     unsafe { pg_sys::index_close(open, pg_sys::NoLock as i32) };
     Ok(columns)
-}
-
-/// Which of the rows the policies of the table show to the current role: asked of the executor, which applies them.
-fn allowed_by_policies(heap: Rel, rows: &[Candidate]) -> Result<HashSet<Key>> {
-    let tids: Vec<pg_sys::ItemPointerData> = rows.iter().map(|row| row.tid).collect();
-    let name = crate::pg::am::view::qualified_name(heap.oid())?;
-    let query = format!("SELECT t.ctid FROM ONLY {name} t WHERE t.ctid = ANY ($1)");
-    pgrx::Spi::connect(|client| {
-        let found = client.select(&query, None, &[tids.into()]).map_err(spi_error)?;
-        let mut allowed = HashSet::new();
-        for row in found {
-            if let Some(tid) = row.get::<pg_sys::ItemPointerData>(1).map_err(spi_error)? {
-                allowed.insert(tid_key(tid));
-            }
-        }
-        Ok(allowed)
-    })
-}
-
-fn spi_error(error: pgrx::spi::Error) -> Error {
-    Error::internal(format!("the table's policies could not be applied: {error}"))
 }
 
 /// Ranks among what is visible, fused.

@@ -147,6 +147,7 @@ impl Arguments {
             candidates: candidates(self.candidates, top_k)?,
             effort: effort(self.effort)?,
             include_vector: self.include_vector,
+            corpus: None,
             vector,
             text,
             filter,

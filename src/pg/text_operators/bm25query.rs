@@ -73,8 +73,11 @@ impl Bm25Query {
 
     /// Whether it goes by column `column` (from 1) of this index, or of the partitioned index that this one is part of.
     /// An index scan may answer only such a query.
-    pub fn goes_by(&self, index: pg_sys::Oid, column: i16) -> bool {
-        self.column == column && (self.index == index || super::resolve::is_part_of(index, self.index))
+    ///
+    /// # Errors
+    /// As [`super::resolve::answers_for`].
+    pub fn goes_by(&self, index: pg_sys::Oid, column: i16) -> Result<bool> {
+        Ok(self.column == column && super::resolve::answers_for(index, self.index, column)?)
     }
 
     /// The text form.

@@ -207,7 +207,8 @@ unsafe fn strip(mut node: *mut pg_sys::Node) -> *mut pg_sys::Node {
     }
 }
 
-/// An index for the left operand of a text operator, and its column.
+/// An index for the left operand of a text operator, and its column. Scores (`scores`) go by a partitioned index that is not
+/// valid if there is no other, so that the error says what is missing.
 ///
 /// # Errors
 /// As [`opclass::kind`].
@@ -217,12 +218,13 @@ unsafe fn strip(mut node: *mut pg_sys::Node) -> *mut pg_sys::Node {
 pub unsafe fn index_for(
     root: *mut pg_sys::PlannerInfo,
     operand: *mut pg_sys::Node,
+    scores: bool,
 ) -> Result<Option<(TextIndex, i16)>> {
     // SAFETY: the caller's contract.
     let operand = unsafe { strip(operand) };
     // SAFETY: as above.
     let Some((table, varno, operand)) = (unsafe { table_of(root, operand) }) else { return Ok(None) };
-    indexes_over(table, operand, varno)
+    indexes_over(table, operand, varno, scores)
 }
 
 /// The table that an expression is about, its number in the range table, and the expression there.
@@ -293,7 +295,9 @@ unsafe fn column_of_subquery(
         return None;
     }
     // SAFETY: not null.
-    let (targets, set_operations) = unsafe { ((*query).targetList, (*query).setOperations) };
+    let targets = unsafe { (*query).targetList };
+    // SAFETY: as above.
+    let set_operations = unsafe { (*query).setOperations };
     if !set_operations.is_null() {
         return None;
     }
@@ -325,7 +329,12 @@ unsafe fn range_table_entry(query: *mut pg_sys::Query, varno: i32) -> Option<*mu
 
 /// Among the indexes of a table with a full-text column over `operand`: one without a predicate before one with, an older
 /// one before a newer one.
-fn indexes_over(table: pg_sys::Oid, operand: *mut pg_sys::Node, varno: i32) -> Result<Option<(TextIndex, i16)>> {
+fn indexes_over(
+    table: pg_sys::Oid,
+    operand: *mut pg_sys::Node,
+    varno: i32,
+    scores: bool,
+) -> Result<Option<(TextIndex, i16)>> {
     let Some(method) = access_method() else { return Ok(None) };
     // SAFETY: the statement that is being planned has locked its tables.
     let rel = unsafe { pg_sys::try_relation_open(table, pg_sys::AccessShareLock as i32) };
@@ -339,23 +348,29 @@ fn indexes_over(table: pg_sys::Oid, operand: *mut pg_sys::Node, varno: i32) -> R
     // SAFETY: opened above.
     unsafe { pg_sys::relation_close(rel, pg_sys::AccessShareLock as i32) };
     oids.sort_unstable_by_key(|oid| oid.to_u32());
-    let mut partial = None;
+    let (mut partial, mut incomplete) = (None, None);
     for oid in oids {
         if relation_method(oid) != Some(method) {
             continue;
         }
         let index = TextIndex::open(oid)?;
-        if !index.is_usable() {
+        let usable = index.is_usable();
+        let wanted = usable || (scores && index.is_partitioned());
+        if !wanted {
             continue;
         }
         if let Some(column) = index.column_of(operand, varno)? {
+            if !usable {
+                incomplete.get_or_insert((index, column));
+                continue;
+            }
             if !index.is_partial() {
                 return Ok(Some((index, column)));
             }
             partial.get_or_insert((index, column));
         }
     }
-    Ok(partial)
+    Ok(partial.or(incomplete))
 }
 
 /// The access method of a relation, from the system cache.
@@ -377,8 +392,23 @@ unsafe extern "C-unwind" {
     fn get_partition_ancestors(relation: pg_sys::Oid) -> *mut pg_sys::List;
 }
 
+/// Whether index `part` may answer a query that goes by column `column` of index `named`: that one itself, or part of it that
+/// analyses texts the same. A part that was attached may not.
+///
+/// # Errors
+/// As [`TextIndex::open`] and [`TextIndex::options`].
+pub fn answers_for(part: pg_sys::Oid, named: pg_sys::Oid, column: i16) -> Result<bool> {
+    if part == named {
+        return Ok(true);
+    }
+    if !is_part_of(part, named) {
+        return Ok(false);
+    }
+    Ok(TextIndex::open(part)?.options(column)?.scores_alike(&TextIndex::open(named)?.options(column)?))
+}
+
 /// Whether index `part` belongs, at whatever depth, to the partitioned index `whole`.
-pub fn is_part_of(part: pg_sys::Oid, whole: pg_sys::Oid) -> bool {
+fn is_part_of(part: pg_sys::Oid, whole: pg_sys::Oid) -> bool {
     // SAFETY: reads a catalog; a relation that is no partition has no ancestors.
     let ancestors = unsafe { pg_sys::ffi::pg_guard_ffi_boundary(|| get_partition_ancestors(part)) };
     // SAFETY: a list of oids.

@@ -1,23 +1,33 @@
-//! BM25 of single texts by the statistics of an index: a scorer in the engine for each expression that computes scores.
+//! BM25 of single texts by the statistics of an index: a scorer in the engine for each query of a statement.
 //!
-//! A scorer belongs to the connection and holds the state of the index at its first call. [`OpenScan`] gives it back when the
-//! expression's memory goes.
+//! A scorer belongs to the connection and holds the state of the index at its first call. Expressions of one statement with the
+//! same query share it: the plan of a partitioned table has them for each partition. [`OpenScan`] gives it back when the
+//! memory of the last one goes.
 
 use super::bm25query::Bm25Query;
 use super::resolve::TextIndex;
 use crate::error::{Error, Result};
-use crate::ipc::message::{Request, ScorerRequest};
-use crate::pg::am::columns::attribute_id;
+use crate::ipc::message::{Request, ScorerRequest, TextQuery};
+use crate::pg::am::columns::{Columns, attribute_id};
+use crate::pg::am::corpus;
 use crate::pg::am::open_scans::{self, OpenScan};
 use crate::pg::am::relation::Rel;
 use crate::pg::am::view::with_view;
 use crate::pg::client::{self, NoNeeds, Reply};
+use crate::pg::snapshot::Moment;
 use crate::pg::xact;
+use std::cell::RefCell;
+use std::rc::{Rc, Weak};
 
 /// What `<@>` keeps from row to row.
 #[derive(Default)]
 pub struct Scorer {
-    open: Option<Open>,
+    open: Option<Rc<Open>>,
+}
+
+thread_local! {
+    /// Those that some expression holds.
+    static SHARED: RefCell<Vec<Weak<Open>>> = const { RefCell::new(Vec::new()) };
 }
 
 /// A scorer in the engine.
@@ -25,6 +35,8 @@ struct Open {
     query: Bm25Query,
     /// In which the index was looked at.
     epoch: u64,
+    /// What the statement saw that looked at it.
+    moment: Option<Moment>,
     /// Dropping it runs when PostgreSQL frees memory, also after an error, and cannot fail.
     scorer: OpenScan,
 }
@@ -53,13 +65,35 @@ impl Scorer {
         }
         self.open = None;
         open_scans::close_pending()?;
-        let open = self.open.insert(Open { scorer: open_scorer(&query)?, query, epoch });
+        let open = self.open.insert(Open::shared(query, epoch)?);
         let (connection, scorer) = open.scorer.number();
         let reply = client::call_on(connection, &Request::ScoreTexts { scorer, texts }, &mut NoNeeds)?;
         reply.map_or_else(
             || Err(Error::unavailable("the connection to the elacsym engine was lost").with_hint("Try again.")),
             |reply| score_of(&reply),
         )
+    }
+}
+
+impl Open {
+    /// The one that the statement has for this query, or a new one.
+    fn shared(query: Bm25Query, epoch: u64) -> Result<Rc<Self>> {
+        let moment = Moment::of_statement();
+        // Of a connection that is gone, nothing is left in the engine.
+        let connection = client::connection();
+        let known = SHARED.with_borrow_mut(|shared| {
+            shared.retain(|open| open.strong_count() > 0);
+            shared.iter().filter_map(Weak::upgrade).find(|open| {
+                let same = open.query == query && open.epoch == epoch && open.moment == moment;
+                same && moment.is_some() && Some(open.scorer.number().0) == connection
+            })
+        });
+        if let Some(known) = known {
+            return Ok(known);
+        }
+        let open = Rc::new(Self { scorer: open_scorer(&query)?, query, epoch, moment });
+        SHARED.with_borrow_mut(|shared| shared.push(Rc::downgrade(&open)));
+        Ok(open)
     }
 }
 
@@ -76,22 +110,22 @@ fn unexpected(reply: &Reply, wanted: &str) -> Error {
 
 fn open_scorer(query: &Bm25Query) -> Result<OpenScan> {
     let index = TextIndex::open(query.index)?;
-    if index.is_partitioned() {
-        return Err(Error::invalid(format!(
-            "index \"{}\" is partitioned and has no statistics of its own",
-            index.name()
-        ))
-        .with_hint("Query the partitions, or name the index of one: text <@> elacsym.bm25query('words', 'index')."));
-    }
     let column = index.require_text_column(query.column.into())?;
     let attribute = attribute_id(usize::try_from(column - 1).unwrap_or(0));
     // SAFETY: open as long as `index` is.
-    with_view(unsafe { Rel::new(index.relation()) }, |view| {
-        let namespace = view.message();
-        let request = Request::ScorerOpen(Box::new(ScorerRequest { namespace, attribute, query: query.query.clone() }));
-        match client::call(&request, view)? {
-            Reply::ScorerOpened(number) => Ok(OpenScan::new(number)),
-            other => Err(unexpected(&other, "a scorer")),
-        }
-    })
+    let rel = unsafe { Rel::new(index.relation()) };
+    let text = TextQuery { query: query.query.clone(), fields: vec![(attribute, 1.0)] };
+    let request = |namespace, corpus| {
+        let query = query.query.clone();
+        Request::ScorerOpen(Box::new(ScorerRequest { namespace, attribute, query, corpus }))
+    };
+    let opened = |reply: Reply| match reply {
+        Reply::ScorerOpened(number) => Ok(OpenScan::new(number)),
+        other => Err(unexpected(&other, "a scorer")),
+    };
+    if let Some(stats) = corpus::of_whole(query.index, &text)? {
+        let namespace = corpus::empty_view(&Columns::of(rel)?.schema());
+        return opened(client::call(&request(namespace, Some(stats)), &mut NoNeeds)?);
+    }
+    with_view(rel, |view| opened(client::call(&request(view.message(), None), view)?))
 }

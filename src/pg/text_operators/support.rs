@@ -35,11 +35,12 @@ unsafe fn simplify(request: &pg_sys::SupportRequestSimplify) -> Result<*mut pg_s
     let (Some(left), Some(right)) = (arguments.get_ptr(0), arguments.get_ptr(1)) else {
         return Ok(std::ptr::null_mut());
     };
+    let scores = call.funcresulttype != pg_sys::BOOLOID;
     // SAFETY: the planner's structures.
-    let Some((index, column)) = (unsafe { resolve::index_for(request.root, left) })? else {
+    let Some((index, column)) = (unsafe { resolve::index_for(request.root, left, scores) })? else {
         return Ok(std::ptr::null_mut());
     };
-    let strategy = if call.funcresulttype == pg_sys::BOOLOID { MATCH_STRATEGY } else { ORDER_STRATEGY };
+    let strategy = if scores { ORDER_STRATEGY } else { MATCH_STRATEGY };
     let query_type = bm25query::type_oid()?;
     // SAFETY: four keys of a system cache.
     let operator = unsafe { pg_sys::get_opfamily_member(index.family(column), pg_sys::TEXTOID, query_type, strategy) };

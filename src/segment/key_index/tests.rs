@@ -11,6 +11,7 @@ fn every_key_is_found_and_no_other() {
         let (bytes, fences) = encode(&records);
         assert_eq!(bytes.len() as u64, encoded_len(n as u64));
         assert_eq!(fences.len() as u64, blocks(n as u64));
+        assert_eq!(decode_blocks(&bytes).collect::<Vec<_>>(), records);
         let look_up = |key| {
             let block = block_of(&fences, key)?;
             let range = block_range(block, bytes.len() as u64);

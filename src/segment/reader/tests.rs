@@ -67,6 +67,12 @@ async fn opening_is_one_read_and_every_entry_is_found() {
     let fixture = Fixture::new(2000).await;
     let segment = Arc::new(fixture.open().await.unwrap());
     assert_eq!(fixture.stats.snapshot().requests, 1);
+    let records = segment.key_records(&fixture.stats).await.unwrap();
+    assert_eq!(records, fixture.written.key_records());
+    assert_eq!(
+        records.iter().map(|record| record.id).collect::<Vec<_>>(),
+        (0..2000).map(|key| id(key * 2)).collect::<Vec<_>>()
+    );
     let keys: Vec<Key> = (-10..4010).collect();
     let hits = segment.lookup(&keys, &fixture.stats).await.unwrap();
     let mut ordinals = Vec::new();

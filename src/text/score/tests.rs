@@ -23,5 +23,8 @@ fn documents_count_once_and_only_what_they_hold_scores() {
     let scores: Vec<Option<f32>> = documents.iter().map(|document| scorer.score(document)).collect();
     assert!(scores[0].unwrap() > 0.0);
     assert_eq!(scores[1..], [None, None, None]);
+    // nothing is counted: no document is longer than the average
+    let none = CorpusStats::new(&query);
+    assert_eq!(BufferScorer::new(&query, &none).score(&documents[0]), Some(0.0));
     assert!(documents[0].memory_bytes() > documents[2].memory_bytes());
 }
