@@ -74,7 +74,7 @@ def settle(conn):
     """Waits for the worker to have let go of the flush lock: after a commit it writes the manifest under it."""
     settled = "SELECT bool_and(generation = manifest_generation) FROM elacsym.namespaces"
     lock = "SELECT count(*) FROM pg_locks WHERE classid = 'elacsym.namespace'::regclass AND mode = 'ExclusiveLock'"
-    wait_until(lambda: conn.execute(settled).fetchone()[0] and conn.execute(lock).fetchone()[0] == 0, "maintenance to be done", 20)
+    wait_until(lambda: conn.execute(settled).fetchone()[0] and conn.execute(lock).fetchone()[0] == 0, "maintenance to be done", timeout=20)
 
 
 def all_of(v, ids=range(ROWS)):
@@ -210,7 +210,7 @@ def test_while_another_session_holds_the_flush_lock_the_buffer_takes_the_rows(q,
                 assert (wal_rows(q), segments(q)) == (ROWS, 0)
                 assert versions(q) == all_of(2)
         assert versions(q) == versions(other) == all_of(2)
-    wait_until(lambda: wal_rows(q) == 0, "the worker to flush", 20)
+    wait_until(lambda: wal_rows(q) == 0, "the worker to flush", timeout=20)
     assert versions(q) == all_of(2)
 
 

@@ -40,7 +40,7 @@ def oid(conn, name="docs_idx"):
 def settled(conn, count):
     """Waits until only so many lives are left in the catalog: the others are buried."""
     # the launcher may have looked just before: another commit that matters makes the worker look again
-    return wait_until(lambda: len(lives(conn)) == count, f"{count} lives to be left", 20)
+    return wait_until(lambda: len(lives(conn)) == count, f"{count} lives to be left", timeout=20)
 
 
 # -- statements that change an index's file or its table's ---------------------------------------------------------------
@@ -117,14 +117,14 @@ def test_alter_column_type_that_keeps_the_file_keeps_the_life(docs):
     # maintenance looks after this; what it buries would be the only copy
     make(conn, "other")
     conn.execute("DROP TABLE other")
-    wait_until(lambda: len(lives(conn)) <= len(life), "the other life to be buried", 20)
+    wait_until(lambda: len(lives(conn)) <= len(life), "the other life to be buried", timeout=20)
     assert lives(conn) == life
     assert check(conn) == rows
     conn.execute("UPDATE docs SET n = (n + 1) % 10")
     conn.execute("SELECT elacsym.flush('docs_idx')")
     assert check(conn) == rows
     # views find it under its new oid once maintenance has looked
-    wait_until(lambda: conn.execute("SELECT count(*) FROM elacsym.indexes WHERE index = 'docs_idx'::regclass").fetchone() == (1,), "the new oid to be noted", 20)
+    wait_until(lambda: conn.execute("SELECT count(*) FROM elacsym.indexes WHERE index = 'docs_idx'::regclass").fetchone() == (1,), "the new oid to be noted", timeout=20)
     assert conn.execute("SELECT rows > 0 FROM elacsym.indexes WHERE index = 'docs_idx'::regclass").fetchone() == (True,)
     assert conn.execute("SELECT count(*) > 0 FROM elacsym.segments WHERE namespace = 'docs_idx'").fetchone() == (True,)
 
@@ -457,7 +457,7 @@ def files(conn):
 
 
 def gone(paths):
-    wait_until(lambda: not any(map(os.path.exists, paths)), "the objects to be deleted", 20)
+    wait_until(lambda: not any(map(os.path.exists, paths)), "the objects to be deleted", timeout=20)
 
 
 def test_objects_of_dropped_and_rebuilt_indexes_are_deleted_and_no_others(tidy):
@@ -516,7 +516,7 @@ def test_a_copy_of_the_database_reads_the_originals_objects_and_never_deletes_th
         copy.execute("REINDEX INDEX docs_idx")
         check(copy)
         copy.execute("DROP TABLE docs")
-        wait_until(lambda: lives(copy) == [] and copy.execute("SELECT count(*) FROM elacsym.garbage").fetchone() == (0,), "the copy to have forgotten", 20)
+        wait_until(lambda: lives(copy) == [] and copy.execute("SELECT count(*) FROM elacsym.garbage").fetchone() == (0,), "the copy to have forgotten", timeout=20)
         assert all(map(os.path.exists, paths))
         assert check(conn) == rows
     cluster.sql("DROP DATABASE copy")

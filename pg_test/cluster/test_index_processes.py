@@ -225,7 +225,7 @@ def test_a_local_directory_that_cannot_be_read_is_a_clear_error_and_heals(cluste
 
 def caught_up(primary, standby):
     lsn = primary.value("SELECT pg_current_wal_insert_lsn()")
-    wait_until(lambda: standby.value("SELECT pg_last_wal_replay_lsn() >= %s::pg_lsn", [lsn]), "the standby to catch up", 20)
+    wait_until(lambda: standby.value("SELECT pg_last_wal_replay_lsn() >= %s::pg_lsn", [lsn]), "the standby to catch up", timeout=20)
 
 
 def test_a_standby_answers_while_the_primary_works_and_takes_over(cluster):
@@ -304,7 +304,7 @@ def test_a_subscriber_of_all_tables_keeps_its_own_index(new_cluster):
             source.execute("VACUUM docs")
             churn(source, 1050 + step * 100)
         lsn = source.execute("SELECT pg_current_wal_insert_lsn()").fetchone()[0]
-        wait_until(lambda: source.execute("SELECT confirmed_flush_lsn >= %s::pg_lsn FROM pg_replication_slots WHERE slot_name = 's'", [lsn]).fetchone()[0], "the subscriber to catch up", 20)
+        wait_until(lambda: source.execute("SELECT confirmed_flush_lsn >= %s::pg_lsn FROM pg_replication_slots WHERE slot_name = 's'", [lsn]).fetchone()[0], "the subscriber to catch up", timeout=20)
         check(source)
         count = "SELECT count(*), sum(n) FROM docs WHERE id >= 1000"
         assert target.execute(count).fetchone() == source.execute(count).fetchone()

@@ -69,6 +69,24 @@ def test_effort_follows_what_clients_of_pgvector_set(conn):
     assert probed("SET LOCAL hnsw.ef_search = 80; SET LOCAL elacsym.effort = 0.5") == probed("SET LOCAL elacsym.effort = 0.5"), "our own setting wins"
 
 
+def test_a_key_deleted_elsewhere_and_inserted_here_is_there_twice_as_in_the_table(conn, db):
+    """PostgreSQL's snapshots allow it (a failure is raised at commit, if at all), so a scan of the index must show both rows."""
+    conn.execute("CREATE TABLE t (id int PRIMARY KEY, v vector(2))")
+    conn.execute("CREATE INDEX t_idx ON t USING elacsym (v vector_l2_ops)")
+    conn.execute("INSERT INTO t SELECT i, '[1,1]' FROM generate_series(1, 20) i")
+    with conn.transaction(force_rollback=True):
+        conn.execute("SET TRANSACTION ISOLATION LEVEL SERIALIZABLE")
+        conn.execute("SELECT count(*) FROM t").fetchone()
+        db.sql("DELETE FROM t WHERE id = 7")
+        conn.execute("INSERT INTO t VALUES (7, '[2,2]') ON CONFLICT DO NOTHING")
+        query = "SELECT id, v::text FROM t WHERE id < 9 ORDER BY v <-> '[1,1]'"
+        conn.execute("SET LOCAL enable_bitmapscan = off")
+        for setting, by_index in (("enable_sort", True), ("enable_indexscan", False)):
+            conn.execute(f"SET LOCAL {setting} = off")
+            assert ("using t_idx" in plan(conn, query)) == by_index
+            assert sorted(row for row in conn.execute(query) if row[0] == 7) == [(7, "[1,1]"), (7, "[2,2]")]
+
+
 EXTREMES = ["[0,0]", "[1e-30,1e-30]", "[1e-20,0]", "[1e20,1e20]", "[-1e20,1e20]", "[3e38,3e38]", "[3e38,-3e38]", "[1,2]", "[-1,0.5]", "[1e-38,1]", "[1e10,1]", None]
 
 

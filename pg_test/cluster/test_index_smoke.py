@@ -1,6 +1,7 @@
 """The index access method in one go: build, insert, search both ways, filters, vacuum."""
 
 import random
+import re
 
 import pytest
 
@@ -107,19 +108,47 @@ def test_hybrid_search_returns_visible_rows(conn, docs):
     assert [int(key) for (key,) in keys] == [row[0] for row in again]
 
 
+def vacuum(conn):
+    """VACUUM until it has removed dead rows: a snapshot beside it, of autovacuum's ANALYZE for example, keeps them for a moment."""
+    said = []
+
+    def removed():
+        conn.execute("VACUUM (VERBOSE) docs")
+        return any(re.search(r"tuples: [1-9]\d* removed", message) for message in said)
+
+    def listen(diag):
+        said.append(diag.message_primary)
+
+    conn.add_notice_handler(listen)
+    wait_until(removed, "VACUUM to remove rows", timeout=20)
+    conn.remove_notice_handler(listen)
+
+
 def test_tombstones_are_folded_into_delete_vectors(conn, docs):
     conn.execute("DELETE FROM docs WHERE id % 4 = 0")
-    conn.execute("VACUUM docs")
-    wait_until(lambda: conn.execute("SELECT dead_rows FROM elacsym.indexes").fetchone()[0] == 500, 20)
+    vacuum(conn)
+    wait_until(lambda: conn.execute("SELECT dead_rows FROM elacsym.indexes").fetchone()[0] == 500, timeout=20)
     check_everything(conn, docs)
     # slots are used again, by rows whose entries are younger than what was folded
     conn.execute("INSERT INTO docs SELECT 8000 + i, '[8,2,3,4,5,6,7,8]', 'reused lake', 'c', 2001, '{cloud}' FROM generate_series(1, 400) i")
     check_everything(conn, docs)
     conn.execute("VACUUM docs")
     conn.execute("DELETE FROM docs WHERE id > 8100")
-    conn.execute("VACUUM docs")
+    vacuum(conn)
     wait_until(lambda: conn.execute("SELECT dead_rows FROM elacsym.indexes").fetchone()[0] >= 800
-               or conn.execute("SELECT count(*) FROM elacsym.wal").fetchone()[0] == 0, 20)
+               or conn.execute("SELECT count(*) FROM elacsym.wal").fetchone()[0] == 0, timeout=20)
+    check_everything(conn, docs)
+
+
+def test_folding_waits_for_an_older_transaction_and_then_happens_by_itself(conn, docs, db):
+    conn.execute("CREATE TABLE elsewhere (i int)")
+    conn.execute("DELETE FROM docs WHERE id % 4 = 0")
+    with db.connect() as other, other.transaction():
+        other.execute("INSERT INTO elsewhere VALUES (1)")  # has a transaction id, and nothing to do with the index
+        vacuum(conn)
+        conn.execute("SELECT pg_sleep(1)")
+        assert conn.execute("SELECT dead_rows FROM elacsym.indexes").fetchone() == (0,)
+    wait_until(lambda: conn.execute("SELECT dead_rows FROM elacsym.indexes").fetchone()[0] == 500, timeout=20)
     check_everything(conn, docs)
 
 
@@ -130,12 +159,12 @@ def test_the_old_objects_of_a_rebuilt_index_go(conn, docs):
     assert conn.execute("SELECT incarnation FROM elacsym.indexes").fetchone() == (before,)
     check_everything(conn, docs)
     conn.execute("REINDEX INDEX docs_idx")
-    wait_until(lambda: conn.execute("SELECT count(*) FROM elacsym.namespace").fetchone()[0] == 1, 20)
+    wait_until(lambda: conn.execute("SELECT count(*) FROM elacsym.namespace").fetchone()[0] == 1, timeout=20)
     assert conn.execute("SELECT incarnation FROM elacsym.indexes").fetchone() != (before,)
     assert conn.execute("SELECT count(*) FROM elacsym.garbage WHERE key LIKE %s", (f"%{before}%",)).fetchone()[0] >= 2
     check_everything(conn, docs)
     conn.execute("DROP INDEX docs_idx")
-    wait_until(lambda: conn.execute("SELECT count(*) FROM elacsym.namespace").fetchone()[0] == 0, 20)
+    wait_until(lambda: conn.execute("SELECT count(*) FROM elacsym.namespace").fetchone()[0] == 0, timeout=20)
 
 
 def test_options_of_an_index(conn, docs):
@@ -147,7 +176,7 @@ def test_options_of_an_index(conn, docs):
     conn.execute("SELECT pg_sleep(1.5)")
     assert conn.execute("SELECT buffered FROM elacsym.indexes").fetchone() == (99,), "the index's own interval is an hour"
     conn.execute("INSERT INTO docs VALUES (9999, '[1,2,3,4,5,6,7,8]', 'x', 'a', 2025, '{}')")
-    wait_until(lambda: conn.execute("SELECT buffered FROM elacsym.indexes").fetchone() == (0,), 20)
+    wait_until(lambda: conn.execute("SELECT buffered FROM elacsym.indexes").fetchone() == (0,), timeout=20)
     q = text(vector(docs))
     both_ways(conn, f"SELECT embedding <-> '{q}', id FROM docs WHERE category = 'a' ORDER BY 1")
 

@@ -313,6 +313,20 @@ def test_an_index_that_some_partitions_lack_is_refused(docs):
     agree(docs, queries=QUERIES[:1])
 
 
+def test_search_refuses_a_table_with_a_foreign_partition(conn):
+    conn.execute("CREATE TABLE docs (id int, body text) PARTITION BY RANGE (id); CREATE TABLE near PARTITION OF docs FOR VALUES FROM (0) TO (100)")
+    conn.execute("INSERT INTO docs SELECT i, 'a lake' FROM generate_series(1, 20) i")
+    conn.execute("CREATE INDEX docs_idx ON docs USING elacsym (body bm25_ops)")
+    conn.execute("CREATE FOREIGN DATA WRAPPER nothing; CREATE SERVER nowhere FOREIGN DATA WRAPPER nothing")
+    conn.execute("CREATE FOREIGN TABLE far PARTITION OF docs FOR VALUES FROM (100) TO (200) SERVER nowhere")
+    message = 'partition "far" of table "docs" is a foreign table'
+    with pytest.raises(psycopg.errors.ObjectNotInPrerequisiteState, match=message) as caught:
+        conn.execute("SELECT * FROM elacsym.search('docs_idx', query_text => 'lake')")
+    assert caught.value.diag.message_hint
+    conn.execute("DROP FOREIGN TABLE far")
+    assert conn.execute("SELECT count(*) FROM elacsym.search('docs_idx', query_text => 'lake')").fetchone()[0] == 10
+
+
 def test_a_part_that_reads_text_otherwise_is_refused_for_scores_and_not_used_for_matches(docs):
     docs.execute("DROP INDEX docs_idx; CREATE INDEX docs_idx ON ONLY docs " + INDEX)
     for table in ("a", "b", "c", "d"):

@@ -205,6 +205,26 @@ impl OpenIndex {
             .with_hint("Some partitions have no part of it: create indexes there and attach them with ALTER INDEX."))
     }
 
+    /// Refuses a partitioned index whose table has rows in foreign tables: those are in no index, and an answer without them
+    /// would be silently partial.
+    ///
+    /// # Errors
+    /// `Fenced` (object not in prerequisite state).
+    pub fn check_no_foreign_rows(&self) -> Result<()> {
+        if !self.is_partitioned() {
+            return Ok(());
+        }
+        let foreign = tree(self.heap.oid()).into_iter().find(|table| kind_of(*table) == pg_sys::RELKIND_FOREIGN_TABLE);
+        let Some(foreign) = foreign else { return Ok(()) };
+        // SAFETY: a table that is locked.
+        let name = unsafe { pg_sys::get_rel_name(foreign) };
+        // SAFETY: a C string.
+        let name = unsafe { std::ffi::CStr::from_ptr(name) }.to_string_lossy();
+        let message =
+            format!("partition \"{name}\" of table \"{}\" is a foreign table, which no index holds", self.heap.name());
+        Err(Error::new(ErrorKind::Fenced, message).with_hint("Search the indexes of the other partitions."))
+    }
+
     /// Refuses an index that is not complete.
     ///
     /// # Errors

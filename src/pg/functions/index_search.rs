@@ -176,6 +176,7 @@ fn search(relation: pg_sys::Oid, arguments: Arguments<'_>, with_keys: bool) -> R
     let named = OpenIndex::named(relation, pg_sys::AccessShareLock)?;
     named.check_may_select()?;
     named.check_parts()?;
+    named.check_no_foreign_rows()?;
     let row_security = named.has_row_security();
     let search = arguments.check(&Columns::of(named.index)?)?;
     let corpus = match &search.text {

@@ -127,6 +127,8 @@ struct Found {
 #[derive(Default)]
 struct Maintenance {
     abandoned_looked: Option<Instant>,
+    /// The last look left something for the next.
+    abandoned_left: bool,
     abandoned_failures: u32,
     /// Of indexes whose options say something else than the settings.
     thresholds: HashMap<NamespaceId, Thresholds>,
@@ -184,7 +186,7 @@ impl Maintenance {
     fn bury_abandoned(&mut self) -> Option<Duration> {
         let pause = back_off(self.abandoned_failures).max(LOOK_AGAIN.1);
         if self.abandoned_looked.is_some_and(|at| at.elapsed() < pause) {
-            return (self.abandoned_failures > 0).then_some(pause);
+            return self.abandoned_left.then_some(pause);
         }
         self.abandoned_looked = Some(Instant::now());
         let done = abandoned::bury().and_then(|found| match found {
@@ -194,6 +196,7 @@ impl Maintenance {
             }
             None => Ok(false),
         });
+        self.abandoned_left = !matches!(done, Ok(true));
         match done {
             Ok(true) => {
                 self.abandoned_failures = 0;

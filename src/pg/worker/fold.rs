@@ -45,7 +45,7 @@ fn fold(vacuumed: &Vacuumed) -> Result<bool> {
 enum Step {
     /// Nothing is left to do, or nothing that can be done now.
     Done,
-    /// Somebody holds a lock.
+    /// Somebody holds a lock, or a transaction has to end first.
     Busy,
     /// A full segment was flushed, and more is buffered.
     Again,
@@ -65,10 +65,11 @@ fn fold_once(vacuumed: &Vacuumed) -> Result<Step> {
             let Some(meta) = meta.filter(|meta| meta.incarnation == id && meta.tombstones.count > 0) else {
                 return Ok(Some((lock, None)));
             };
-            // A transaction that was running when VACUUM looked may still bring an entry to light that the log kills. The
-            // next activity tries again.
+            // A transaction that was running when VACUUM looked may still bring an entry to light that the log kills. Its end
+            // tells nobody, so it is waited for by looking.
             if snapshot.xmin() < meta.horizon {
-                return Ok(Some((lock, None)));
+                lock.release();
+                return Ok(None);
             }
             let plan = match catalog::namespace_by_id(id, &snapshot)? {
                 Some(row) => Plan::read_with(row, &snapshot, Some(meta.tombstones))?,
