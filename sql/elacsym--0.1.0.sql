@@ -329,22 +329,22 @@ CREATE FUNCTION elacsym.search(
         index regclass, query_vector vector DEFAULT NULL, query_text text DEFAULT NULL, k integer DEFAULT 10,
         filter jsonb DEFAULT NULL, fields jsonb DEFAULT NULL,
         rrf_k integer DEFAULT 60, vector_weight real DEFAULT 1, text_weight real DEFAULT 1,
-        candidates integer DEFAULT NULL, effort real DEFAULT NULL, fusion text DEFAULT 'rrf')
+        candidates integer DEFAULT NULL, effort real DEFAULT NULL, fusion text DEFAULT 'rrf', operator text DEFAULT 'or')
     RETURNS TABLE (ctid tid, score real, vector_rank integer, vector_distance real, text_rank integer, text_score real)
     LANGUAGE c STABLE PARALLEL RESTRICTED ROWS 10 COST 1000
     AS 'MODULE_PATHNAME', 'elacsym_search_wrapper';
-COMMENT ON FUNCTION elacsym.search(regclass, vector, text, integer, jsonb, jsonb, integer, real, real, integer, real, text)
+COMMENT ON FUNCTION elacsym.search(regclass, vector, text, integer, jsonb, jsonb, integer, real, real, integer, real, text, text)
     IS 'the best visible rows of an indexed table by vector, full text or both, best first; join on ctid in the same statement';
 
 CREATE FUNCTION elacsym.search_keys(
         index regclass, query_vector vector DEFAULT NULL, query_text text DEFAULT NULL, k integer DEFAULT 10,
         filter jsonb DEFAULT NULL, fields jsonb DEFAULT NULL,
         rrf_k integer DEFAULT 60, vector_weight real DEFAULT 1, text_weight real DEFAULT 1,
-        candidates integer DEFAULT NULL, effort real DEFAULT NULL, fusion text DEFAULT 'rrf')
+        candidates integer DEFAULT NULL, effort real DEFAULT NULL, fusion text DEFAULT 'rrf', operator text DEFAULT 'or')
     RETURNS TABLE (key text, score real, vector_rank integer, vector_distance real, text_rank integer, text_score real)
     LANGUAGE c STABLE PARALLEL RESTRICTED ROWS 10 COST 1000
     AS 'MODULE_PATHNAME', 'elacsym_search_keys_wrapper';
-COMMENT ON FUNCTION elacsym.search_keys(regclass, vector, text, integer, jsonb, jsonb, integer, real, real, integer, real, text)
+COMMENT ON FUNCTION elacsym.search_keys(regclass, vector, text, integer, jsonb, jsonb, integer, real, real, integer, real, text, text)
     IS 'as elacsym.search(), with the primary key as text instead of the ctid';
 
 CREATE FUNCTION elacsym.verify(index regclass) RETURNS TABLE (problem text, ctid tid, detail text)
@@ -352,6 +352,47 @@ CREATE FUNCTION elacsym.verify(index regclass) RETURNS TABLE (problem text, ctid
     AS 'MODULE_PATHNAME', 'elacsym_verify_wrapper';
 COMMENT ON FUNCTION elacsym.verify(regclass)
     IS 'compares an index with its table and checks everything stored of it: one row for each difference';
+
+-- How texts and queries are understood. A target is the name of a namespace, or of an index.
+
+CREATE FUNCTION elacsym.analyze(
+        text text, language text DEFAULT 'english', tokenizer text DEFAULT 'default', stemming boolean DEFAULT NULL,
+        stopwords boolean DEFAULT NULL, case_sensitive boolean DEFAULT false, ascii_folding boolean DEFAULT false,
+        max_token_length integer DEFAULT NULL)
+    RETURNS TABLE ("position" integer, token text, start_offset integer, end_offset integer)
+    LANGUAGE c STABLE PARALLEL RESTRICTED ROWS 100 COST 1000
+    AS 'MODULE_PATHNAME', 'elacsym_analyze_wrapper';
+COMMENT ON FUNCTION elacsym.analyze(text, text, text, boolean, boolean, boolean, boolean, integer)
+    IS 'the tokens of a text; offsets count characters from 0';
+
+CREATE FUNCTION elacsym.analyze(target text, field text, text text)
+    RETURNS TABLE ("position" integer, token text, start_offset integer, end_offset integer)
+    LANGUAGE c STABLE PARALLEL RESTRICTED ROWS 100 COST 1000
+    AS 'MODULE_PATHNAME', 'elacsym_analyze_field_wrapper';
+COMMENT ON FUNCTION elacsym.analyze(text, text, text) IS 'the tokens of a text as a full-text field of a namespace or an index has them';
+
+CREATE FUNCTION elacsym.parse_query(target text, query text, operator text DEFAULT 'or', field text DEFAULT NULL) RETURNS jsonb
+    LANGUAGE c STABLE PARALLEL RESTRICTED COST 1000
+    AS 'MODULE_PATHNAME', 'elacsym_parse_query_wrapper';
+COMMENT ON FUNCTION elacsym.parse_query(text, text, text, text) IS 'how a text query of a namespace or an index is read, and what it means';
+
+CREATE FUNCTION elacsym.highlight(
+        target text, body text, query text, field text DEFAULT NULL, start_tag text DEFAULT '<b>', end_tag text DEFAULT '</b>',
+        max_fragments integer DEFAULT 3, fragment_size integer DEFAULT 150)
+    RETURNS text[]
+    LANGUAGE c STABLE PARALLEL RESTRICTED COST 1000
+    AS 'MODULE_PATHNAME', 'elacsym_highlight_wrapper';
+COMMENT ON FUNCTION elacsym.highlight(text, text, text, text, text, text, integer, integer)
+    IS 'fragments of a text with tags around what a query finds in it';
+
+CREATE FUNCTION elacsym.highlight(
+        target text, ctid tid, query text, field text DEFAULT NULL, start_tag text DEFAULT '<b>', end_tag text DEFAULT '</b>',
+        max_fragments integer DEFAULT 3, fragment_size integer DEFAULT 150)
+    RETURNS text[]
+    LANGUAGE c STABLE PARALLEL UNSAFE COST 1000
+    AS 'MODULE_PATHNAME', 'elacsym_highlight_row_wrapper';
+COMMENT ON FUNCTION elacsym.highlight(text, tid, text, text, text, text, integer, integer)
+    IS 'the same for the row of an indexed table';
 
 -- Views. They run with the rights of the extension's owner and show a role only what it may use.
 

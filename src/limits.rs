@@ -67,3 +67,7 @@ pub const MAX_FUZZY_DISTANCE: u8 = 2;
 pub const MAX_FUZZY_CHARACTERS: usize = 64;
 /// Most fuzzy terms of one text query, counted in each field: each walks the whole dictionary.
 pub const MAX_FUZZY_TERMS: usize = 256;
+/// Longest text whose tokens are shown or whose fragments are cut, in bytes: of a longer one nobody reads the answer.
+pub const MAX_ANALYZED_TEXT_BYTES: usize = 1 << 20;
+/// Largest answer about one text, in bytes: half of [`MAX_FRAME_BYTES`]. N-grams repeat every character several times.
+pub const MAX_ANALYSIS_BYTES: usize = MAX_FRAME_BYTES / 2;

@@ -50,7 +50,7 @@ fn requests(database: &Database) -> Vec<QueryRequest> {
     vector.vector = document(5).vector;
     vector.include_vector = true;
     let mut text = database.query();
-    text.text = Some(TextQuery { query: "alpha3 beta4".to_string(), fields: vec![(0, 1.0)] });
+    text.text = Some(TextQuery::of_attribute(0, "alpha3 beta4".to_string()));
     text.include_attributes = vec![0, 1, 2];
     let mut both = database.query();
     both.vector = vector.vector.clone();

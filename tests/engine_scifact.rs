@@ -104,7 +104,7 @@ async fn run(
         let mut request = database.query();
         request.effort = effort;
         request.vector = (arm != Arm::Text).then(|| vector.clone());
-        let text = TextQuery { query: text.clone(), fields: vec![(0, 1.0)] };
+        let text = TextQuery::of_attribute(0, text.clone());
         request.text = (arm != Arm::Vector).then_some(text);
         let (rows, stats) = engine.query(request, &mut database.provider()).await.unwrap();
         rankings.push(rows);
@@ -209,7 +209,7 @@ async fn rankings_are_the_same_before_a_flush_after_it_and_after_a_restart() {
             let mut request = database.query();
             request.effort = 1.0;
             request.vector = (arm != Arm::Text).then(|| vector.clone());
-            let text = TextQuery { query: text.clone(), fields: vec![(0, 1.0)] };
+            let text = TextQuery::of_attribute(0, text.clone());
             request.text = (arm != Arm::Vector).then_some(text);
             request.include_attributes = vec![1];
             let (_, stats) = fresh.query(request, &mut database.provider()).await.unwrap();

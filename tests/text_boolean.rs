@@ -15,6 +15,8 @@ use std::sync::{Arc, Mutex};
 use text_fixture::{Spread, parse, segment};
 
 const TEXT: u16 = 0;
+/// A name that no query can spell: a field that is drawn is never used as one.
+const NO_FIELDS: [&str; 1] = ["no field"];
 
 fn schema(options: FullTextOptions) -> NamespaceSchema {
     let json = json!({"attributes": {"a_text": {"type": "string", "full_text": true}, "b_year": "int"}});
@@ -23,7 +25,7 @@ fn schema(options: FullTextOptions) -> NamespaceSchema {
     schema
 }
 
-fn options() -> impl Strategy<Value = FullTextOptions> {
+pub fn options() -> impl Strategy<Value = FullTextOptions> {
     let language = prop::sample::select(vec![Language::English, Language::German, Language::Tamil]);
     let tokenizers = ["default", "default", "whitespace", "raw", "ngram(1,2)", "ngram(2,3)", "source_code", "cjk"];
     let tokenizer = prop::sample::select(tokenizers.to_vec()).prop_map(|name| Tokenizer::parse(name).unwrap());
@@ -77,37 +79,49 @@ fn word() -> impl Strategy<Value = String> {
     prop_oneof![20 => prop::sample::select(words.to_vec()).prop_map(str::to_string), 1 => ".{0,6}"]
 }
 
-fn text() -> impl Strategy<Value = String> {
+pub fn text() -> impl Strategy<Value = String> {
     prop::collection::vec(word(), 0..12).prop_map(|words| words.join(" "))
 }
 
-fn parts(body: BoxedStrategy<String>) -> BoxedStrategy<String> {
+fn parts(body: BoxedStrategy<String>, fields: &'static [&'static str]) -> BoxedStrategy<String> {
     let sign = prop::sample::select(vec!["", "", "", "+", "-"]);
-    let part = (sign, body).prop_map(|(sign, body)| format!("{sign}{body}"));
+    let field = prop::option::weighted(0.2, prop::sample::select(fields));
+    let part = (sign, field, body).prop_map(|(sign, field, body)| match field {
+        Some(field) => format!("{sign}{field}:{body}"),
+        None => format!("{sign}{body}"),
+    });
     prop::collection::vec(part, 0..5).prop_map(|parts| parts.join(" ")).boxed()
 }
 
-fn query() -> impl Strategy<Value = String> {
+/// A text of the query language, with these fields in it.
+pub fn query(fields: &'static [&'static str]) -> impl Strategy<Value = String> {
     let slop = prop::sample::select(vec!["", "", "~1", "~2", "~5"]);
     let phrase =
         (prop::collection::vec(word(), 0..4), slop).prop_map(|(words, slop)| format!("\"{}\"{slop}", words.join(" ")));
+    let phrase = phrase.boxed();
     let prefix = word().prop_map(|word| format!("{}*", word.chars().take(3).collect::<String>()));
     let fuzzy = (word(), 1..3).prop_map(|(word, distance)| format!("{word}~{distance}"));
+    let boost = prop::sample::select(vec!["^2", "^0.5", "^0", "^3.25"]);
     let body = prop_oneof![
-        3 => word(),
-        2 => phrase,
+        4 => word(),
+        2 => phrase.clone(),
+        1 => (phrase, boost.clone()).prop_map(|(phrase, boost)| format!("{phrase}{boost}")),
         2 => prefix,
         1 => word().prop_map(|word| format!("{word}*")),
         2 => fuzzy,
-        1 => word().prop_map(|word| format!("{word}^2")),
+        1 => (word(), boost).prop_map(|(word, boost)| format!("{word}{boost}")),
     ];
     let query = body.prop_recursive(
         2,
         12,
         4,
-        |inner| prop_oneof![2 => inner.clone(), 1 => parts(inner).prop_map(|inside| format!("({inside})"))],
+        move |inner| {
+            let group = parts(inner.clone(), fields).prop_map(|inside| format!("({inside})"));
+            let boosted = parts(inner.clone(), fields).prop_map(|inside| format!("({inside})^2"));
+            prop_oneof![4 => inner, 1 => group, 1 => boosted]
+        },
     );
-    prop_oneof![8 => parts(query.boxed()), 1 => ".{0,30}"]
+    prop_oneof![8 => parts(query.boxed(), fields), 1 => ".{0,30}"]
 }
 
 proptest! {
@@ -117,7 +131,7 @@ proptest! {
     fn a_segment_and_a_text_agree(
         options in options(),
         texts in prop::collection::vec(prop::option::weighted(0.9, text()), 1..40),
-        queries in prop::collection::vec(query(), 1..8),
+        queries in prop::collection::vec(query(&NO_FIELDS), 1..8),
     ) {
         let schema = schema(options.clone());
         let document = |text: &Option<String>| Document {
@@ -228,6 +242,13 @@ fn a_text_query_reads_what_it_planned() {
         let mut planned = segment.plan_dictionaries(None, Some(&filter)).unwrap();
         planned.extend(segment.plan_postings(None, Some(&filter)).unwrap());
         let found = segment.filter(&filter).unwrap();
+        let scored = parse(&schema, query, &[("a_text", 1.0)]);
+        planned.extend(segment.plan_dictionaries(Some(&scored), None).unwrap());
+        planned.extend(segment.plan_postings(Some(&scored), None).unwrap());
+        let stats = segment.stats(&scored).unwrap();
+        let mut best: Vec<u32> = segment.search(&scored, &stats, 20_000, None).unwrap().iter().map(|row| row.0).collect();
+        best.sort_unstable();
+        assert_eq!(best, found.iter().collect::<Vec<_>>(), "{query}");
         let mut document_filter = DocumentFilter::new(&schema, Some(&filter)).unwrap();
         let expected: Vec<u32> = (0..)
             .zip(&documents)

@@ -35,10 +35,12 @@ pub enum Kind {
     ScoreTexts,
     /// [`super::Engine::corpus`].
     Corpus,
+    /// [`super::Engine::text_analysis`].
+    TextAnalysis,
 }
 
 /// Names in the order of the discriminants.
-const NAMES: [&str; 14] = [
+const NAMES: [&str; 15] = [
     "query",
     "fetch",
     "flush",
@@ -53,6 +55,7 @@ const NAMES: [&str; 14] = [
     "scorer_open",
     "score_texts",
     "corpus",
+    "text_analysis",
 ];
 
 #[derive(Debug, Default)]

@@ -61,7 +61,7 @@ impl Engine {
     async fn prepare(&self, request: ScorerRequest, provider: &mut dyn Provider) -> Result<Scorer> {
         let schema = Schema::new(&request.namespace.schema)?;
         let attribute = request.attribute;
-        let query = TextQuery { query: request.query, fields: vec![(attribute, 1.0)] };
+        let query = TextQuery::of_attribute(attribute, request.query);
         let query = ParsedTextQuery::parse(&schema.schema, &query)?;
         let reads = Arc::new(ReadStats::default());
         let view = self.resolve(request.namespace, &schema, provider, &reads).await?;

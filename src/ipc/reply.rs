@@ -34,6 +34,8 @@ pub enum Reply {
     Corpus(CorpusStats),
     /// BM25 of each text.
     Scores(Vec<f32>),
+    /// How a text or a query is understood, as JSON.
+    Analysis(String),
 }
 
 impl Reply {
@@ -50,6 +52,7 @@ impl Reply {
             Self::ScorerOpened(_) => "a scorer",
             Self::Corpus(_) => "statistics",
             Self::Scores(_) => "scores",
+            Self::Analysis(_) => "analysis",
         }
     }
 }

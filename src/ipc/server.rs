@@ -168,6 +168,7 @@ impl Frames {
             Ok(Reply::ScorerOpened(scorer)) => self.write(&Response::ScorerOpened { scorer }).await,
             Ok(Reply::Corpus(stats)) => self.write(&Response::Corpus(stats)).await,
             Ok(Reply::Scores(scores)) => self.write(&Response::Scores(scores)).await,
+            Ok(Reply::Analysis(json)) => self.write(&Response::Analysis(json)).await,
             Ok(Reply::Rows(rows, stats)) => {
                 self.write_parts(rows, row_bytes, |rows, last| {
                     let stats = if last { stats } else { Default::default() };

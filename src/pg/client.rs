@@ -336,6 +336,7 @@ impl Connection {
                 Response::ScorerOpened { scorer } => return Ok(Reply::ScorerOpened(scorer)),
                 Response::Corpus(stats) => return Ok(Reply::Corpus(stats)),
                 Response::Scores(scores) => return Ok(Reply::Scores(scores)),
+                Response::Analysis(json) => return Ok(Reply::Analysis(json)),
                 Response::Stats(json) => return Ok(Reply::Stats(json)),
                 Response::Error(error) => return Err(Failure::Refused(error)),
                 Response::Need { entries, delete_vectors, tombstones } => {

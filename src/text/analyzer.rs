@@ -5,20 +5,21 @@
 //! | tokenizer | where tokens begin and end, and their positions ([`super::tokenizers`] for those tantivy does not have) |
 //! | maximum length | longer tokens are dropped; their position stays empty |
 //! | lower case | unless case-sensitive |
-//! | stop words | of the language, if it has a list; only for tokenizers that make words |
+//! | stop words | of the language; only for tokenizers that make words |
 //! | ASCII folding | `é` is `e`, `ß` is `ss`, with the stop words once more after it |
 //! | stemmer | Snowball; only for tokenizers that make words |
 //!
 //! Folding comes before the stemmer, so that a word typed without accents has the same stem as the word with them. Stop words
 //! and stemmers know lower-case words only: a case-sensitive analyser leaves "The" alone.
 
+use super::stop_words;
 use super::tokenizers::{Identifiers, PositionedNgrams, SpanTokenizer};
 use crate::limits::MAX_TOKEN_LENGTH;
 use crate::schema::{AttributeId, FullTextOptions, Language, NamespaceSchema, Tokenizer};
 use std::collections::BTreeMap;
 use tantivy::tokenizer::{
-    AsciiFoldingFilter, Language as TantivyLanguage, LowerCaser, RawTokenizer, RemoveLongFilter, SimpleTokenizer,
-    Stemmer, StopWordFilter, TextAnalyzer, TextAnalyzerBuilder, Tokenizer as TantivyTokenizer,
+    AsciiFoldingFilter, Language as TantivyLanguage, LowerCaser, RawTokenizer, RemoveLongFilter,
+    Stemmer, TextAnalyzer, TextAnalyzerBuilder, Tokenizer as TantivyTokenizer,
 };
 
 /// Turns texts into terms.
@@ -61,7 +62,7 @@ impl Analyzer {
         let language = tantivy_language(options.language);
         let longest = options.max_token_length.min(MAX_TOKEN_LENGTH) as usize;
         let mut builder = match options.tokenizer {
-            Tokenizer::Default => split(SimpleTokenizer::default(), longest),
+            Tokenizer::Default => split(SpanTokenizer::words(), longest),
             Tokenizer::Whitespace => split(SpanTokenizer::whitespace(), longest),
             Tokenizer::Raw => split(RawTokenizer::default(), longest),
             Tokenizer::Ngram(lengths) => split(PositionedNgrams::new(lengths), longest),
@@ -71,7 +72,7 @@ impl Analyzer {
         if !options.case_sensitive {
             builder = builder.filter_dynamic(LowerCaser);
         }
-        let stop_words = (words && options.remove_stopwords).then(|| StopWordFilter::new(language)).flatten();
+        let stop_words = (words && options.remove_stopwords).then(|| stop_words::filter(options.language, language)).flatten();
         if let Some(filter) = &stop_words {
             builder = builder.filter_dynamic(filter.clone());
         }

@@ -21,6 +21,7 @@ use tantivy::postings::{BlockSegmentPostings, TermInfo};
 use tantivy::schema::{Field, IndexRecordOption, Term};
 
 mod text_query;
+mod text_score;
 
 /// More values of an `in` list than this are looked up in the column row by row instead of list by list.
 const MAX_LIST_LOOKUPS: usize = 256;

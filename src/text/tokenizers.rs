@@ -1,4 +1,4 @@
-//! Tokenizers that tantivy does not have: white space of all scripts, source code, CJK pairs, n-grams with positions.
+//! Tokenizers that tantivy does not have: words and white space of all scripts, source code, CJK pairs, n-grams with positions.
 
 use crate::schema::NgramLengths;
 use tantivy::tokenizer::{NgramTokenizer, Token, TokenStream, Tokenizer};
@@ -24,6 +24,7 @@ pub(super) struct SpanTokenizer {
 
 #[derive(Clone, Copy)]
 enum Rule {
+    Words,
     Whitespace,
     SourceCode(Identifiers),
     Cjk,
@@ -38,6 +39,12 @@ struct Span {
 }
 
 impl SpanTokenizer {
+    /// Runs of letters and digits, with the marks that are written on letters: tantivy's own ends a word at each vowel killer, and
+    /// so cuts Tamil into pieces.
+    pub fn words() -> Self {
+        Self::new(Rule::Words)
+    }
+
     /// What stands between white space, Unicode's (tantivy's own knows ASCII's only, and query words end at any).
     pub fn whitespace() -> Self {
         Self::new(Rule::Whitespace)
@@ -68,6 +75,7 @@ impl Tokenizer for SpanTokenizer {
         self.token.reset();
         self.spans.clear();
         match self.rule {
+            Rule::Words => word_spans(text, &mut self.spans),
             Rule::Whitespace => whitespace_spans(text, &mut self.spans),
             Rule::SourceCode(identifiers) => source_code_spans(text, identifiers, &mut self.spans),
             Rule::Cjk => cjk_spans(text, &mut self.spans),
@@ -115,6 +123,36 @@ fn narrow_character(c: char) -> char {
     match c {
         '\u{FF01}'..='\u{FF5E}' => char::from_u32(u32::from(c) - 0xFEE0).unwrap_or(c),
         _ => c,
+    }
+}
+
+/// Marks that are no letters of their own but do not end a word: accents written after their letter, and those of Indic and
+/// South-East Asian scripts that kill or change a vowel.
+fn is_mark(c: char) -> bool {
+    matches!(c,
+        '\u{0300}'..='\u{036F}' | '\u{0483}'..='\u{0487}' | '\u{0591}'..='\u{05C7}' | '\u{064B}'..='\u{065F}'
+        | '\u{093C}' | '\u{094D}' | '\u{09BC}' | '\u{09CD}' | '\u{0A3C}' | '\u{0A4D}' | '\u{0ABC}' | '\u{0ACD}'
+        | '\u{0B3C}' | '\u{0B4D}' | '\u{0BCD}' | '\u{0C3C}' | '\u{0C4D}' | '\u{0CBC}' | '\u{0CCD}' | '\u{0D3B}'
+        | '\u{0D3C}' | '\u{0D4D}' | '\u{0DCA}' | '\u{0E3A}' | '\u{0E47}'..='\u{0E4E}' | '\u{0EBA}'
+        | '\u{0EC8}'..='\u{0ECE}' | '\u{1037}' | '\u{1039}' | '\u{103A}' | '\u{17D2}' | '\u{200C}' | '\u{200D}'
+        | '\u{1AB0}'..='\u{1AFF}' | '\u{1DC0}'..='\u{1DFF}' | '\u{20D0}'..='\u{20FF}' | '\u{FE20}'..='\u{FE2F}')
+}
+
+fn word_spans(text: &str, spans: &mut Vec<Span>) {
+    let mut start = None;
+    for (at, c) in text.char_indices() {
+        let inside = c.is_alphanumeric() || (start.is_some() && !c.is_ascii() && is_mark(c));
+        match (inside, start) {
+            (true, None) => start = Some(at),
+            (false, Some(from)) => {
+                spans.push(Span { start: from, end: at, position: spans.len() });
+                start = None;
+            }
+            _ => {}
+        }
+    }
+    if let Some(start) = start {
+        spans.push(Span { start, end: text.len(), position: spans.len() });
     }
 }
 
@@ -262,7 +300,7 @@ fn cjk_spans(text: &str, spans: &mut Vec<Span>) {
             push(first, end);
         } else if c.is_alphanumeric() {
             let mut end = start + c.len_utf8();
-            while let Some((at, c)) = stream.next_if(|(_, c)| c.is_alphanumeric() && !is_cjk(*c)) {
+            while let Some((at, c)) = stream.next_if(|(_, c)| (c.is_alphanumeric() || is_mark(*c)) && !is_cjk(*c)) {
                 end = at + c.len_utf8();
             }
             push(start, end);

@@ -70,6 +70,7 @@ impl Session for Connection {
             Request::ScorerOpen(request) => Ok(Reply::ScorerOpened(self.0.scorer_open(*request, provider).await?)),
             Request::Corpus(request) => Ok(Reply::Corpus(engine.corpus(*request, provider).await?)),
             Request::ScoreTexts { scorer, texts } => Ok(Reply::Scores(self.0.score_texts(scorer, texts).await?)),
+            Request::TextAnalysis(question) => Ok(Reply::Analysis(engine.text_analysis(*question).await?)),
             Request::Hello { .. } | Request::Provide { .. } => {
                 Err(Error::internal("the socket server handles this request itself"))
             }

@@ -137,6 +137,18 @@ impl OpenIndex {
     /// # Errors
     /// As [`Self::open`], and PostgreSQL's own for text that is no name.
     pub fn by_name(name: &str, lock: u32) -> Result<Option<Self>> {
+        Self::look_up(name, |relation| Self::open(relation, lock))
+    }
+
+    /// As [`Self::by_name`], also a partitioned index.
+    ///
+    /// # Errors
+    /// As [`Self::by_name`].
+    pub fn named_by_name(name: &str, lock: u32) -> Result<Option<Self>> {
+        Self::look_up(name, |relation| Self::named(relation, lock))
+    }
+
+    fn look_up(name: &str, open: impl Fn(pg_sys::Oid) -> Result<Self>) -> Result<Option<Self>> {
         let text = std::ffi::CString::new(name).map_err(|_| Error::invalid("the name holds a zero byte"))?;
         #[cfg(any(feature = "pg14", feature = "pg15"))]
         // SAFETY: a C string; raises an error for bad quoting.
@@ -163,7 +175,7 @@ impl OpenIndex {
             if relation == pg_sys::InvalidOid {
                 return Ok(None);
             }
-            match Self::open(relation, lock) {
+            match open(relation) {
                 // While we waited for its lock the name may have gone to another: the table was altered, for example.
                 Err(error) if error.kind == ErrorKind::NotFound => {
                     let again = find();

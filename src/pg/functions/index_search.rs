@@ -3,11 +3,11 @@
 
 use super::Jsonb;
 use super::arguments::{not_negative, required};
-use super::search::{DEFAULT_TOP_K, candidates, effort, fusion};
+use super::search::{DEFAULT_TOP_K, candidates, effort, fusion, operator};
 use crate::error::{Error, ErrorKind, Result};
 use crate::filter::Filter;
 use crate::ids::Key;
-use crate::ipc::message::{CorpusStats, Fusion, QueryRequest, Request, RequestStats, ResultRow, TextQuery};
+use crate::ipc::message::{CorpusStats, Fusion, Operator, QueryRequest, Request, RequestStats, ResultRow, TextQuery};
 use crate::limits::{MAX_QUERY_TEXT_BYTES, MAX_REPLY_ROWS, MAX_TOP_K};
 use crate::pg::am::access::OpenIndex;
 use crate::pg::am::columns::{Columns, Kind, attribute_id};
@@ -48,6 +48,7 @@ fn elacsym_search(
     candidates: Option<i32>,
     effort: Option<f32>,
     fusion: Option<&str>,
+    operator: Option<&str>,
 ) -> TableIterator<
     'static,
     (
@@ -71,6 +72,7 @@ fn elacsym_search(
         candidates,
         effort,
         fusion,
+        operator,
     };
     let found = search(required(index, "index"), arguments, false).or_raise();
     TableIterator::new(
@@ -94,6 +96,7 @@ fn elacsym_search_keys(
     candidates: Option<i32>,
     effort: Option<f32>,
     fusion: Option<&str>,
+    operator: Option<&str>,
 ) -> TableIterator<
     'static,
     (
@@ -117,6 +120,7 @@ fn elacsym_search_keys(
         candidates,
         effort,
         fusion,
+        operator,
     };
     let found = search(required(index, "index"), arguments, true).or_raise();
     TableIterator::new(
@@ -138,6 +142,7 @@ struct Arguments<'a> {
     candidates: Option<i32>,
     effort: Option<f32>,
     fusion: Option<&'a str>,
+    operator: Option<&'a str>,
 }
 
 /// One result.
@@ -221,7 +226,8 @@ impl Arguments<'_> {
             crate::document::Document::check_vector(&schema, vector)?;
         }
         let fields = self.fields.map(|json| json.parse("fields")).transpose()?;
-        let text = self.query_text.map(|words| text_query(columns, words, fields.as_ref())).transpose()?;
+        let operator = operator(self.operator)?;
+        let text = self.query_text.map(|words| text_query(columns, words, operator, fields.as_ref())).transpose()?;
         let filter = self.filter.map(|json| Filter::parse(&schema, &json.parse("filter")?)).transpose()?;
         Ok(Search {
             k,
@@ -241,7 +247,7 @@ impl Arguments<'_> {
 }
 
 /// The full-text columns to search and their weights: those named, else all with the weights of their options.
-fn text_query(columns: &Columns, words: &str, fields: Option<&Json>) -> Result<TextQuery> {
+fn text_query(columns: &Columns, words: &str, operator: Operator, fields: Option<&Json>) -> Result<TextQuery> {
     if words.len() > MAX_QUERY_TEXT_BYTES {
         return Err(Error::new(
             ErrorKind::OutOfRange,
@@ -289,7 +295,7 @@ fn text_query(columns: &Columns, words: &str, fields: Option<&Json>) -> Result<T
                 .with_hint("Example: {\"title\": 2.0, \"body\": 1.0}"));
         }
     };
-    Ok(TextQuery { query: words.to_string(), fields })
+    Ok(TextQuery { query: words.to_string(), fields, operator })
 }
 
 impl Part<'_> {

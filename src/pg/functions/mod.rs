@@ -10,6 +10,7 @@ mod jsonb;
 mod namespaces;
 mod search;
 mod text;
+mod text_analysis;
 mod verify;
 mod write;
 

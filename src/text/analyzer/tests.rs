@@ -89,6 +89,42 @@ fn all_languages_tokenise_their_words() {
     }
 }
 
+/// Two forms of a word with one stem, and a stop word, in the order of [`Language::ALL`].
+const FORMS: [(&str, &str, &str); 18] = [
+    ("الكتاب", "كتاب", "من"),
+    ("husene", "huset", "og"),
+    ("boeken", "boek", "het"),
+    ("running", "runs", "the"),
+    ("talossa", "talot", "ja"),
+    ("livres", "livre", "dans"),
+    ("häuser", "haus", "und"),
+    ("βιβλία", "βιβλίο", "και"),
+    ("házak", "ház", "és"),
+    ("libri", "libro", "della"),
+    ("husene", "huset", "og"),
+    ("livros", "livro", "para"),
+    ("fetele", "fetei", "pentru"),
+    ("книги", "книга", "что"),
+    ("libros", "libro", "para"),
+    ("husen", "huset", "och"),
+    ("புத்தகங்கள்", "புத்தகம்", "என்று"),
+    ("evler", "ev", "için"),
+];
+
+#[test]
+fn every_language_has_a_stemmer_and_stop_words_that_can_be_switched_off() {
+    for (language, (a, b, stop_word)) in Language::ALL.into_iter().zip(FORMS) {
+        let options = FullTextOptions { language, ..FullTextOptions::default() };
+        let text = format!("{a} {stop_word} {b}");
+        let stemmed = tokens(options.clone(), &text);
+        assert!(stemmed.len() == 2 && stemmed[0] == stemmed[1], "{language:?}: {stemmed:?}");
+        let unstemmed = tokens(FullTextOptions { stemming: false, ..options.clone() }, &text);
+        assert_eq!(unstemmed, [a, b], "{language:?}");
+        let kept = tokens(FullTextOptions { stemming: false, remove_stopwords: false, ..options }, &text);
+        assert_eq!(kept, [a, stop_word, b], "{language:?}");
+    }
+}
+
 proptest::proptest! {
     #[test]
     fn no_text_breaks_an_analyser(text in proptest::prelude::any::<String>(), language in 0_usize..18) {

@@ -8,9 +8,10 @@ use crate::text::query_language::{AnalyzedQuery, BooleanPart, Part, PhraseList, 
 use crate::text::schema::attribute_fields;
 use roaring::RoaringBitmap;
 use std::ops::Bound;
+use std::sync::Arc;
 use tantivy::DocSet;
-use tantivy::index::SegmentComponent;
-use tantivy::postings::Postings;
+use tantivy::index::{InvertedIndexReader, SegmentComponent};
+use tantivy::postings::{Postings, SegmentPostings, TermInfo};
 use tantivy::query::FuzzyTermQuery;
 use tantivy::schema::{Field, IndexRecordOption, Term};
 
@@ -21,7 +22,8 @@ impl Evaluator<'_> {
         query.root.as_ref().map_or_else(|| Ok(RoaringBitmap::new()), |root| self.query_part(root))
     }
 
-    fn query_part(&self, part: &QueryPart) -> Result<RoaringBitmap> {
+    /// Rows that a part of a query matches.
+    pub(in crate::text) fn query_part(&self, part: &QueryPart) -> Result<RoaringBitmap> {
         match part {
             QueryPart::Boolean(group) => self.boolean(group),
             QueryPart::Leaf { attribute, part, .. } => {
@@ -70,7 +72,7 @@ impl Evaluator<'_> {
         Ok(rows)
     }
 
-    fn leaf(&self, field: Field, part: &Part) -> Result<RoaringBitmap> {
+    pub(super) fn leaf(&self, field: Field, part: &Part) -> Result<RoaringBitmap> {
         match part {
             Part::Term(term) => self.any_term([Term::from_field_text(field, term)]),
             Part::Prefix { prefix, word } => {
@@ -106,47 +108,72 @@ impl Evaluator<'_> {
     }
 
     fn phrase(&self, field: Field, terms: &[PhraseTerm], slop: u32) -> Result<RoaringBitmap> {
+        let Some(mut lists) = self.phrase_lists(field, terms)? else { return Ok(RoaringBitmap::new()) };
+        let candidates = lists.rows()?;
+        Ok(candidates.into_iter().filter(|row| lists.at(*row, |lists| phrase_occurs(lists, slop))).collect())
+    }
+
+    /// The postings of a phrase's terms; None if the segment lacks one of them, and while planning.
+    pub(super) fn phrase_lists<'q>(&self, field: Field, terms: &'q [PhraseTerm]) -> Result<Option<PhrasePostings<'q>>> {
         let failed = |error: std::io::Error| from_io(&self.segment.object, &error);
         let inverted = self.inverted(field)?;
         let mut infos = Vec::with_capacity(terms.len());
         for term in terms {
             let info = inverted.get_term_info(&Term::from_field_text(field, &term.text)).map_err(failed)?;
-            let Some(info) = info else { return Ok(RoaringBitmap::new()) };
-            infos.push((term, info));
+            let Some(info) = info else { return Ok(None) };
+            infos.push(info);
         }
         if directory::planning() {
-            for (_, info) in &infos {
+            for info in &infos {
                 drop(inverted.read_block_postings_from_terminfo(info, IndexRecordOption::WithFreqsAndPositions));
                 self.segment.touch_range(SegmentComponent::Positions, field, info.positions_range.clone());
             }
-            return Ok(RoaringBitmap::new());
+            return Ok(None);
         }
-        let mut candidates: Option<RoaringBitmap> = None;
-        for (_, info) in &infos {
-            let rows = rows_of_lists(&inverted, [info]).map_err(failed)?;
-            candidates = Some(candidates.map_or_else(|| rows.clone(), |candidates| candidates & &rows));
-        }
-        let mut lists = Vec::with_capacity(infos.len());
-        for (term, info) in &infos {
+        let mut lists = Vec::with_capacity(terms.len());
+        for (term, info) in terms.iter().zip(&infos) {
             let postings = inverted.read_postings_from_terminfo(info, IndexRecordOption::WithFreqsAndPositions);
-            lists.push((*term, postings.map_err(failed)?, Vec::new()));
+            lists.push((term, postings.map_err(failed)?, Vec::new()));
         }
-        let mut matching = RoaringBitmap::new();
-        for row in candidates.unwrap_or_default() {
-            for (_, postings, positions) in &mut lists {
-                if postings.doc() < row {
-                    postings.seek(row);
-                }
-                postings.positions(positions);
-            }
-            let lists: Vec<PhraseList<'_>> = lists
-                .iter()
-                .map(|(term, _, positions)| PhraseList { distance: term.distance, term: &term.text, positions })
-                .collect();
-            if phrase_occurs(&lists, slop) {
-                matching.insert(row);
-            }
+        Ok(Some(PhrasePostings { object: self.segment.object.clone(), inverted, infos, lists }))
+    }
+}
+
+/// The postings of the terms of one phrase.
+pub(super) struct PhrasePostings<'q> {
+    object: String,
+    inverted: Arc<InvertedIndexReader>,
+    infos: Vec<TermInfo>,
+    lists: Vec<(&'q PhraseTerm, SegmentPostings, Vec<u32>)>,
+}
+
+impl PhrasePostings<'_> {
+    /// Rows that hold all of the terms.
+    fn rows(&self) -> Result<RoaringBitmap> {
+        let mut rows: Option<RoaringBitmap> = None;
+        for info in &self.infos {
+            let of_term = rows_of_lists(&self.inverted, [info]).map_err(|error| from_io(&self.object, &error))?;
+            rows = Some(rows.map_or_else(|| of_term.clone(), |rows| rows & &of_term));
         }
-        Ok(matching)
+        Ok(rows.unwrap_or_default())
+    }
+
+    /// What `look` says of the terms' positions in a row, by default if the row lacks a term. Rows must ascend.
+    pub(super) fn at<T: Default>(&mut self, row: u32, look: impl FnOnce(&[PhraseList<'_>]) -> T) -> T {
+        for (_, postings, positions) in &mut self.lists {
+            if postings.doc() < row {
+                postings.seek(row);
+            }
+            if postings.doc() != row {
+                return T::default();
+            }
+            postings.positions(positions);
+        }
+        let lists: Vec<PhraseList<'_>> = self
+            .lists
+            .iter()
+            .map(|(term, _, positions)| PhraseList { distance: term.distance, term: &term.text, positions })
+            .collect();
+        look(&lists)
     }
 }

@@ -4,7 +4,7 @@ use super::ast::{Clause, Node, Occur, Operator, Query};
 use super::parser::parse;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::{MAX_FIELD_WEIGHT, MAX_FUZZY_CHARACTERS, MAX_FUZZY_TERMS, MAX_SLOPPY_PHRASE_TERMS};
-use crate::schema::{AttributeId, FullTextOptions, NamespaceSchema};
+use crate::schema::{AttributeId, FullTextOptions, NamespaceSchema, Tokenizer};
 use crate::text::analyzer::Analyzer;
 
 /// A field that a query looks into.
@@ -155,6 +155,8 @@ struct FieldAnalyzers {
     name: Option<String>,
     phrases: Analyzer,
     unstemmed: Analyzer,
+    /// What the tokenizer makes of one word are words that mean something alone, unlike pairs of characters and n-grams.
+    splits_into_words: bool,
 }
 
 impl FieldAnalyzers {
@@ -164,6 +166,7 @@ impl FieldAnalyzers {
             name: field.name.map(str::to_string),
             phrases: Analyzer::for_phrases(field.options),
             unstemmed: Analyzer::unstemmed(field.options),
+            splits_into_words: field.options.tokenizer == Tokenizer::Default,
         }
     }
 
@@ -218,7 +221,8 @@ impl Analysis {
     fn group(&mut self, clauses: &[Clause], scope: &[usize], boost: f32) -> Option<QueryPart> {
         let mut group = BooleanPart::default();
         for clause in clauses {
-            let Some(part) = self.node(&clause.node, scope, boost) else { continue };
+            let alternative = (clause.occur, self.operator) == (Occur::Should, Operator::Or);
+            let Some(part) = self.node(&clause.node, scope, boost, alternative) else { continue };
             match (clause.occur, self.operator) {
                 (Occur::Should, Operator::Or) => group.any.push(part),
                 (Occur::Must, _) | (Occur::Should, Operator::And) => group.required.push(part),
@@ -235,14 +239,18 @@ impl Analysis {
         Some(QueryPart::Boolean(group))
     }
 
-    fn node(&mut self, node: &Node, scope: &[usize], boost: f32) -> Option<QueryPart> {
+    /// `alternative`: the node is one of several of which any may match.
+    fn node(&mut self, node: &Node, scope: &[usize], boost: f32, alternative: bool) -> Option<QueryPart> {
         match node {
             Node::Group(clauses) => self.group(clauses, scope, boost),
-            Node::Boost(node, factor) => self.node(node, scope, (boost * factor).min(MAX_FIELD_WEIGHT)),
+            Node::Boost(node, factor) => {
+                self.node(node, scope, (boost * factor).min(MAX_FIELD_WEIGHT), alternative)
+            }
             Node::Field(name, node) => {
                 let field = self.fields.iter().position(|field| field.name.as_ref() == Some(name))?;
-                self.node(node, &[field], boost)
+                self.node(node, &[field], boost, alternative)
             }
+            Node::Term(text) if alternative => self.alternatives(text, scope, boost),
             Node::Term(text) => self.leaves(scope, boost, |field| field.phrase(text, 0)),
             Node::Phrase { text, slop } => self.leaves(scope, boost, |field| field.phrase(text, *slop)),
             Node::Prefix(text) => self.leaves(scope, boost, |field| field.prefix(text)),
@@ -254,6 +262,22 @@ impl Analysis {
                 self.leaves(scope, boost, |field| field.fuzzy(text, *distance))
             }
         }
+    }
+
+    /// A word, or the words it is split into where these are words of their own.
+    fn alternatives(&mut self, text: &str, scope: &[usize], boost: f32) -> Option<QueryPart> {
+        let mut any = Vec::new();
+        for field in scope {
+            let field = &mut self.fields[*field];
+            let attribute = field.attribute;
+            let parts = if field.splits_into_words {
+                field.phrases.terms(text).into_iter().map(Part::Term).collect()
+            } else {
+                Vec::from_iter(field.phrase(text, 0))
+            };
+            any.extend(parts.into_iter().map(|part| QueryPart::Leaf { attribute, boost, part }));
+        }
+        alternatives_of(any)
     }
 
     fn leaves(
@@ -272,9 +296,13 @@ impl Analysis {
             }
             any.push(QueryPart::Leaf { attribute, boost, part });
         }
-        match any.len() {
-            0 | 1 => any.pop(),
-            _ => Some(QueryPart::Boolean(BooleanPart { any, ..BooleanPart::default() })),
-        }
+        alternatives_of(any)
+    }
+}
+
+fn alternatives_of(mut any: Vec<QueryPart>) -> Option<QueryPart> {
+    match any.len() {
+        0 | 1 => any.pop(),
+        _ => Some(QueryPart::Boolean(BooleanPart { any, ..BooleanPart::default() })),
     }
 }

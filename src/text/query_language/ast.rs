@@ -1,5 +1,6 @@
 //! A query as it was written.
 
+pub use crate::ipc::message::Operator;
 use std::fmt::{self, Display, Formatter, Write as _};
 
 /// A query: clauses and how those without a sign are joined.
@@ -9,31 +10,6 @@ pub struct Query {
     pub operator: Operator,
     /// In the order they were written.
     pub clauses: Vec<Clause>,
-}
-
-/// How clauses without a sign are joined.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Operator {
-    /// At least one must match.
-    #[default]
-    Or,
-    /// All must match.
-    And,
-}
-
-impl Operator {
-    /// The operator of that name.
-    pub fn from_name(name: &str) -> Option<Self> {
-        [Self::Or, Self::And].into_iter().find(|operator| operator.name() == name)
-    }
-
-    /// `or`, `and`.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Or => "or",
-            Self::And => "and",
-        }
-    }
 }
 
 /// What the sign of a clause says.

@@ -1,9 +1,9 @@
 //! Whether a text matches: what an index must find, without an index.
 
-use super::analyzed::{AnalyzedQuery, BooleanPart, Part, QueryPart};
+use super::analyzed::{AnalyzedQuery, BooleanPart, Part, PhraseTerm, QueryPart};
 use crate::schema::AttributeId;
 use crate::text::analyzer::Analyzer;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 /// A text as the index sees it.
 #[derive(Debug, Clone, Default)]
@@ -22,32 +22,72 @@ impl PositionedText {
         });
         Self(terms)
     }
+}
 
-    /// Whether the text holds this part.
-    pub fn holds(&self, part: &Part) -> bool {
+impl TermPositions for PositionedText {
+    fn positions(&self, term: &str) -> Option<&[u32]> {
+        self.0.get(term).map(Vec::as_slice)
+    }
+
+    fn any_term(&self, holds: &mut dyn FnMut(&str) -> bool) -> bool {
+        self.0.keys().any(|term| holds(term))
+    }
+}
+
+/// The terms of one text and where they are: what a query is compared with.
+pub(in crate::text) trait TermPositions {
+    /// Where a term is, ascending; None if the text does not hold it.
+    fn positions(&self, term: &str) -> Option<&[u32]>;
+
+    /// Whether some term is as wanted.
+    fn any_term(&self, holds: &mut dyn FnMut(&str) -> bool) -> bool;
+
+    /// Whether some term begins so.
+    fn any_with_prefix(&self, prefix: &str) -> bool {
+        self.any_term(&mut |term| term.starts_with(prefix))
+    }
+
+    /// Whether the text holds a part of a query.
+    fn holds(&self, part: &Part) -> bool {
         match part {
-            Part::Term(term) => self.0.contains_key(term),
+            Part::Term(term) => self.positions(term).is_some(),
             Part::Prefix { prefix, word } => {
-                word.as_ref().is_some_and(|word| self.0.contains_key(word))
-                    || self.0.keys().any(|term| term.starts_with(prefix))
+                word.as_ref().is_some_and(|word| self.positions(word).is_some()) || self.any_with_prefix(prefix)
             }
             Part::Fuzzy { text, word, distance } => {
-                let near = |wanted: &String| self.0.keys().any(|term| edits_within(wanted, term, *distance));
+                let near = |wanted: &String| self.any_term(&mut |term| edits_within(wanted, term, *distance));
                 near(text) || word.as_ref().is_some_and(near)
             }
             Part::Phrase { terms, slop } => {
-                let list = |text: &String| self.0.get(text).map(Vec::as_slice);
-                let lists: Option<Vec<PhraseList<'_>>> = terms
-                    .iter()
-                    .map(|term| {
-                        let positions = list(&term.text)?;
-                        Some(PhraseList { distance: term.distance, term: &term.text, positions })
-                    })
-                    .collect();
-                lists.is_some_and(|lists| phrase_occurs(&lists, *slop))
+                self.phrase_lists(terms).is_some_and(|lists| phrase_occurs(&lists, *slop))
             }
         }
     }
+
+    /// How often the text holds a part; of prefixes and fuzzy words, only whether.
+    fn frequency(&self, part: &Part) -> u32 {
+        match part {
+            Part::Term(term) => self.positions(term).map_or(0, |positions| narrow(positions.len())),
+            Part::Phrase { terms, slop } => {
+                self.phrase_lists(terms).map_or(0, |lists| phrase_frequency(&lists, *slop))
+            }
+            Part::Prefix { .. } | Part::Fuzzy { .. } => u32::from(self.holds(part)),
+        }
+    }
+
+    /// Where each term of a phrase is, if all are there.
+    fn phrase_lists<'a>(&'a self, terms: &'a [PhraseTerm]) -> Option<Vec<PhraseList<'a>>> {
+        let list = |term: &'a PhraseTerm| {
+            let positions = self.positions(&term.text)?;
+            Some(PhraseList { distance: term.distance, term: &term.text, positions })
+        };
+        terms.iter().map(list).collect()
+    }
+}
+
+/// Positions are counted in `u32`, so a text has no more.
+fn narrow(count: usize) -> u32 {
+    u32::try_from(count).unwrap_or(u32::MAX)
 }
 
 impl AnalyzedQuery {
@@ -82,10 +122,15 @@ impl QueryPart {
     }
 
     fn any_attribute(&self) -> Option<AttributeId> {
+        self.attributes().into_iter().next()
+    }
+
+    /// The attributes that parts look into, excluded ones too.
+    pub fn attributes(&self) -> BTreeSet<AttributeId> {
         match self {
-            Self::Leaf { attribute, .. } => Some(*attribute),
+            Self::Leaf { attribute, .. } => BTreeSet::from([*attribute]),
             Self::Boolean(BooleanPart { required, any, excluded, .. }) => {
-                [required, any, excluded].into_iter().flatten().find_map(Self::any_attribute)
+                [required, any, excluded].into_iter().flatten().flat_map(Self::attributes).collect()
             }
         }
     }
@@ -141,6 +186,16 @@ pub(in crate::text) fn phrase_occurs(lists: &[PhraseList<'_>], slop: u32) -> boo
     found
 }
 
+/// How often a phrase is in a text: the number of different smallest shifts that a match may have.
+pub(in crate::text) fn phrase_frequency(lists: &[PhraseList<'_>], slop: u32) -> u32 {
+    let mut count = 0;
+    visit_matches(lists, slop, |_| {
+        count += 1;
+        true
+    });
+    count
+}
+
 /// All positions that are part of a match of the phrase, ascending; of matches that start alike, the first.
 pub(in crate::text) fn phrase_matches(lists: &[PhraseList<'_>], slop: u32) -> Vec<u32> {
     let mut all = Vec::new();
@@ -164,10 +219,8 @@ fn visit_matches(lists: &[PhraseList<'_>], slop: u32, mut each: impl FnMut(&[u32
     let shift = |list: &PhraseList<'_>, position: u32| i64::from(position) - i64::from(list.distance);
     let mut shifts: Vec<i64> =
         anchors.iter().flat_map(|list| list.positions.iter().map(|position| shift(list, *position))).collect();
-    if slop > 0 {
-        shifts.sort_unstable();
-        shifts.dedup();
-    }
+    shifts.sort_unstable();
+    shifts.dedup();
     let mut positions = Vec::with_capacity(lists.len());
     for shift in shifts {
         if place_all(&lists, shift, slop, &mut positions) && !each(&positions) {

@@ -199,7 +199,9 @@ fn phrases_keep_the_distances_that_stop_words_leave() {
     {
         assert!(!matches(query, text), "{query}");
     }
-    assert!(matches("wi-fi", "some wi fi here") && !matches("wi-fi", "fi wi"));
+    assert!(matches("+wi-fi", "some wi fi here") && !matches("+wi-fi", "fi wi"));
+    assert!(!matches("-wi-fi", "some wi fi here") && matches("-wi-fi", "fi wi"));
+    assert!(matches("wi-fi", "fi wi") && matches("\"wi-fi\"", "wi fi") && !matches("\"wi-fi\"", "fi wi"));
     assert!(matches("\"b b a\"", "a b b b a") && !matches("\"b b a\"", "b a b a"));
     assert!(matches("\"c b\"~2", "b c") && !matches("\"c b\"~1", "b c"), "swapping neighbours takes two moves");
     assert!(!matches("\"b b\"~9", "b") && matches("\"b b\"~2", "b x x b"), "a position counts once");
