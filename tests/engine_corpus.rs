@@ -86,7 +86,13 @@ async fn parts_with_the_statistics_of_the_whole_score_as_the_whole_does() {
         }
     }
     let late = Filter::Compare { attribute: 2, comparison: Comparison::Gte, value: Value::Int(2003) };
-    for (words, filter) in [("w0 w4 w9", None), ("w1", Some(late.clone())), ("w8 w8 nowhere", Some(late)), ("+\"w0 w1\"~1 w4^2 -w9", None), ("", None)] {
+    for (words, filter) in [
+        ("w0 w4 w9", None),
+        ("w1", Some(late.clone())),
+        ("w8 w8 nowhere", Some(late)),
+        ("+\"w0 w1\"~1 w4^2 -w9", None),
+        ("", None),
+    ] {
         let expected = count(&whole, &running, text(words)).await;
         let (mut corpus, mut of_body) = (CorpusStats::default(), CorpusStats::default());
         for (n, part) in parts.iter().enumerate() {

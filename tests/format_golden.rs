@@ -90,8 +90,7 @@ async fn answers(database: &Database, engine: &Engine) -> Json {
             let mut request = database.query();
             request.filter = (!filter.is_null()).then(|| Filter::parse(&database.schema, filter).unwrap());
             request.vector = vector.then(|| (0..12).map(|d| (d * d) as f32 - 40.0).collect());
-            request.text =
-                text.then(|| TextQuery::of_attribute(0, "run database searches".to_string()));
+            request.text = text.then(|| TextQuery::of_attribute(0, "run database searches".to_string()));
             request.include_attributes = vec![0, 1, 2, 3, 4];
             request.include_vector = true;
             let rows = database.run(engine, request).await.unwrap();

@@ -111,16 +111,11 @@ pub fn query(fields: &'static [&'static str]) -> impl Strategy<Value = String> {
         2 => fuzzy,
         1 => (word(), boost).prop_map(|(word, boost)| format!("{word}{boost}")),
     ];
-    let query = body.prop_recursive(
-        2,
-        12,
-        4,
-        move |inner| {
-            let group = parts(inner.clone(), fields).prop_map(|inside| format!("({inside})"));
-            let boosted = parts(inner.clone(), fields).prop_map(|inside| format!("({inside})^2"));
-            prop_oneof![4 => inner, 1 => group, 1 => boosted]
-        },
-    );
+    let query = body.prop_recursive(2, 12, 4, move |inner| {
+        let group = parts(inner.clone(), fields).prop_map(|inside| format!("({inside})"));
+        let boosted = parts(inner.clone(), fields).prop_map(|inside| format!("({inside})^2"));
+        prop_oneof![4 => inner, 1 => group, 1 => boosted]
+    });
     prop_oneof![8 => parts(query.boxed(), fields), 1 => ".{0,30}"]
 }
 
@@ -246,7 +241,8 @@ fn a_text_query_reads_what_it_planned() {
         planned.extend(segment.plan_dictionaries(Some(&scored), None).unwrap());
         planned.extend(segment.plan_postings(Some(&scored), None).unwrap());
         let stats = segment.stats(&scored).unwrap();
-        let mut best: Vec<u32> = segment.search(&scored, &stats, 20_000, None).unwrap().iter().map(|row| row.0).collect();
+        let mut best: Vec<u32> =
+            segment.search(&scored, &stats, 20_000, None).unwrap().iter().map(|row| row.0).collect();
         best.sort_unstable();
         assert_eq!(best, found.iter().collect::<Vec<_>>(), "{query}");
         let mut document_filter = DocumentFilter::new(&schema, Some(&filter)).unwrap();

@@ -281,9 +281,10 @@ proptest! {
 #[test]
 fn phrases_prefixes_boosts_and_groups_add_up_as_documented() {
     let schema = schema(FullTextOptions::default(), FullTextOptions::default());
-    let documents: Vec<Document> = ["red fox red fox", "red fox blue whale", "fox whale red bird", "blue bird blue bird"]
-        .map(|text| document(&Some(text.to_string()), &None))
-        .to_vec();
+    let documents: Vec<Document> =
+        ["red fox red fox", "red fox blue whale", "fox whale red bird", "blue bird blue bird"]
+            .map(|text| document(&Some(text.to_string()), &None))
+            .to_vec();
     let spread = Spread::new(&schema, &documents, &[2]);
     let idf = |df: f32| (1.0 + (4.0 - df + 0.5) / (df + 0.5)).ln();
     let tf = |frequency: f32| 2.2 * frequency / (frequency + 1.2);

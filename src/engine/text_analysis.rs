@@ -57,8 +57,7 @@ fn answer(question: TextAnalysis) -> Result<String> {
             let mut analyzer = Analyzer::new(schema.schema.require_full_text(attribute)?);
             let (_, query) = AnalyzedQuery::parse(&query.query, query.operator, &fields(&schema.schema, &query)?)?;
             let max_fragments = max_fragments as usize;
-            let options =
-                HighlightOptions { start_tag, end_tag, max_fragments, fragment_size: fragment_size as usize };
+            let options = HighlightOptions { start_tag, end_tag, max_fragments, fragment_size: fragment_size as usize };
             let fragments = highlight(&query, attribute, &mut analyzer, &text, &options);
             Json::Array(fragments.into_iter().map(|fragment| Json::String(fragment.text)).collect())
         }

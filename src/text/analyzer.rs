@@ -18,8 +18,8 @@ use crate::limits::MAX_TOKEN_LENGTH;
 use crate::schema::{AttributeId, FullTextOptions, Language, NamespaceSchema, Tokenizer};
 use std::collections::BTreeMap;
 use tantivy::tokenizer::{
-    AsciiFoldingFilter, Language as TantivyLanguage, LowerCaser, RawTokenizer, RemoveLongFilter,
-    Stemmer, TextAnalyzer, TextAnalyzerBuilder, Tokenizer as TantivyTokenizer,
+    AsciiFoldingFilter, Language as TantivyLanguage, LowerCaser, RawTokenizer, RemoveLongFilter, Stemmer, TextAnalyzer,
+    TextAnalyzerBuilder, Tokenizer as TantivyTokenizer,
 };
 
 /// Turns texts into terms.
@@ -72,7 +72,8 @@ impl Analyzer {
         if !options.case_sensitive {
             builder = builder.filter_dynamic(LowerCaser);
         }
-        let stop_words = (words && options.remove_stopwords).then(|| stop_words::filter(options.language, language)).flatten();
+        let stop_words =
+            (words && options.remove_stopwords).then(|| stop_words::filter(options.language, language)).flatten();
         if let Some(filter) = &stop_words {
             builder = builder.filter_dynamic(filter.clone());
         }

@@ -124,12 +124,7 @@ pub(super) enum Weights<'a> {
 /// A part of a query with what it scores.
 pub(super) enum ScoredPart<'a> {
     /// As [`super::query_language::BooleanPart`].
-    Group {
-        required: Vec<Self>,
-        any: Vec<Self>,
-        excluded: Vec<Self>,
-        fields: &'a [AttributeId],
-    },
+    Group { required: Vec<Self>, any: Vec<Self>, excluded: Vec<Self>, fields: &'a [AttributeId] },
     /// A part of one field.
     Leaf { attribute: AttributeId, part: &'a Part, score: LeafScore },
 }

@@ -1,8 +1,8 @@
 //! The statistics BM25 needs, for one query, added up over all segments and the write buffer.
 
 use super::query::ParsedTextQuery;
-use std::collections::HashMap;
 pub use crate::ipc::message::{CorpusStats, FieldStats};
+use std::collections::HashMap;
 
 impl CorpusStats {
     /// All zero, for that query.

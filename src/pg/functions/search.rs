@@ -256,9 +256,8 @@ fn text_query(schema: &NamespaceSchema, json: &Json) -> Result<TextQuery> {
 /// How parts of a query without a sign are joined; null: by or.
 pub(super) fn operator(name: Option<&str>) -> Result<Operator> {
     let Some(name) = name else { return Ok(Operator::Or) };
-    Operator::from_name(name).ok_or_else(|| {
-        Error::invalid(format!("operator \"{name}\" is not known")).with_hint("Operators: or, and.")
-    })
+    Operator::from_name(name)
+        .ok_or_else(|| Error::invalid(format!("operator \"{name}\" is not known")).with_hint("Operators: or, and."))
 }
 
 fn all_fields(schema: &NamespaceSchema) -> Result<Vec<(u16, f32)>> {

@@ -333,7 +333,11 @@ impl Target {
         let table = qualified_name(open.heap.oid())?;
         pgrx::Spi::connect(|client| {
             let definition = client
-                .select("SELECT pg_catalog.pg_get_indexdef($1, $2, false)", None, &[open.index.oid().into(), column.into()])
+                .select(
+                    "SELECT pg_catalog.pg_get_indexdef($1, $2, false)",
+                    None,
+                    &[open.index.oid().into(), column.into()],
+                )
                 .and_then(|found| found.first().get_one::<String>())
                 .map_err(spi_error)?
                 .ok_or_else(|| Error::internal("a column of an index has no definition"))?;

@@ -12,7 +12,10 @@ fn schema() -> NamespaceSchema {
 }
 
 fn parse(text: &str, fields: &[(AttributeId, f32)]) -> Result<ParsedTextQuery> {
-    ParsedTextQuery::parse(&schema(), &TextQuery { query: text.to_string(), fields: fields.to_vec(), operator: Operator::Or })
+    ParsedTextQuery::parse(
+        &schema(),
+        &TextQuery { query: text.to_string(), fields: fields.to_vec(), operator: Operator::Or },
+    )
 }
 
 fn terms(query: &ParsedTextQuery, field: usize) -> Vec<(&str, f32)> {
@@ -66,21 +69,30 @@ fn alternatives_of_words_keep_their_fast_form_and_everything_else_is_a_tree() {
         assert_eq!(parsed.shape == QueryShape::Words, text == "+cat", "{text}");
         assert!(!parsed.is_empty());
     }
-    assert_eq!(terms(&one("+\"cat dog\" -bird dat* \"dog wolf\"~2"), 0).len(), 3, "excluded and constant parts count nothing");
+    assert_eq!(
+        terms(&one("+\"cat dog\" -bird dat* \"dog wolf\"~2"), 0).len(),
+        3,
+        "excluded and constant parts count nothing"
+    );
     assert!(one("dat* -bird").fields.is_empty());
 }
 
 #[test]
 fn weights_are_in_the_boosts_and_a_field_without_weight_is_not_searched() {
-    let QueryShape::Parts(QueryPart::Boolean(group)) = parse("+cat^3 b:dat*", &[(0, 2.0), (1, 0.5)]).unwrap().shape else {
+    let QueryShape::Parts(QueryPart::Boolean(group)) = parse("+cat^3 b:dat*", &[(0, 2.0), (1, 0.5)]).unwrap().shape
+    else {
         panic!("a group")
     };
     let boosts = |part: &QueryPart| match part {
         QueryPart::Leaf { boost, .. } => vec![*boost],
-        QueryPart::Boolean(group) => group.any.iter().map(|part| match part {
-            QueryPart::Leaf { boost, .. } => *boost,
-            QueryPart::Boolean(_) => f32::NAN,
-        }).collect(),
+        QueryPart::Boolean(group) => group
+            .any
+            .iter()
+            .map(|part| match part {
+                QueryPart::Leaf { boost, .. } => *boost,
+                QueryPart::Boolean(_) => f32::NAN,
+            })
+            .collect(),
     };
     assert_eq!((boosts(&group.required[0]), boosts(&group.any[0])), (vec![6.0, 1.5], vec![0.5]));
     // One field is left: its name is a word.

@@ -243,9 +243,7 @@ impl Analysis {
     fn node(&mut self, node: &Node, scope: &[usize], boost: f32, alternative: bool) -> Option<QueryPart> {
         match node {
             Node::Group(clauses) => self.group(clauses, scope, boost),
-            Node::Boost(node, factor) => {
-                self.node(node, scope, (boost * factor).min(MAX_FIELD_WEIGHT), alternative)
-            }
+            Node::Boost(node, factor) => self.node(node, scope, (boost * factor).min(MAX_FIELD_WEIGHT), alternative),
             Node::Field(name, node) => {
                 let field = self.fields.iter().position(|field| field.name.as_ref() == Some(name))?;
                 self.node(node, &[field], boost, alternative)

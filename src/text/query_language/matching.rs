@@ -58,9 +58,7 @@ pub(in crate::text) trait TermPositions {
                 let near = |wanted: &String| self.any_term(&mut |term| edits_within(wanted, term, *distance));
                 near(text) || word.as_ref().is_some_and(near)
             }
-            Part::Phrase { terms, slop } => {
-                self.phrase_lists(terms).is_some_and(|lists| phrase_occurs(&lists, *slop))
-            }
+            Part::Phrase { terms, slop } => self.phrase_lists(terms).is_some_and(|lists| phrase_occurs(&lists, *slop)),
         }
     }
 
@@ -68,9 +66,7 @@ pub(in crate::text) trait TermPositions {
     fn frequency(&self, part: &Part) -> u32 {
         match part {
             Part::Term(term) => self.positions(term).map_or(0, |positions| narrow(positions.len())),
-            Part::Phrase { terms, slop } => {
-                self.phrase_lists(terms).map_or(0, |lists| phrase_frequency(&lists, *slop))
-            }
+            Part::Phrase { terms, slop } => self.phrase_lists(terms).map_or(0, |lists| phrase_frequency(&lists, *slop)),
             Part::Prefix { .. } | Part::Fuzzy { .. } => u32::from(self.holds(part)),
         }
     }

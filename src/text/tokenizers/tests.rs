@@ -109,7 +109,11 @@ proptest::proptest! {
 
 #[test]
 fn words_keep_their_marks_and_nothing_else() {
-    expect("default", "x86-64, don't e\u{301}te\u{301}!", &[("x86", 0), ("64", 1), ("don", 2), ("t", 3), ("e\u{301}te\u{301}", 4)]);
+    expect(
+        "default",
+        "x86-64, don't e\u{301}te\u{301}!",
+        &[("x86", 0), ("64", 1), ("don", 2), ("t", 3), ("e\u{301}te\u{301}", 4)],
+    );
     expect("default", "புத்தகங்கள் ஓடுகின்றன", &[("புத்தகங்கள்", 0), ("ஓடுகின்றன", 1)]);
     expect("default", "\u{301}a \u{bcd} नमस्ते", &[("a", 0), ("नमस्ते", 1)]);
     expect("cjk", "日本 தமிழ்", &[("日本", 0), ("தமிழ்", 1)]);
