@@ -356,12 +356,12 @@ CREATE FUNCTION elacsym.search(
         rrf_k integer DEFAULT 60, vector_weight real DEFAULT 1, text_weight real DEFAULT 1,
         candidates integer DEFAULT NULL, effort real DEFAULT NULL, fusion text DEFAULT 'rrf',
         queries jsonb DEFAULT NULL, modifiers jsonb DEFAULT NULL, per jsonb DEFAULT NULL, "offset" integer DEFAULT 0,
-        order_by jsonb DEFAULT NULL)
+        order_by jsonb DEFAULT NULL, operator text DEFAULT 'or')
     RETURNS TABLE (ctid tid, score real, vector_rank integer, vector_distance real, text_rank integer, text_score real, arms jsonb)
     LANGUAGE c STABLE PARALLEL RESTRICTED ROWS 10 COST 1000
     AS 'MODULE_PATHNAME', 'elacsym_search_wrapper';
 COMMENT ON FUNCTION elacsym.search(regclass, vector, text, integer, jsonb, jsonb, integer, real, real, integer, real, text,
-        jsonb, jsonb, jsonb, integer, jsonb)
+        jsonb, jsonb, jsonb, integer, jsonb, text)
     IS 'the best visible rows of an indexed table by vector, full text or both, best first; join on ctid in the same statement';
 
 CREATE FUNCTION elacsym.search_keys(
@@ -370,12 +370,12 @@ CREATE FUNCTION elacsym.search_keys(
         rrf_k integer DEFAULT 60, vector_weight real DEFAULT 1, text_weight real DEFAULT 1,
         candidates integer DEFAULT NULL, effort real DEFAULT NULL, fusion text DEFAULT 'rrf',
         queries jsonb DEFAULT NULL, modifiers jsonb DEFAULT NULL, per jsonb DEFAULT NULL, "offset" integer DEFAULT 0,
-        order_by jsonb DEFAULT NULL)
+        order_by jsonb DEFAULT NULL, operator text DEFAULT 'or')
     RETURNS TABLE (key text, score real, vector_rank integer, vector_distance real, text_rank integer, text_score real, arms jsonb)
     LANGUAGE c STABLE PARALLEL RESTRICTED ROWS 10 COST 1000
     AS 'MODULE_PATHNAME', 'elacsym_search_keys_wrapper';
 COMMENT ON FUNCTION elacsym.search_keys(regclass, vector, text, integer, jsonb, jsonb, integer, real, real, integer, real, text,
-        jsonb, jsonb, jsonb, integer, jsonb)
+        jsonb, jsonb, jsonb, integer, jsonb, text)
     IS 'as elacsym.search(), with the primary key as text instead of the ctid';
 
 CREATE FUNCTION elacsym.evaluate(
@@ -457,6 +457,47 @@ CREATE VIEW elacsym.grants WITH (security_barrier) AS
       JOIN elacsym.namespace n ON n.id = g.namespace
      WHERE pg_catalog.pg_has_role(n.owner, 'USAGE') OR g.role = 0 OR pg_catalog.pg_has_role(g.role, 'USAGE');
 COMMENT ON VIEW elacsym.grants IS 'grants on the namespaces of the current role, and those made to it';
+
+-- How texts and queries are understood. A target is the name of a namespace, or of an index.
+
+CREATE FUNCTION elacsym.analyze(
+        text text, language text DEFAULT 'english', tokenizer text DEFAULT 'default', stemming boolean DEFAULT NULL,
+        stopwords boolean DEFAULT NULL, case_sensitive boolean DEFAULT false, ascii_folding boolean DEFAULT false,
+        max_token_length integer DEFAULT NULL)
+    RETURNS TABLE ("position" integer, token text, start_offset integer, end_offset integer)
+    LANGUAGE c STABLE PARALLEL RESTRICTED ROWS 100 COST 1000
+    AS 'MODULE_PATHNAME', 'elacsym_analyze_wrapper';
+COMMENT ON FUNCTION elacsym.analyze(text, text, text, boolean, boolean, boolean, boolean, integer)
+    IS 'the tokens of a text; offsets count characters from 0';
+
+CREATE FUNCTION elacsym.analyze(target text, field text, text text)
+    RETURNS TABLE ("position" integer, token text, start_offset integer, end_offset integer)
+    LANGUAGE c STABLE PARALLEL RESTRICTED ROWS 100 COST 1000
+    AS 'MODULE_PATHNAME', 'elacsym_analyze_field_wrapper';
+COMMENT ON FUNCTION elacsym.analyze(text, text, text) IS 'the tokens of a text as a full-text field of a namespace or an index has them';
+
+CREATE FUNCTION elacsym.parse_query(target text, query text, operator text DEFAULT 'or', field text DEFAULT NULL) RETURNS jsonb
+    LANGUAGE c STABLE PARALLEL RESTRICTED COST 1000
+    AS 'MODULE_PATHNAME', 'elacsym_parse_query_wrapper';
+COMMENT ON FUNCTION elacsym.parse_query(text, text, text, text) IS 'how a text query of a namespace or an index is read, and what it means';
+
+CREATE FUNCTION elacsym.highlight(
+        target text, body text, query text, field text DEFAULT NULL, start_tag text DEFAULT '<b>', end_tag text DEFAULT '</b>',
+        max_fragments integer DEFAULT 3, fragment_size integer DEFAULT 150)
+    RETURNS text[]
+    LANGUAGE c STABLE PARALLEL RESTRICTED COST 1000
+    AS 'MODULE_PATHNAME', 'elacsym_highlight_wrapper';
+COMMENT ON FUNCTION elacsym.highlight(text, text, text, text, text, text, integer, integer)
+    IS 'fragments of a text with tags around what a query finds in it';
+
+CREATE FUNCTION elacsym.highlight(
+        target text, ctid tid, query text, field text DEFAULT NULL, start_tag text DEFAULT '<b>', end_tag text DEFAULT '</b>',
+        max_fragments integer DEFAULT 3, fragment_size integer DEFAULT 150)
+    RETURNS text[]
+    LANGUAGE c STABLE PARALLEL UNSAFE COST 1000
+    AS 'MODULE_PATHNAME', 'elacsym_highlight_row_wrapper';
+COMMENT ON FUNCTION elacsym.highlight(text, tid, text, text, text, text, integer, integer)
+    IS 'the same for the row of an indexed table';
 
 -- Views. They run with the rights of the extension's owner and show a role only what it may use.
 

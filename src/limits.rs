@@ -73,3 +73,32 @@ pub const MAX_FACET_BUCKETS: usize = 10_000;
 pub const MAX_FACET_ANSWER_BYTES: usize = 32 << 20;
 /// Memory for the distinct values of all facets of one call: facets are exact, so each value is counted by itself.
 pub const MAX_FACET_BYTES: usize = 256 << 20;
+/// Longest token in bytes when nobody says otherwise: longer ones are no words (base64, hashes run together) and only bloat
+/// the dictionary. Tamil letters take 3 bytes each and its words are long, so tantivy's usual 40 bytes would cut real words.
+pub const DEFAULT_MAX_TOKEN_LENGTH: u32 = 128;
+/// Largest "max_token_length" in bytes: as long as a string that filters can use, and far below tantivy's 65,530.
+pub const MAX_TOKEN_LENGTH: u32 = 8_192;
+/// Shortest n-gram when nobody says otherwise: one character alone finds nearly every text.
+pub const DEFAULT_NGRAM_MIN: u8 = 2;
+/// Longest n-gram when nobody says otherwise: three characters are rare enough to be worth a posting list.
+pub const DEFAULT_NGRAM_MAX: u8 = 3;
+/// Longest n-gram in characters: longer parts of a text are found by the positions of shorter n-grams.
+pub const MAX_NGRAM_LENGTH: u8 = 16;
+/// Most different lengths of n-grams: each adds one token for every character of every text.
+pub const MAX_NGRAM_LENGTHS: u8 = 4;
+/// Deepest nesting of parentheses in a text query; deeper ones are characters of words. Bounds recursion.
+pub const MAX_TEXT_QUERY_DEPTH: usize = 32;
+/// Largest slop of a phrase: beyond a page's distance the words alone say as much. A larger number is a word.
+pub const MAX_PHRASE_SLOP: u32 = 1_000;
+/// Most terms of a phrase with slop: each place of each term is tried as the beginning of a match.
+pub const MAX_SLOPPY_PHRASE_TERMS: usize = 64;
+/// Largest edit distance of a fuzzy term: with three edits every short word is every other. A larger number is a word.
+pub const MAX_FUZZY_DISTANCE: u8 = 2;
+/// Longest fuzzy term in characters, so that its automaton stays below some megabytes; a longer one is a word.
+pub const MAX_FUZZY_CHARACTERS: usize = 64;
+/// Most fuzzy terms of one text query, counted in each field: each walks the whole dictionary.
+pub const MAX_FUZZY_TERMS: usize = 256;
+/// Longest text whose tokens are shown or whose fragments are cut, in bytes: of a longer one nobody reads the answer.
+pub const MAX_ANALYZED_TEXT_BYTES: usize = 1 << 20;
+/// Largest answer about one text, in bytes: half of [`MAX_FRAME_BYTES`]. N-grams repeat every character several times.
+pub const MAX_ANALYSIS_BYTES: usize = MAX_FRAME_BYTES / 2;

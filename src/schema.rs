@@ -6,11 +6,16 @@
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::{
-    DEFAULT_BM25_B, DEFAULT_BM25_K1, MAX_ATTRIBUTES, MAX_BM25_K1, MAX_DIMENSIONS, MAX_FIELD_WEIGHT, MAX_NAME_BYTES,
+    DEFAULT_BM25_B, DEFAULT_BM25_K1, DEFAULT_MAX_TOKEN_LENGTH, MAX_ATTRIBUTES, MAX_BM25_K1, MAX_DIMENSIONS,
+    MAX_FIELD_WEIGHT, MAX_NAME_BYTES, MAX_TOKEN_LENGTH,
 };
 use crate::vector::Metric;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as Json};
+
+mod tokenizer;
+
+pub use tokenizer::{NgramLengths, Tokenizer};
 
 /// Stable number of an attribute inside its namespace; never reused.
 pub type AttributeId = u16;
@@ -179,6 +184,15 @@ pub struct FullTextOptions {
     /// What the attribute's scores are multiplied with when a query names no weights.
     #[serde(default = "default_weight")]
     pub weight: Parameter,
+    /// How text is split.
+    #[serde(default)]
+    pub tokenizer: Tokenizer,
+    /// Letters with accents are the letters without them.
+    #[serde(default)]
+    pub ascii_folding: bool,
+    /// Tokens of more bytes than this are dropped.
+    #[serde(default = "default_max_token_length")]
+    pub max_token_length: u32,
 }
 
 impl FullTextOptions {
@@ -219,6 +233,10 @@ fn default_weight() -> Parameter {
     Parameter(1.0)
 }
 
+fn default_max_token_length() -> u32 {
+    DEFAULT_MAX_TOKEN_LENGTH
+}
+
 impl Default for FullTextOptions {
     fn default() -> Self {
         Self {
@@ -229,6 +247,9 @@ impl Default for FullTextOptions {
             k1: default_k1(),
             b: default_b(),
             weight: default_weight(),
+            tokenizer: Tokenizer::Default,
+            ascii_folding: false,
+            max_token_length: default_max_token_length(),
         }
     }
 }
@@ -450,7 +471,18 @@ fn parse_attribute(id: AttributeId, name: &str, json: &Json) -> Result<Attribute
 fn parse_full_text(name: &str, map: &Map<String, Json>) -> Result<FullTextOptions> {
     reject_unknown_keys(
         map,
-        &["language", "stemming", "remove_stopwords", "case_sensitive", "k1", "b", "weight"],
+        &[
+            "language",
+            "stemming",
+            "remove_stopwords",
+            "case_sensitive",
+            "k1",
+            "b",
+            "weight",
+            "tokenizer",
+            "ascii_folding",
+            "max_token_length",
+        ],
         &format!("\"full_text\" of attribute \"{name}\""),
     )?;
     let flag = |key: &str, default: bool| match map.get(key) {
@@ -489,14 +521,39 @@ fn parse_full_text(name: &str, map: &Map<String, Json>) -> Result<FullTextOption
             )));
         }
     };
+    let tokenizer = match map.get("tokenizer") {
+        None | Some(Json::Null) => Tokenizer::Default,
+        Some(tokenizer) => Tokenizer::from_json(name, tokenizer)?,
+    };
+    let of_words = |key: &str| match flag(key, tokenizer.makes_words())? {
+        true if !tokenizer.makes_words() => Err(Error::invalid(format!(
+            "\"{key}\" of attribute \"{name}\" cannot be true with tokenizer \"{tokenizer}\", whose tokens are no words"
+        ))),
+        value => Ok(value),
+    };
+    let max_token_length = match map.get("max_token_length") {
+        None | Some(Json::Null) => tokenizer.default_max_token_length(),
+        Some(value) => {
+            let bytes = value.as_u64().and_then(|bytes| u32::try_from(bytes).ok());
+            bytes.filter(|bytes| (1..=MAX_TOKEN_LENGTH).contains(bytes)).ok_or_else(|| {
+                let message = format!(
+                    "\"max_token_length\" of attribute \"{name}\" must be an integer from 1 to {MAX_TOKEN_LENGTH}, not {value}"
+                );
+                Error::new(ErrorKind::OutOfRange, message)
+            })?
+        }
+    };
     Ok(FullTextOptions {
         language,
-        stemming: flag("stemming", true)?,
-        remove_stopwords: flag("remove_stopwords", true)?,
+        stemming: of_words("stemming")?,
+        remove_stopwords: of_words("remove_stopwords")?,
         case_sensitive: flag("case_sensitive", false)?,
         k1: number("k1", default_k1(), MAX_BM25_K1)?,
         b: number("b", default_b(), 1.0)?,
         weight: number("weight", default_weight(), MAX_FIELD_WEIGHT)?,
+        tokenizer,
+        ascii_folding: flag("ascii_folding", false)?,
+        max_token_length,
     })
 }
 

@@ -41,6 +41,8 @@ mod text_boolean;
 #[path = "text_filter.rs"]
 mod text_filter;
 mod text_fixture;
+#[path = "text_language.rs"]
+mod text_language;
 #[path = "text_scifact.rs"]
 mod text_scifact;
 #[path = "text_scoring.rs"]

@@ -46,7 +46,7 @@ fn fill(database: &mut Database, keys: std::ops::Range<Key>) {
 }
 
 fn requests(database: &Database) -> Vec<QueryRequest> {
-    let words = TextQuery { query: "alpha3 beta4".to_string(), fields: vec![(0, 1.0)] };
+    let words = TextQuery::of_attribute(0, "alpha3 beta4".to_string());
     let mut vector = database.query().and_vector(document(5).vector.unwrap());
     vector.include_vector = true;
     let mut text = database.query().and_text(words.clone());

@@ -41,7 +41,7 @@ fn document(random: &mut Random, part: u64) -> Document {
 }
 
 fn text(words: &str) -> TextQuery {
-    TextQuery { query: words.to_string(), fields: vec![(0, 2.0), (1, 1.0)] }
+    TextQuery { query: words.to_string(), fields: vec![(0, 2.0), (1, 1.0)], operator: Operator::Or }
 }
 
 async fn count(database: &Database, engine: &Engine, text: TextQuery) -> CorpusStats {
@@ -86,7 +86,13 @@ async fn parts_with_the_statistics_of_the_whole_score_as_the_whole_does() {
         }
     }
     let late = Filter::Compare { attribute: 2, comparison: Comparison::Gte, value: Value::Int(2003) };
-    for (words, filter) in [("w0 w4 w9", None), ("w1", Some(late.clone())), ("w8 w8 nowhere", Some(late)), ("", None)] {
+    for (words, filter) in [
+        ("w0 w4 w9", None),
+        ("w1", Some(late.clone())),
+        ("w8 w8 nowhere", Some(late)),
+        ("+\"w0 w1\"~1 w4^2 -w9", None),
+        ("", None),
+    ] {
         let expected = count(&whole, &running, text(words)).await;
         let (mut corpus, mut of_body) = (CorpusStats::default(), CorpusStats::default());
         for (n, part) in parts.iter().enumerate() {

@@ -157,7 +157,7 @@ async fn check(database: &Database, model: &Model, engine: &elacsym::engine::Eng
             (0..1 + random.below(3)).map(|i| format!("w{}", i * 8 + random.below(8))).collect::<Vec<_>>().join(" ");
         let by_vector = nearest(model, &filter, metric, &query);
         let by_text = bm25(model, &filter, &text);
-        let text = TextQuery { query: text, fields: vec![(BODY, 1.0)] };
+        let text = TextQuery::of_attribute(BODY, text);
 
         let mut plain = database.query();
         (plain.top_k, plain.filter) = (k, filter.clone());

@@ -224,7 +224,7 @@ impl World {
         let with_vector = expected.iter().filter(|(_, document)| document.vector.is_some()).map(|(key, _)| *key);
         assert_eq!(found, with_vector.collect::<Vec<_>>(), "vectors, {what}");
 
-        let text = TextQuery { query: "w1".to_string(), fields: vec![(BODY, 1.0)] };
+        let text = TextQuery::of_attribute(BODY, "w1".to_string());
         let query = self.database.query().and_text(text);
         let rows = self.database.run(engine, query).await.unwrap();
         let mut found: Vec<Key> = rows.iter().map(|row| row.key).collect();

@@ -63,7 +63,7 @@ async fn a_cold_search_with_its_values_takes_three_round_trips() {
             let (hits, _) = search(head, &source, &vector(9), &params).await.unwrap();
             hits.into_iter().map(|(ordinal, _)| ordinal).collect()
         } else {
-            let query = TextQuery { query: "word3 word40".to_string(), fields: vec![(0, 1.0)] };
+            let query = TextQuery::of_attribute(0, "word3 word40".to_string());
             let query = ParsedTextQuery::parse(&schema, &query).unwrap();
             let text = segment.text().unwrap().clone();
             segment.prefetch_text(&text.plan_dictionaries(Some(&query), None).unwrap(), &stats).await.unwrap();

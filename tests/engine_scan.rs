@@ -139,6 +139,18 @@ fn assert_sorted(rows: &[ScanRow], what: &str) {
     assert!(rows.windows(2).all(in_order), "{what}: {rows:?}");
 }
 
+/// A word of a query, now and then something else of the query language.
+fn word(random: &mut Random) -> String {
+    let (a, b) = (random.below(14), random.below(14));
+    match random.below(12) {
+        0 => format!("-w{a}"),
+        1 => format!("+w{a}"),
+        2 => format!("\"w{a} w{b}\"~3"),
+        3 => "w1*".to_string(),
+        _ => format!("w{a}"),
+    }
+}
+
 async fn check(database: &Database, truth: &Truth, engine: &Arc<Engine>, random: &mut Random, what: &str) {
     let metric = database.schema.vector.unwrap().metric;
     let mut session = Session::new(engine.clone());
@@ -152,7 +164,7 @@ async fn check(database: &Database, truth: &Truth, engine: &Arc<Engine>, random:
         let order = match random.below(6) {
             0 => ScanOrder::Unordered,
             1 | 2 => {
-                let words: Vec<String> = (0..random.below(4)).map(|_| format!("w{}", random.below(14))).collect();
+                let words: Vec<String> = (0..random.below(4)).map(|_| word(random)).collect();
                 ScanOrder::Bm25 { attribute: 0, query: words.join(" "), corpus: None }
             }
             3 if metric == Metric::Cosine => ScanOrder::Distance { vector: vec![0.0; DIM] },
@@ -198,7 +210,7 @@ async fn check(database: &Database, truth: &Truth, engine: &Arc<Engine>, random:
                 }
             }
             ScanOrder::Bm25 { query: text, .. } => {
-                let words = TextQuery { query: text.clone(), fields: vec![(0, 1.0)] };
+                let words = TextQuery::of_attribute(0, text.clone());
                 let best = database.run(engine, query.and_text(words)).await.unwrap();
                 let scores: HashMap<Key, f32> = best.iter().map(|row| (row.key, row.score)).collect();
                 for row in &all {

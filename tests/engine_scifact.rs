@@ -96,7 +96,7 @@ fn with_arms(mut request: QueryRequest, arm: Arm, text: &str, vector: &[f32]) ->
         request = request.and_vector(vector.to_vec());
     }
     if arm != Arm::Vector {
-        request = request.and_text(TextQuery { query: text.to_string(), fields: vec![(0, 1.0)] });
+        request = request.and_text(TextQuery::of_attribute(0, text.to_string()));
     }
     request
 }

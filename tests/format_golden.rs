@@ -104,7 +104,7 @@ async fn answers(database: &Database, engine: &Engine) -> Json {
                 request = request.and_vector((0..12).map(|d| (d * d) as f32 - 40.0).collect());
             }
             if text {
-                let words = TextQuery { query: "run database searches".to_string(), fields: vec![(0, 1.0)] };
+                let words = TextQuery::of_attribute(0, "run database searches".to_string());
                 request = request.and_text(words);
             }
             request.include_attributes = vec![0, 1, 2, 3, 4, 5, 6, 7];

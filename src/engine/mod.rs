@@ -29,6 +29,7 @@ mod scan;
 mod segments;
 mod session;
 mod stats;
+mod text_analysis;
 mod texts;
 mod tombstones;
 mod view;

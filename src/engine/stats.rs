@@ -41,10 +41,12 @@ pub enum Kind {
     Check,
     /// [`super::Engine::aggregate`].
     Aggregate,
+    /// [`super::Engine::text_analysis`].
+    TextAnalysis,
 }
 
 /// Names in the order of the discriminants.
-const NAMES: [&str; 17] = [
+const NAMES: [&str; 18] = [
     "query",
     "fetch",
     "flush",
@@ -62,6 +64,7 @@ const NAMES: [&str; 17] = [
     "page",
     "check",
     "aggregate",
+    "text_analysis",
 ];
 
 #[derive(Debug, Default)]

@@ -11,7 +11,7 @@ use crate::document::{Document, Value};
 use crate::error::Result;
 use crate::ipc::message::{CorpusRequest, CorpusStats, ScorerRequest, TextQuery};
 use crate::schema::{AttributeId, FullTextOptions, NamespaceSchema};
-use crate::text::{AnalyzedDocument, Analyzer, Analyzers, BooleanQuery, BufferScorer, ParsedTextQuery};
+use crate::text::{AnalyzedDocument, AnalyzedQuery, Analyzer, Analyzers, BufferScorer, ParsedTextQuery};
 
 /// BM25 of single texts by the statistics of an index at one moment.
 #[derive(Debug, Clone)]
@@ -26,7 +26,7 @@ struct Prepared {
 }
 
 impl Engine {
-    /// Whether each text matches a boolean query.
+    /// Whether each text matches a query of [`crate::text::query_language`].
     ///
     /// # Errors
     /// `OutOfRange` for a query that is too long.
@@ -34,11 +34,11 @@ impl Engine {
         let start = self.env.clock.monotonic();
         let cpu = self.cpu();
         let result = cpu.run(move |cancel| {
-            let query = BooleanQuery::parse(&options, &query)?;
+            let query = AnalyzedQuery::of_field(0, &options, &query)?;
             let mut analyzer = Analyzer::new(&options);
             let matches = texts.iter().map(|text| {
                 cancel.check()?;
-                Ok(query.matches(&mut analyzer, text))
+                Ok(query.matches_text(&mut analyzer, text))
             });
             matches.collect()
         });
@@ -61,7 +61,7 @@ impl Engine {
     async fn prepare(&self, request: ScorerRequest, provider: &mut dyn Provider) -> Result<Scorer> {
         let schema = Schema::new(&request.namespace.schema)?;
         let attribute = request.attribute;
-        let query = TextQuery { query: request.query, fields: vec![(attribute, 1.0)] };
+        let query = TextQuery::of_attribute(attribute, request.query);
         let query = ParsedTextQuery::parse(&schema.schema, &query)?;
         let reads = Arc::new(ReadStats::default());
         let view = self.resolve(request.namespace, &schema, provider, &reads).await?;

@@ -115,6 +115,46 @@ pub enum Request {
     Check(Box<CheckRequest>),
     /// Counts and facets over everything live that matches; answered by [`Response::Aggregated`].
     Aggregate(Box<AggregateRequest>),
+    /// How texts and queries are understood; answered by [`Response::Analysis`].
+    TextAnalysis(Box<TextAnalysis>),
+}
+
+/// A question about analysis, which needs no rows.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum TextAnalysis {
+    /// The tokens of a text: an array of `[position, token, start, end]`, places counted in characters.
+    Tokens {
+        /// How it is analysed.
+        options: FullTextOptions,
+        /// The text.
+        text: String,
+    },
+    /// How a query was read and what it means: an object.
+    Query {
+        /// Stored form of the schema.
+        schema: String,
+        /// The query; weights do not count.
+        query: TextQuery,
+    },
+    /// Fragments of a text with tags around what a query finds in it: an array of strings.
+    Highlight {
+        /// Stored form of the schema.
+        schema: String,
+        /// The query.
+        query: TextQuery,
+        /// The attribute that the text is of.
+        attribute: AttributeId,
+        /// The text.
+        text: String,
+        /// Put before what was found.
+        start_tag: String,
+        /// Put behind it.
+        end_tag: String,
+        /// Most fragments; 0: the whole text as one.
+        max_fragments: u32,
+        /// About how many characters a fragment has.
+        fragment_size: u32,
+    },
 }
 
 /// What the engine answers.
@@ -211,6 +251,8 @@ pub enum Response {
         /// What it cost.
         stats: RequestStats,
     },
+    /// Answer to `TextAnalysis`, as JSON.
+    Analysis(String),
 }
 
 /// The visible state of a namespace, as the reader's snapshot has it.
@@ -438,13 +480,47 @@ pub struct ProvidedEntry {
     pub payload: Vec<u8>,
 }
 
+/// How the parts of a text query without a sign are joined.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum Operator {
+    /// At least one must match.
+    #[default]
+    Or,
+    /// All must match.
+    And,
+}
+
+impl Operator {
+    /// The operator of that name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        [Self::Or, Self::And].into_iter().find(|operator| operator.name() == name)
+    }
+
+    /// `or`, `and`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Or => "or",
+            Self::And => "and",
+        }
+    }
+}
+
 /// A text query over one or several full-text attributes.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TextQuery {
-    /// The words.
+    /// In the language of docs/query-language.md. It may name the attributes if there are several.
     pub query: String,
     /// Attributes and their weights, at least one; scores add up.
     pub fields: Vec<(AttributeId, f32)>,
+    /// Joins parts without a sign.
+    pub operator: Operator,
+}
+
+impl TextQuery {
+    /// A query of one attribute as the operators `@@@` and `<@>` mean it.
+    pub fn of_attribute(attribute: AttributeId, query: String) -> Self {
+        Self { query, fields: vec![(attribute, 1.0)], operator: Operator::Or }
+    }
 }
 
 /// What one arm looks for.

@@ -47,6 +47,8 @@ pub enum Reply {
         /// What it cost.
         stats: RequestStats,
     },
+    /// How a text or a query is understood, as JSON.
+    Analysis(String),
 }
 
 impl Reply {
@@ -66,6 +68,7 @@ impl Reply {
             Self::Candidates(..) => "candidates",
             Self::Checked(_) => "states",
             Self::Aggregated { .. } => "counts",
+            Self::Analysis(_) => "analysis",
         }
     }
 }

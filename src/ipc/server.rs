@@ -172,6 +172,7 @@ impl Frames {
                 self.write(&Response::Aggregated { count, facets, stats }).await
             }
             Ok(Reply::Scores(scores)) => self.write(&Response::Scores(scores)).await,
+            Ok(Reply::Analysis(json)) => self.write(&Response::Analysis(json)).await,
             Ok(Reply::Rows(rows, stats)) => {
                 self.write_parts(rows, row_bytes, |rows, last| {
                     let stats = if last { stats } else { Default::default() };

@@ -341,6 +341,7 @@ impl Connection {
                     return Ok(Reply::Aggregated { count, facets, stats });
                 }
                 Response::Scores(scores) => return Ok(Reply::Scores(scores)),
+                Response::Analysis(json) => return Ok(Reply::Analysis(json)),
                 Response::Stats(json) => return Ok(Reply::Stats(json)),
                 Response::Error(error) => return Err(Failure::Refused(error)),
                 Response::Need { entries, delete_vectors, tombstones } => {

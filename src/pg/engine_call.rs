@@ -83,3 +83,11 @@ pub fn done(request: &Request) -> Result<()> {
         other => Err(unexpected(&other, "done")),
     }
 }
+
+/// Asks how a text or a query is understood: JSON.
+pub fn analysis(request: &Request) -> Result<String> {
+    match client::call(request, &mut client::NoNeeds)? {
+        Reply::Analysis(json) => Ok(json),
+        other => Err(unexpected(&other, "an analysis")),
+    }
+}

@@ -1,10 +1,10 @@
 //! The support functions of our operator classes: what a key is, and the options of `bm25_ops`.
 
 use crate::error::{Error, Result};
-use crate::limits::{DEFAULT_BM25_B, DEFAULT_BM25_K1};
+use crate::limits::{DEFAULT_BM25_B, DEFAULT_BM25_K1, MAX_TOKEN_LENGTH};
 use crate::pg::c_function::{Call, Returned, c_functions};
 use crate::pg::error::OrRaise;
-use crate::schema::{FullTextOptions, Language, Parameter};
+use crate::schema::{FullTextOptions, Language, Parameter, Tokenizer};
 use pgrx::pg_sys;
 use std::ffi::{CStr, CString, c_char};
 use std::mem::offset_of;
@@ -85,12 +85,19 @@ fn bm25(_: &mut Call) -> Returned {
     Kind::Bm25.returned()
 }
 
+/// An unset `max_token_length`: the tokenizer's own.
+const UNSET: i32 = 0;
+
 /// The options as PostgreSQL fills them in: a varlena.
 #[repr(C)]
 struct Bm25Options {
     header: i32,
     /// Where in the varlena the string is.
     language: i32,
+    /// As above.
+    tokenizer: i32,
+    max_token_length: i32,
+    ascii_folding: bool,
     stemming: bool,
     stopwords: bool,
     case_sensitive: bool,
@@ -121,7 +128,37 @@ fn bm25_options_declaration(call: &mut Call) -> Returned {
             offset(offset_of!(Bm25Options, language)),
         );
     }
+    // SAFETY: as above.
+    unsafe {
+        pg_sys::add_local_string_reloption(
+            options,
+            c"tokenizer".as_ptr(),
+            c"how text is split".as_ptr(),
+            c"default".as_ptr(),
+            Some(check_tokenizer),
+            None,
+            offset(offset_of!(Bm25Options, tokenizer)),
+        );
+    }
+    // SAFETY: as above.
+    unsafe {
+        pg_sys::add_local_int_reloption(
+            options,
+            c"max_token_length".as_ptr(),
+            c"bytes of the longest token that is kept".as_ptr(),
+            UNSET,
+            UNSET,
+            MAX_TOKEN_LENGTH.cast_signed(),
+            offset(offset_of!(Bm25Options, max_token_length)),
+        );
+    }
     let flags = [
+        (
+            c"ascii_folding",
+            c"read letters with accents as those without",
+            false,
+            offset_of!(Bm25Options, ascii_folding),
+        ),
         (c"stemming", c"reduce words to their stem", true, offset_of!(Bm25Options, stemming)),
         (c"stopwords", c"drop the language's stop words", true, offset_of!(Bm25Options, stopwords)),
         (c"case_sensitive", c"keep the case of letters", false, offset_of!(Bm25Options, case_sensitive)),
@@ -188,6 +225,23 @@ unsafe extern "C-unwind" fn check_language(value: *const c_char) {
     result.or_raise();
 }
 
+#[pgrx::pg_guard]
+unsafe extern "C-unwind" fn check_tokenizer(value: *const c_char) {
+    if value.is_null() {
+        return;
+    }
+    // SAFETY: a C string of PostgreSQL's, copied because the error must own all it needs.
+    let value: CString = unsafe { CStr::from_ptr(value) }.to_owned();
+    let result = tokenizer(&value).map(|_| ());
+    drop(value);
+    result.or_raise();
+}
+
+/// The tokenizer of an option, whatever its case.
+fn tokenizer(text: &CStr) -> Result<Tokenizer> {
+    Tokenizer::parse(&text.to_string_lossy().to_ascii_lowercase())
+}
+
 #[allow(clippy::cast_possible_truncation)] // an f32 is what scores are computed with
 fn parameter(value: f64) -> Parameter {
     Parameter(value as f32)
@@ -211,14 +265,24 @@ pub unsafe fn bm25_options(index: pg_sys::Relation, attno: i16) -> Result<FullTe
     }
     // SAFETY: what `bm25_options_declaration` described, allocated with maximal alignment.
     let options = unsafe { &*value.cast::<Bm25Options>() };
-    let at = usize::try_from(options.language).unwrap_or(0);
-    // SAFETY: PostgreSQL put the string there, inside the same allocation; it has a default, so it is never missing.
-    let name = unsafe { CStr::from_ptr(value.cast::<c_char>().add(at)) };
+    let string = |at: i32| {
+        let at = usize::try_from(at).unwrap_or(0);
+        // SAFETY: PostgreSQL put the string there, inside the same allocation; it has a default, so it is never missing.
+        let start = unsafe { value.cast::<c_char>().add(at) };
+        // SAFETY: as above.
+        unsafe { CStr::from_ptr(start) }
+    };
+    let tokenizer = tokenizer(string(options.tokenizer))?;
+    let longest = u32::try_from(options.max_token_length).unwrap_or(0);
     Ok(FullTextOptions {
-        language: language(name)?,
-        stemming: options.stemming,
-        remove_stopwords: options.stopwords,
+        language: language(string(options.language))?,
+        // Both are on when nobody says otherwise, and mean nothing where tokens are no words.
+        stemming: options.stemming && tokenizer.makes_words(),
+        remove_stopwords: options.stopwords && tokenizer.makes_words(),
         case_sensitive: options.case_sensitive,
+        ascii_folding: options.ascii_folding,
+        max_token_length: if longest == 0 { tokenizer.default_max_token_length() } else { longest },
+        tokenizer,
         k1: parameter(options.k1),
         b: parameter(options.b),
         weight: parameter(options.weight),

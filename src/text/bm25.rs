@@ -1,4 +1,4 @@
-//! BM25 of one term, as tantivy and Lucene compute it, with k1 and b of the schema.
+//! BM25 of one term or phrase, as tantivy and Lucene compute it, with k1 and b of the schema.
 //!
 //! idf = ln(1 + (N - df + 0.5) / (df + 0.5)); score = idf · (1 + k1) · tf / (tf + k1 · (1 - b + b · length / average length)),
 //! lengths through tantivy's one-byte quantisation. With the default parameters the numbers are tantivy's to the bit, whose
@@ -41,7 +41,14 @@ impl Bm25Parameters {
     }
 }
 
-/// The weight of one term, ready to score any number of texts.
+/// How rare a term is that `doc_freq` of `docs` documents hold.
+pub(super) fn idf(doc_freq: u64, docs: u64) -> f32 {
+    let doc_freq = doc_freq.min(docs);
+    let odds = ((docs - doc_freq) as f32 + 0.5) / (doc_freq as f32 + 0.5);
+    (1.0 + odds).ln()
+}
+
+/// The weight of one term or phrase, ready to score any number of texts.
 #[derive(Debug, Clone)]
 pub(super) struct TermWeight {
     weight: f32,
@@ -49,15 +56,12 @@ pub(super) struct TermWeight {
 }
 
 impl TermWeight {
-    /// Of a term that `doc_freq` of `docs` documents hold.
-    pub fn new(doc_freq: u64, docs: u64, k1: f32, boost: f32, norms: Arc<[f32; 256]>) -> Self {
-        let doc_freq = doc_freq.min(docs);
-        let odds = ((docs - doc_freq) as f32 + 0.5) / (doc_freq as f32 + 0.5);
-        let idf = (1.0 + odds).ln();
+    /// Of a term with that [`idf`]; that of a phrase is the sum over its terms.
+    pub fn new(idf: f32, k1: f32, boost: f32, norms: Arc<[f32; 256]>) -> Self {
         Self { weight: idf * (1.0 + k1) * boost, norms }
     }
 
-    /// The score of a text with that quantised length that holds the term so often.
+    /// The score of a text with that quantised length that holds it so often.
     pub fn score(&self, norm: u8, frequency: u32) -> f32 {
         let frequency = frequency as f32;
         self.weight * (frequency / (frequency + self.norms[usize::from(norm)]))

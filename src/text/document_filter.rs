@@ -1,7 +1,7 @@
 //! Filters on single documents, with the analysers that `Filter::Match` needs.
 
 use super::analyzer::Analyzer;
-use super::boolean::BooleanQuery;
+use super::query_language::AnalyzedQuery;
 use crate::document::{Document, Value};
 use crate::error::Result;
 use crate::filter::{Filter, Prepared};
@@ -17,7 +17,7 @@ pub struct DocumentFilter<'a> {
 struct TextPart<'a> {
     attribute: AttributeId,
     text: &'a str,
-    query: BooleanQuery,
+    query: AnalyzedQuery,
     analyzer: Analyzer,
 }
 
@@ -25,7 +25,8 @@ impl<'a> DocumentFilter<'a> {
     /// Prepares a filter; None matches everything.
     ///
     /// # Errors
-    /// `OutOfRange` for a text query that is too long; `NotFound` or `Invalid` for an attribute without full text.
+    /// `OutOfRange` for a text query that is too long or has too many costly parts; `NotFound` or `Invalid` for an attribute
+    /// without full text.
     pub fn new(schema: &NamespaceSchema, filter: Option<&'a Filter>) -> Result<Self> {
         let mut queries = Vec::new();
         if let Some(filter) = filter {
@@ -40,7 +41,7 @@ impl<'a> DocumentFilter<'a> {
         let mut match_text = |attribute: AttributeId, text: &str| {
             let Some(Value::String(held)) = document.get(attribute) else { return false };
             let part = queries.iter_mut().find(|part| part.attribute == attribute && part.text == text);
-            part.is_some_and(|part| part.query.matches(&mut part.analyzer, held))
+            part.is_some_and(|part| part.query.matches_text(&mut part.analyzer, held))
         };
         self.filter.as_ref().is_none_or(|filter| filter.matches(document, &mut match_text))
     }
@@ -54,7 +55,7 @@ fn collect<'a>(schema: &NamespaceSchema, filter: &'a Filter, queries: &mut Vec<T
         Filter::Not(filter) => collect(schema, filter, queries),
         Filter::Match { attribute, query: text } => {
             let options = schema.require_full_text(*attribute)?;
-            let query = BooleanQuery::parse(options, text)?;
+            let query = AnalyzedQuery::of_field(*attribute, options, text)?;
             queries.push(TextPart { attribute: *attribute, text, query, analyzer: Analyzer::new(options) });
             Ok(())
         }

@@ -3,7 +3,6 @@
 //! Leaves are posting lists (terms), column ranges (numbers) or runs of the dictionary (string order); the tree above them is
 //! bitmap algebra. Two-valued logic needs nothing special: a row without the attribute is in no leaf, `Not` is the complement.
 
-use super::boolean::{BooleanQuery, Part, phrase_occurs};
 use super::builder::one_zero;
 use super::directory::{self, from_io, from_tantivy};
 use super::schema::{attribute_fields, filter_field_name};
@@ -17,11 +16,13 @@ use roaring::RoaringBitmap;
 use std::collections::{BTreeSet, HashSet};
 use std::ops::{Bound, RangeInclusive};
 use std::sync::Arc;
-use tantivy::DocSet;
 use tantivy::columnar::Column;
-use tantivy::index::{InvertedIndexReader, SegmentComponent};
-use tantivy::postings::{BlockSegmentPostings, Postings, TermInfo};
+use tantivy::index::InvertedIndexReader;
+use tantivy::postings::{BlockSegmentPostings, TermInfo};
 use tantivy::schema::{Field, IndexRecordOption, Term};
+
+mod text_query;
+mod text_score;
 
 /// More values of an `in` list than this are looked up in the column row by row instead of list by list.
 const MAX_LIST_LOOKUPS: usize = 256;
@@ -146,93 +147,6 @@ impl Evaluator<'_> {
             return Ok(RoaringBitmap::from_sorted_iter(with_tokens).expect("invariant: a range ascends"));
         }
         Ok(rows)
-    }
-
-    /// Rows whose text matches a boolean query.
-    fn match_text(&self, id: AttributeId, query: &str) -> Result<RoaringBitmap> {
-        let query = BooleanQuery::parse(self.segment.schema.require_full_text(id)?, query)?;
-        let Some(field) = attribute_fields(self.segment.reader().schema(), id).text else {
-            return Ok(RoaringBitmap::new());
-        };
-        // While planning everything is touched, whatever has been found.
-        let mut rows = match (query.required.split_first(), query.any.is_empty()) {
-            (Some((first, others)), _) => {
-                let mut rows = self.part(field, first)?;
-                for part in others {
-                    rows &= self.part(field, part)?;
-                }
-                rows
-            }
-            (None, false) => {
-                let mut rows = RoaringBitmap::new();
-                for part in &query.any {
-                    rows |= self.part(field, part)?;
-                }
-                rows
-            }
-            (None, true) if query.excluded.is_empty() => RoaringBitmap::new(),
-            (None, true) => self.present(id)?,
-        };
-        for part in &query.excluded {
-            rows -= self.part(field, part)?;
-        }
-        Ok(rows)
-    }
-
-    fn part(&self, field: Field, part: &Part) -> Result<RoaringBitmap> {
-        match part {
-            Part::Term(term) => self.any_term([Term::from_field_text(field, term)]),
-            Part::Prefix { prefix, word } => {
-                let from = Bound::Included(prefix.as_bytes());
-                let rows = self.term_run(field, from, |term| term.starts_with(prefix.as_bytes()))?;
-                let word = word.iter().map(|word| Term::from_field_text(field, word));
-                Ok(rows | self.any_term(word)?)
-            }
-            Part::Phrase(terms) => self.phrase(field, terms),
-        }
-    }
-
-    fn phrase(&self, field: Field, terms: &[(u32, String)]) -> Result<RoaringBitmap> {
-        let failed = |error: std::io::Error| from_io(&self.segment.object, &error);
-        let inverted = self.inverted(field)?;
-        let mut infos = Vec::with_capacity(terms.len());
-        for (distance, term) in terms {
-            let info = inverted.get_term_info(&Term::from_field_text(field, term)).map_err(failed)?;
-            let Some(info) = info else { return Ok(RoaringBitmap::new()) };
-            infos.push((*distance, info));
-        }
-        if directory::planning() {
-            for (_, info) in &infos {
-                drop(inverted.read_block_postings_from_terminfo(info, IndexRecordOption::WithFreqsAndPositions));
-                self.segment.touch_range(SegmentComponent::Positions, field, info.positions_range.clone());
-            }
-            return Ok(RoaringBitmap::new());
-        }
-        let mut candidates: Option<RoaringBitmap> = None;
-        for (_, info) in &infos {
-            let rows = rows_of_lists(&inverted, [info]).map_err(failed)?;
-            candidates = Some(candidates.map_or_else(|| rows.clone(), |candidates| candidates & &rows));
-        }
-        let mut lists = Vec::with_capacity(infos.len());
-        for (distance, info) in &infos {
-            let postings = inverted.read_postings_from_terminfo(info, IndexRecordOption::WithFreqsAndPositions);
-            lists.push((*distance, postings.map_err(failed)?, Vec::new()));
-        }
-        let mut matching = RoaringBitmap::new();
-        for row in candidates.unwrap_or_default() {
-            for (_, postings, positions) in &mut lists {
-                if postings.doc() < row {
-                    postings.seek(row);
-                }
-                postings.positions(positions);
-            }
-            let positions: Vec<(u32, &[u32])> =
-                lists.iter().map(|(distance, _, positions)| (*distance, positions.as_slice())).collect();
-            if phrase_occurs(&positions) {
-                matching.insert(row);
-            }
-        }
-        Ok(matching)
     }
 
     /// None if the attribute is younger than the segment: then it is null everywhere.

@@ -2,33 +2,38 @@
 //!
 //! * [`builder`] turns the documents of a segment (in ordinal order) into the files of one tantivy segment and a hotcache.
 //! * [`segment`] opens them again over ranged reads and answers searches and filters.
-//! * [`boolean`] queries filter: a segment evaluates them on postings, a document filter on one analysed text.
+//! * [`query_language`] is what all text queries are written in: a segment evaluates them on postings, a document filter on
+//!   analysed texts; [`highlight`] shows what they found.
 //! * [`query`], [`stats`] and [`score`] are shared with the write buffer, so that a document scores the same wherever it is.
 //!
 //! Everything here is synchronous and CPU-bound, and starts no thread: callers run it on their CPU pool.
 
 pub mod analyzer;
 mod bm25;
-pub mod boolean;
 pub mod builder;
 pub mod directory;
 mod document_filter;
 mod filter;
+pub mod highlight;
 pub mod hotcache;
 pub mod query;
+pub mod query_language;
 pub mod schema;
 pub mod score;
 pub mod segment;
 pub mod stats;
+mod stop_words;
+mod tokenizers;
 mod top;
 
-pub use analyzer::{Analyzer, Analyzers};
+pub use analyzer::{AnalyzedToken, Analyzer, Analyzers, analyze};
 pub use bm25::Bm25Parameters;
-pub use boolean::BooleanQuery;
 pub use builder::{TextBuilder, TextBundle};
 pub use directory::{PlannedRead, RangeRead};
 pub use document_filter::DocumentFilter;
-pub use query::{ParsedTextQuery, QueryField, QueryTerm};
+pub use highlight::{Fragment, HighlightOptions, highlight};
+pub use query::{ParsedTextQuery, QueryField, QueryShape, QueryTerm, searched_fields};
+pub use query_language::{AnalyzedQuery, Operator, SearchField, parse_query, search_fields};
 pub use score::{AnalyzedDocument, BufferScorer};
 pub use segment::TextSegment;
 pub use stats::CorpusStats;

@@ -1,13 +1,12 @@
 //! One segment's text part, open for searching.
 
-use super::bm25::TermWeight;
 use super::builder::open_searcher;
 use super::directory::{self, BundleDirectory, PlannedRead, RangeRead, from_io, from_tantivy};
 use super::filter::{Evaluator, rows_of_lists};
 use super::hotcache;
-use super::query::ParsedTextQuery;
+use super::query::{ParsedTextQuery, QueryShape};
 use super::schema::{PRESENT_FIELD, attribute_fields};
-use super::score::term_weights;
+use super::score::Weights;
 use super::stats::CorpusStats;
 use super::top::{SearchStatistics, TopRows, pruning_weight};
 use crate::error::{Error, Result};
@@ -104,8 +103,10 @@ impl TextSegment {
         let found = query.map(|query| self.find(query)).transpose()?;
         let mut failed = Ok(());
         let planned = directory::plan(|| {
-            found.iter().for_each(|found| self.touch(found));
-            if let Some(filter) = filter {
+            if let (Some(query), Some(found)) = (query, &found) {
+                failed = self.touch(query, found);
+            }
+            if let (Some(filter), true) = (filter, failed.is_ok()) {
                 failed = Evaluator { segment: self }.evaluate(filter).map(drop);
             }
         });
@@ -141,19 +142,15 @@ impl TextSegment {
         if k == 0 || allowed.is_some_and(RoaringBitmap::is_empty) {
             return Ok(Vec::new());
         }
-        self.with_postings(query, stats, |found| {
-            let lists = found.iter().flat_map(|field| &field.terms);
-            let (terms, postings) = lists.fold((0, 0), |(n, sum), (_, info)| (n + 1, sum + u64::from(info.doc_freq)));
-            // Tantivy's block maxima are bounds for its own parameters only.
-            let prunable = query.fields.iter().all(|field| field.parameters.are_default());
-            let candidates = match allowed {
-                Some(allowed) if allowed.len().saturating_mul(terms * SEEK_COST_ROWS) < postings => {
-                    allowed.iter().take_while(|ordinal| *ordinal < self.rows).collect()
+        self.with_postings(query, stats, |found, weights| {
+            let candidates = match (&query.shape, allowed) {
+                (QueryShape::Words, _) => self.candidates(query, stats, found, k, allowed)?,
+                (QueryShape::Parts(root), None) => Evaluator { segment: self }.query_part(root)?.iter().collect(),
+                (QueryShape::Parts(root), Some(allowed)) => {
+                    (Evaluator { segment: self }.query_part(root)? & allowed).iter().collect()
                 }
-                _ if prunable => self.best_candidates(query, stats, found, k, allowed)?,
-                _ => self.all_candidates(found, allowed)?,
             };
-            let mut rows = self.score(query, stats, found, &candidates)?;
+            let mut rows = self.score(weights, found, &candidates)?;
             rows.sort_unstable_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
             rows.truncate(k);
             Ok(rows)
@@ -169,7 +166,7 @@ impl TextSegment {
         ordinals: &RoaringBitmap,
     ) -> Result<Vec<(u32, f32)>> {
         let ordinals: Vec<u32> = ordinals.iter().take_while(|ordinal| *ordinal < self.rows).collect();
-        self.with_postings(query, stats, |found| self.score(query, stats, found, &ordinals))
+        self.with_postings(query, stats, |found, weights| self.score(weights, found, &ordinals))
     }
 
     /// The ordinals of all rows (dead ones included) that the filter matches: the same rows as `Filter::matches` says.
@@ -191,7 +188,7 @@ impl TextSegment {
         &self,
         query: &ParsedTextQuery,
         stats: &CorpusStats,
-        run: impl FnOnce(&[FoundField]) -> Result<Vec<(u32, f32)>>,
+        run: impl FnOnce(&[FoundField], &Weights<'_>) -> Result<Vec<(u32, f32)>>,
     ) -> Result<Vec<(u32, f32)>> {
         if stats.docs < u64::from(self.rows) || stats.fields.len() != query.fields.len() {
             return Err(Error::internal(format!("statistics do not count the segment \"{}\"", self.object)));
@@ -199,11 +196,13 @@ impl TextSegment {
         self.load_dictionaries(Some(query), None)?;
         let mut found = self.find(query)?;
         found.retain(|field| !field.terms.is_empty());
-        if found.is_empty() {
+        if found.is_empty() && query.shape == QueryShape::Words {
             return Ok(Vec::new());
         }
-        let planned = directory::plan(|| self.touch(&found));
-        self.directory.with_reads(planned, || run(&found))
+        let mut failed = Ok(());
+        let planned = directory::plan(|| failed = self.touch(query, &found));
+        failed?;
+        self.directory.with_reads(planned, || run(&found, &Weights::new(query, stats)))
     }
 
     fn needed_dictionaries(&self, query: Option<&ParsedTextQuery>, filter: Option<&Filter>) -> BTreeSet<Field> {
@@ -211,6 +210,10 @@ impl TextSegment {
         if let Some(query) = query {
             let schema = self.reader().schema();
             fields.extend(query.fields.iter().filter_map(|field| attribute_fields(schema, field.attribute).text));
+            if let QueryShape::Parts(root) = &query.shape {
+                fields.insert(self.present);
+                fields.extend(root.attributes().into_iter().filter_map(|id| attribute_fields(schema, id).text));
+            }
         }
         if let Some(filter) = filter {
             Evaluator { segment: self }.dictionaries(filter, &mut fields);
@@ -275,13 +278,39 @@ impl TextSegment {
         Ok(found)
     }
 
-    /// Asks for everything that scoring these terms reads, while planning.
-    fn touch(&self, found: &[FoundField]) {
+    /// Asks for everything that a search reads, while planning.
+    fn touch(&self, query: &ParsedTextQuery, found: &[FoundField]) -> Result<()> {
         for field in found.iter().filter(|field| !field.terms.is_empty()) {
             drop(self.reader().fieldnorms_readers().get_field(field.field));
             for (_, info) in &field.terms {
                 drop(field.inverted.read_block_postings_from_terminfo(info, IndexRecordOption::WithFreqs));
             }
+        }
+        match &query.shape {
+            QueryShape::Words => Ok(()),
+            QueryShape::Parts(root) => Evaluator { segment: self }.query_part(root).map(drop),
+        }
+    }
+
+    /// At least the best `k` allowed rows that hold a term, ascending.
+    fn candidates(
+        &self,
+        query: &ParsedTextQuery,
+        stats: &CorpusStats,
+        found: &[FoundField],
+        k: usize,
+        allowed: Option<&RoaringBitmap>,
+    ) -> Result<Vec<u32>> {
+        let lists = found.iter().flat_map(|field| &field.terms);
+        let (terms, postings) = lists.fold((0, 0), |(n, sum), (_, info)| (n + 1, sum + u64::from(info.doc_freq)));
+        // Tantivy's block maxima are bounds for its own parameters only.
+        let prunable = query.fields.iter().all(|field| field.parameters.are_default());
+        match allowed {
+            Some(allowed) if allowed.len().saturating_mul(terms * SEEK_COST_ROWS) < postings => {
+                Ok(allowed.iter().take_while(|ordinal| *ordinal < self.rows).collect())
+            }
+            _ if prunable => self.best_candidates(query, stats, found, k, allowed),
+            _ => self.all_candidates(found, allowed),
         }
     }
 
@@ -297,6 +326,7 @@ impl TextSegment {
         allowed: Option<&RoaringBitmap>,
     ) -> Result<Vec<u32>> {
         let mut statistics = SearchStatistics::new(stats.docs);
+        let doc_freqs = stats.doc_freqs(query);
         let mut clauses = Vec::new();
         let mut skew = 1.0_f32;
         for field in found {
@@ -308,7 +338,7 @@ impl TextSegment {
             for (place, _) in &field.terms {
                 let wanted = &query.fields[field.place].terms[*place];
                 let term = Term::from_field_text(field.field, &wanted.text);
-                statistics.add_term(term.clone(), counts.doc_freqs[*place]);
+                statistics.add_term(term.clone(), doc_freqs.get(wanted.text.as_str()).copied().unwrap_or(0));
                 clauses.push((term, wanted.boost));
             }
         }
@@ -338,15 +368,16 @@ impl TextSegment {
         Ok(rows.iter().collect())
     }
 
-    /// Scores of ascending rows, added up in the order of the query as [`super::BufferScorer`] does.
-    fn score(
-        &self,
-        query: &ParsedTextQuery,
-        stats: &CorpusStats,
-        found: &[FoundField],
-        ordinals: &[u32],
-    ) -> Result<Vec<(u32, f32)>> {
-        let weights: Vec<Vec<TermWeight>> = term_weights(query, stats);
+    /// Scores of ascending rows, added up in the order of the query as [`super::BufferScorer`] does; rows that do not match are
+    /// left out.
+    fn score(&self, weights: &Weights<'_>, found: &[FoundField], ordinals: &[u32]) -> Result<Vec<(u32, f32)>> {
+        let weights = match weights {
+            Weights::Words(weights) => weights,
+            Weights::Parts(root) => {
+                let scores = Evaluator { segment: self }.scores(root, ordinals)?;
+                return Ok(ordinals.iter().zip(scores).filter_map(|(row, score)| Some((*row, score?))).collect());
+            }
+        };
         let mut scores: Vec<Option<f32>> = vec![None; ordinals.len()];
         for field in found {
             let norms = self.reader().get_fieldnorms_reader(field.field).map_err(|error| self.failed(error))?;

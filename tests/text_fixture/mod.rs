@@ -3,7 +3,7 @@
 
 use elacsym::document::Document;
 use elacsym::error::Result;
-use elacsym::ipc::message::TextQuery;
+use elacsym::ipc::message::{Operator, TextQuery};
 use elacsym::schema::NamespaceSchema;
 use elacsym::text::{
     AnalyzedDocument, Analyzers, BufferScorer, CorpusStats, ParsedTextQuery, RangeRead, TextBundle, TextSegment,
@@ -60,7 +60,7 @@ pub fn segment(schema: &NamespaceSchema, documents: &[Document]) -> TextSegment 
 
 pub fn parse(schema: &NamespaceSchema, query: &str, fields: &[(&str, f32)]) -> ParsedTextQuery {
     let fields = fields.iter().map(|(name, weight)| (schema.require(name).unwrap().id, *weight)).collect();
-    ParsedTextQuery::parse(schema, &TextQuery { query: query.to_string(), fields }).unwrap()
+    ParsedTextQuery::parse(schema, &TextQuery { query: query.to_string(), fields, operator: Operator::Or }).unwrap()
 }
 
 /// A corpus cut into segments and a buffer; documents keep their place in the whole as their number.

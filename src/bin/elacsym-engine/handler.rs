@@ -83,6 +83,7 @@ impl Session for Connection {
                 let Aggregated { count, facets, stats } = engine.aggregate(*request, provider).await?;
                 Ok(Reply::Aggregated { count, facets, stats })
             }
+            Request::TextAnalysis(question) => Ok(Reply::Analysis(engine.text_analysis(*question).await?)),
             Request::Hello { .. } | Request::Provide { .. } => {
                 Err(Error::internal("the socket server handles this request itself"))
             }

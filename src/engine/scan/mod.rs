@@ -156,7 +156,7 @@ fn check(request: &ScanRequest, schema: &Schema) -> Result<(Spec, Order)> {
             }
         }
         ScanOrder::Bm25 { attribute, query, corpus } => {
-            let text = TextQuery { query: query.clone(), fields: vec![(*attribute, 1.0)] };
+            let text = TextQuery::of_attribute(*attribute, query.clone());
             spec.text = Some(ParsedTextQuery::parse(&schema.schema, &text)?);
             spec.corpus.clone_from(corpus);
             // Counted once the view is known.

@@ -63,8 +63,8 @@ impl Ranked {
             None => run.nearest(place, wanted, allowed).await?,
             Some(stats) => {
                 let best = run.best(place, wanted, allowed, stats).await?;
-                // The operator's value is the negated score.
-                (best.into_iter().map(|(ordinal, score)| (ordinal, -score)).collect(), SearchStats::default())
+                // The operator's value is the negated score, and 0 for 0.
+                (best.into_iter().map(|(ordinal, score)| (ordinal, 0.0 - score)).collect(), SearchStats::default())
             }
         };
         let left = Arc::make_mut(&mut self.left);
@@ -97,7 +97,7 @@ pub async fn of_buffer(run: &Run, rows: RoaringBitmap, stats: Option<&CorpusStat
                 }
                 let Some(entry) = view.buffered.get(at as usize) else { continue };
                 let value = match (&scorer, &spec.vector, &entry.document.vector) {
-                    (Some(scorer), ..) => scorer.score(&entry.analyzed).map(|score| -score),
+                    (Some(scorer), ..) => scorer.score(&entry.analyzed).map(|score| 0.0 - score),
                     (None, Some((query, metric)), Some(vector)) => Some(distance::distance(*metric, query, vector)),
                     _ => None,
                 };

@@ -369,7 +369,7 @@ unsafe fn order(columns: &Columns, keys: &[pg_sys::ScanKeyData]) -> Result<ScanO
                     .with_hint("Name the index to go by: body <@> elacsym.bm25query('words', 'index_name').")
             })?;
             let attribute = super::columns::attribute_id(place);
-            let text = TextQuery { query, fields: vec![(attribute, 1.0)] };
+            let text = TextQuery::of_attribute(attribute, query);
             let corpus = corpus::of_whole(named, &text)?;
             Ok(ScanOrder::Bm25 { attribute, query: text.query, corpus })
         }

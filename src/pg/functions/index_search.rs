@@ -3,10 +3,11 @@
 use super::arguments::{not_negative, required};
 use super::index_ranking::{Found, IndexSearch};
 use super::ranking::{FullTextField, Options, Prepared, Target};
+use super::search::operator;
 use super::times::{DATE, TIMESTAMP};
 use super::{Jsonb, Text};
 use crate::error::{Error, ErrorKind, Result};
-use crate::ipc::message::TextQuery;
+use crate::ipc::message::{Operator, TextQuery};
 use crate::limits::MAX_QUERY_TEXT_BYTES;
 use crate::pg::am::access::OpenIndex;
 use crate::pg::am::columns::{Columns, Kind, attribute_id};
@@ -41,6 +42,7 @@ fn elacsym_search(
     per: Option<Jsonb>,
     offset: Option<i32>,
     order_by: Option<Jsonb>,
+    operator: Option<Text>,
 ) -> TableIterator<
     'static,
     (
@@ -66,7 +68,7 @@ fn elacsym_search(
         offset,
         order_by,
     };
-    let arguments = Arguments { query_vector, query_text, k, filter, fields, options };
+    let arguments = Arguments { query_vector, query_text, k, filter, fields, options, operator };
     let found = search(required(index, "index"), arguments, false).or_raise();
     TableIterator::new(
         found
@@ -96,6 +98,7 @@ fn elacsym_search_keys(
     per: Option<Jsonb>,
     offset: Option<i32>,
     order_by: Option<Jsonb>,
+    operator: Option<Text>,
 ) -> TableIterator<
     'static,
     (
@@ -121,7 +124,7 @@ fn elacsym_search_keys(
         offset,
         order_by,
     };
-    let arguments = Arguments { query_vector, query_text, k, filter, fields, options };
+    let arguments = Arguments { query_vector, query_text, k, filter, fields, options, operator };
     let found = search(required(index, "index"), arguments, true).or_raise();
     TableIterator::new(
         found
@@ -137,6 +140,7 @@ struct Arguments {
     filter: Option<Jsonb>,
     fields: Option<Jsonb>,
     options: Options,
+    operator: Option<Text>,
 }
 
 fn search(relation: pg_sys::Oid, arguments: Arguments, with_keys: bool) -> Result<Vec<Found>> {
@@ -196,7 +200,8 @@ impl Arguments {
         let vector = self.query_vector.map(PgVector::into_elements);
         let fields = self.fields.map(|json| json.parse("fields")).transpose()?;
         let words = self.query_text.as_deref();
-        let text = words.map(|words| text_query(&index.columns, words, fields.as_ref())).transpose()?;
+        let operator = operator(self.operator.as_deref())?;
+        let text = words.map(|words| text_query(&index.columns, words, operator, fields.as_ref())).transpose()?;
         let (k, filter, options) = (self.k, self.filter, self.options);
         let prepared = index.target(|target| options.prepare(target, vector, text, k, filter))?;
         if prepared.request.arms.is_empty() && prepared.request.order_by.is_empty() {
@@ -207,7 +212,7 @@ impl Arguments {
 }
 
 /// The full-text columns to search and their weights: those named, else all with the weights of their options.
-fn text_query(columns: &Columns, words: &str, fields: Option<&Json>) -> Result<TextQuery> {
+fn text_query(columns: &Columns, words: &str, operator: Operator, fields: Option<&Json>) -> Result<TextQuery> {
     if words.len() > MAX_QUERY_TEXT_BYTES {
         return Err(Error::new(
             ErrorKind::OutOfRange,
@@ -255,5 +260,5 @@ fn text_query(columns: &Columns, words: &str, fields: Option<&Json>) -> Result<T
                 .with_hint("Example: {\"title\": 2.0, \"body\": 1.0}"));
         }
     };
-    Ok(TextQuery { query: words.to_string(), fields })
+    Ok(TextQuery { query: words.to_string(), fields, operator })
 }

@@ -20,6 +20,7 @@ mod ranking;
 mod scan;
 mod search;
 mod text;
+mod text_analysis;
 mod times;
 mod verify;
 mod write;

@@ -1,12 +1,13 @@
 //! The arguments that decide a ranking, which `query`, `search`, `search_keys` and `evaluate` have in common.
 
 use super::arguments::not_negative;
+use super::search::operator;
 use super::times::SqlTimes;
 use super::{Jsonb, Text};
 use crate::document::{Document, parse_vector};
 use crate::error::{Error, ErrorKind, Result};
 use crate::filter::Filter;
-use crate::ipc::message::{ArmQuery, ArmRequest, NamespaceView, QueryRequest, TextQuery};
+use crate::ipc::message::{ArmQuery, ArmRequest, NamespaceView, Operator, QueryRequest, TextQuery};
 use crate::limits::{
     DEFAULT_CANDIDATES, DEFAULT_RRF_K, MAX_ARMS, MAX_OFFSET, MAX_QUERY_TEXT_BYTES, MAX_REPLY_ROWS, MAX_TOP_K,
 };
@@ -200,7 +201,7 @@ impl Target<'_> {
                 ArmQuery::Vector(vector)
             }
             (None, Some(json)) => {
-                reject_unknown_keys(map, &["text", "field", "fields", "weight"], "query")?;
+                reject_unknown_keys(map, &["text", "field", "fields", "operator", "weight"], "query")?;
                 let words = json.as_str().ok_or_else(|| {
                     Error::new(
                         ErrorKind::TypeMismatch,
@@ -212,7 +213,17 @@ impl Target<'_> {
                     (Some(field), None) => Some(Json::Array(vec![field.clone()])),
                     (None, fields) => fields.cloned(),
                 };
-                ArmQuery::Text { text: self.text(words, fields.as_ref())?, corpus: None }
+                let operator = match map.get("operator") {
+                    None => Operator::Or,
+                    Some(Json::String(name)) => operator(Some(name))?,
+                    Some(other) => {
+                        return Err(Error::invalid(format!(
+                            "\"operator\" of a query must be a string, not {}",
+                            json_type(other)
+                        )));
+                    }
+                };
+                ArmQuery::Text { text: self.text(words, operator, fields.as_ref())?, corpus: None }
             }
         };
         let weight = match map.get("weight") {
@@ -226,7 +237,7 @@ impl Target<'_> {
     ///
     /// # Errors
     /// `Invalid`, `TypeMismatch`, `OutOfRange`; `NotFound` for an unknown field.
-    pub fn text(&self, words: &str, fields: Option<&Json>) -> Result<TextQuery> {
+    pub fn text(&self, words: &str, operator: Operator, fields: Option<&Json>) -> Result<TextQuery> {
         if words.len() > MAX_QUERY_TEXT_BYTES {
             return Err(Error::new(
                 ErrorKind::OutOfRange,
@@ -258,7 +269,7 @@ impl Target<'_> {
         if fields.is_empty() {
             return Err(Error::invalid("\"fields\" is empty").with_hint("Example: {\"title\": 2.0, \"body\": 1.0}"));
         }
-        Ok(TextQuery { query: words.to_string(), fields })
+        Ok(TextQuery { query: words.to_string(), fields, operator })
     }
 
     fn weighted(&self, weights: &Map<String, Json>) -> Result<Vec<(AttributeId, f32)>> {

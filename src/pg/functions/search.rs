@@ -4,7 +4,7 @@ use super::arguments::{attributes, ids, not_negative, required};
 use super::ranking::{FullTextField, Options, Prepared, Target, arms_json, rank};
 use super::{Jsonb, Text};
 use crate::error::{Error, ErrorKind, Result};
-use crate::ipc::message::{ArmRequest, FetchRequest, QueryRequest, Request, ResultRow, TextQuery};
+use crate::ipc::message::{ArmRequest, FetchRequest, Operator, QueryRequest, Request, ResultRow, TextQuery};
 use crate::limits::MAX_QUERY_TEXT_BYTES;
 use crate::pg::engine_call::{Source, rows_of};
 use crate::pg::error::OrRaise;
@@ -180,10 +180,10 @@ const FULL_TEXT_HINT: &str = "Forms: \"words\", {\"field\": \"title\", \"query\"
 
 /// The three forms of architecture 6.3.
 pub(super) fn text_query(schema: &NamespaceSchema, json: &Json) -> Result<TextQuery> {
-    let (query, fields) = match json {
-        Json::String(words) => (words.as_str(), all_fields(schema)?),
+    let (query, fields, operator) = match json {
+        Json::String(words) => (words.as_str(), all_fields(schema)?, Operator::Or),
         Json::Object(map) => {
-            reject_unknown_keys(map, &["field", "fields", "query", "weights"], "full_text")?;
+            reject_unknown_keys(map, &["field", "fields", "query", "weights", "operator"], "full_text")?;
             let query = match map.get("query") {
                 Some(Json::String(words)) => words.as_str(),
                 Some(other) => {
@@ -194,7 +194,17 @@ pub(super) fn text_query(schema: &NamespaceSchema, json: &Json) -> Result<TextQu
                 }
                 None => return Err(Error::invalid("full_text has no \"query\"").with_hint(FULL_TEXT_HINT)),
             };
-            (query, named_fields(schema, map)?)
+            let operator = match map.get("operator") {
+                None | Some(Json::Null) => Operator::Or,
+                Some(Json::String(name)) => operator(Some(name))?,
+                Some(other) => {
+                    return Err(Error::invalid(format!(
+                        "\"operator\" of full_text must be a string, not {}",
+                        json_type(other)
+                    )));
+                }
+            };
+            (query, named_fields(schema, map)?, operator)
         }
         other => {
             return Err(Error::invalid(format!("full_text must be a string or an object, not {}", json_type(other)))
@@ -210,7 +220,14 @@ pub(super) fn text_query(schema: &NamespaceSchema, json: &Json) -> Result<TextQu
     if query.trim().is_empty() {
         return Err(Error::invalid("full_text query is empty"));
     }
-    Ok(TextQuery { query: query.to_string(), fields })
+    Ok(TextQuery { query: query.to_string(), fields, operator })
+}
+
+/// How parts of a query without a sign are joined; null: by or.
+pub(super) fn operator(name: Option<&str>) -> Result<Operator> {
+    let Some(name) = name else { return Ok(Operator::Or) };
+    Operator::from_name(name)
+        .ok_or_else(|| Error::invalid(format!("operator \"{name}\" is not known")).with_hint("Operators: or, and."))
 }
 
 fn all_fields(schema: &NamespaceSchema) -> Result<Vec<(u16, f32)>> {

@@ -114,7 +114,7 @@ fn open_scorer(query: &Bm25Query) -> Result<OpenScan> {
     let attribute = attribute_id(usize::try_from(column - 1).unwrap_or(0));
     // SAFETY: open as long as `index` is.
     let rel = unsafe { Rel::new(index.relation()) };
-    let text = TextQuery { query: query.query.clone(), fields: vec![(attribute, 1.0)] };
+    let text = TextQuery::of_attribute(attribute, query.query.clone());
     let request = |namespace, corpus| {
         let query = query.query.clone();
         Request::ScorerOpen(Box::new(ScorerRequest { namespace, attribute, query, corpus }))

@@ -14,7 +14,7 @@ proptest! {
         let theirs = Bm25Weight::for_one_term_without_explain(doc_freq, docs, average).boost_by(boost);
         let parameters = Bm25Parameters::of(&FullTextOptions::default());
         prop_assert!(parameters.are_default());
-        let ours = TermWeight::new(doc_freq, docs, parameters.k1, boost, parameters.norms(average));
+        let ours = TermWeight::new(idf(doc_freq, docs), parameters.k1, boost, parameters.norms(average));
         prop_assert_eq!(ours.score(norm, frequency).to_bits(), theirs.score(norm, frequency).to_bits());
     }
 }
@@ -22,7 +22,7 @@ proptest! {
 #[test]
 fn k1_of_zero_ignores_frequency_and_b_of_zero_ignores_length() {
     let score = |k1, b, norm, frequency| {
-        TermWeight::new(3, 100, k1, 1.0, Bm25Parameters { k1, b }.norms(20.0)).score(norm, frequency)
+        TermWeight::new(idf(3, 100), k1, 1.0, Bm25Parameters { k1, b }.norms(20.0)).score(norm, frequency)
     };
     assert_eq!(score(0.0, 0.75, 5, 1), score(0.0, 0.75, 60, 9));
     assert_eq!(score(1.2, 0.0, 5, 2), score(1.2, 0.0, 60, 2));

@@ -1,4 +1,6 @@
 use super::*;
+use crate::ipc::message::Operator;
+use crate::limits::MAX_QUERY_TEXT_BYTES;
 use serde_json::json;
 
 fn schema() -> NamespaceSchema {
@@ -10,7 +12,10 @@ fn schema() -> NamespaceSchema {
 }
 
 fn parse(text: &str, fields: &[(AttributeId, f32)]) -> Result<ParsedTextQuery> {
-    ParsedTextQuery::parse(&schema(), &TextQuery { query: text.to_string(), fields: fields.to_vec() })
+    ParsedTextQuery::parse(
+        &schema(),
+        &TextQuery { query: text.to_string(), fields: fields.to_vec(), operator: Operator::Or },
+    )
 }
 
 fn terms(query: &ParsedTextQuery, field: usize) -> Vec<(&str, f32)> {
@@ -48,4 +53,56 @@ fn wrong_requests_are_errors() {
         assert_eq!(kind("x", &[(0, weight)]), ErrorKind::OutOfRange);
     }
     assert_eq!(kind(&"x".repeat(MAX_QUERY_TEXT_BYTES + 1), &[(0, 1.0)]), ErrorKind::OutOfRange);
+}
+
+#[test]
+fn alternatives_of_words_keep_their_fast_form_and_everything_else_is_a_tree() {
+    let one = |text: &str| parse(text, &[(0, 2.0)]).unwrap();
+    for text in ["cat", "cat dog^3 (bird cat)^0.5", "\"cat\"", "the", "()", "a:cat"] {
+        let two = parse(text, &[(0, 2.0), (1, 1.0)]).unwrap();
+        assert_eq!(two.shape, QueryShape::Words, "{text}");
+    }
+    assert_eq!(terms(&one("cat dog^3 (bird cat)^0.5"), 0), [("cat", 3.0), ("dog", 6.0), ("bird", 1.0)]);
+    for text in ["+cat", "cat dog*", "cat wi-fi", "\"cat dog\"", "cat~1", "-cat", "cat^0", "cat (+dog -bird)"] {
+        let parsed = one(text);
+        // A required word alone is that word.
+        assert_eq!(parsed.shape == QueryShape::Words, text == "+cat", "{text}");
+        assert!(!parsed.is_empty());
+    }
+    assert_eq!(
+        terms(&one("+\"cat dog\" -bird dat* \"dog wolf\"~2"), 0).len(),
+        3,
+        "excluded and constant parts count nothing"
+    );
+    assert!(one("dat* -bird").fields.is_empty());
+}
+
+#[test]
+fn weights_are_in_the_boosts_and_a_field_without_weight_is_not_searched() {
+    let QueryShape::Parts(QueryPart::Boolean(group)) = parse("+cat^3 b:dat*", &[(0, 2.0), (1, 0.5)]).unwrap().shape
+    else {
+        panic!("a group")
+    };
+    let boosts = |part: &QueryPart| match part {
+        QueryPart::Leaf { boost, .. } => vec![*boost],
+        QueryPart::Boolean(group) => group
+            .any
+            .iter()
+            .map(|part| match part {
+                QueryPart::Leaf { boost, .. } => *boost,
+                QueryPart::Boolean(_) => f32::NAN,
+            })
+            .collect(),
+    };
+    assert_eq!((boosts(&group.required[0]), boosts(&group.any[0])), (vec![6.0, 1.5], vec![0.5]));
+    // One field is left: its name is a word.
+    let parsed = parse("b:cats", &[(0, 0.0), (1, 1.0)]).unwrap();
+    assert_eq!(terms(&parsed, 0), [("b", 1.0), ("cats", 1.0)]);
+}
+
+#[test]
+fn the_operator_joins_words() {
+    let query = TextQuery { query: "cat dog".to_string(), fields: vec![(0, 1.0)], operator: Operator::And };
+    let parsed = ParsedTextQuery::parse(&schema(), &query).unwrap();
+    assert!(matches!(parsed.shape, QueryShape::Parts(QueryPart::Boolean(group)) if group.required.len() == 2));
 }

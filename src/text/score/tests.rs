@@ -13,7 +13,7 @@ fn documents_count_once_and_only_what_they_hold_scores() {
     let text = |text: &str| vec![(0, Value::String(text.to_string()))];
     let documents =
         [analyze(text("cat cat dog")), analyze(text("bird")), analyze(vec![(1, Value::Int(3))]), analyze(text(""))];
-    let query = TextQuery { query: "cats dogs fish".into(), fields: vec![(0, 1.0)] };
+    let query = TextQuery::of_attribute(0, "cats dogs fish".into());
     let query = ParsedTextQuery::parse(&schema, &query).unwrap();
     let mut stats = CorpusStats::new(&query);
     documents.iter().for_each(|document| document.add_to_stats(&query, &mut stats));

@@ -32,7 +32,7 @@ fn without_storage_a_segment_opens_and_searches_fail_clearly() {
     let segment = TextSegment::open(&schema, "x", files, &bundle.hotcache).unwrap();
     assert_eq!(segment.rows(), 100);
     assert!(segment.memory_bytes() > bundle.hotcache.len());
-    let query = TextQuery { query: "cats".into(), fields: vec![(0, 1.0)] };
+    let query = TextQuery::of_attribute(0, "cats".into());
     let query = ParsedTextQuery::parse(&schema, &query).unwrap();
     let stats = segment.stats(&query).unwrap();
     assert_eq!((stats.docs, stats.fields[0].tokens, stats.fields[0].doc_freqs[0]), (100, 200, 100));
