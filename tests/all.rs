@@ -32,6 +32,8 @@ mod engine_support;
 mod filter_oracle;
 #[path = "format_golden.rs"]
 mod format_golden;
+#[path = "fuzz_inputs.rs"]
+mod fuzz_inputs;
 #[path = "storage_conformance.rs"]
 mod storage_conformance;
 #[path = "storage_local.rs"]

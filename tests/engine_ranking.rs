@@ -202,7 +202,7 @@ async fn check(database: &Database, truth: &Truth, engine: &Engine, random: &mut
                 ArmQuery::Vector((0..DIM).map(|_| random.below(5) as f32 + 0.25 * random.unit()).collect())
             } else {
                 let query = format!("w{} w{}", random.below(9), random.below(9));
-                ArmQuery::Text { text: TextQuery { query, fields: vec![(1, 1.0)] }, corpus: None }
+                ArmQuery::Text { text: TextQuery::of_attribute(1, query), corpus: None }
             };
             request = request.and_arm(arm, 0.5 + random.unit());
         }

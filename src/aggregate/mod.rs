@@ -82,22 +82,20 @@ pub enum Number {
     Float(f64),
 }
 
-/// The rows a call is about: those that match the filter and the text (words, fields and their weights), where given.
-///
-/// A row matches a text if the text arm of a search gives it a score: one of the words is in one of the fields whose weight is
-/// not 0.
-pub fn matching(filter: Option<Filter>, text: Option<(&str, &[(AttributeId, f32)])>) -> Option<Filter> {
-    match (filter, text.map(|(words, fields)| text_filter(words, fields))) {
+/// A text query as rows match it: what it asks of which attributes with which weights, and whether every part is required.
+pub type TextPart<'a> = (&'a str, &'a [(AttributeId, f32)], bool);
+
+/// The rows a call is about: those that match the filter and the text query, where given. Attributes with weight 0 are not
+/// searched.
+pub fn matching(filter: Option<Filter>, text: Option<TextPart<'_>>) -> Option<Filter> {
+    let text = text.map(|(query, fields, all)| {
+        let searched = fields.iter().filter(|(_, weight)| *weight > 0.0);
+        Filter::Search { attributes: searched.map(|(id, _)| *id).collect(), query: query.to_string(), all }
+    });
+    match (filter, text) {
         (Some(filter), Some(text)) => Some(Filter::And(vec![filter, text])),
         (filter, text) => filter.or(text),
     }
-}
-
-/// The rows that the text arm finds. Its words have no operators, so those of the filter's language are taken out of them.
-fn text_filter(words: &str, fields: &[(AttributeId, f32)]) -> Filter {
-    let words: String = words.chars().map(|c| if matches!(c, '"' | '+' | '-' | '*') { ' ' } else { c }).collect();
-    let fields = fields.iter().filter(|(_, weight)| *weight > 0.0);
-    Filter::Or(fields.map(|(attribute, _)| Filter::Match { attribute: *attribute, query: words.clone() }).collect())
 }
 
 #[cfg(test)]

@@ -223,14 +223,11 @@ fn wrong_facets_are_refused_and_named() {
 
 #[test]
 fn a_text_matches_in_every_field_with_a_weight() {
-    let text = ("+a -\"b c\"*", &[(1, 0.0), (8, 2.0)][..]);
-    let words = Filter::Match { attribute: 8, query: " a   b c  ".to_string() };
+    let text = ("+a -\"b c\"*", &[(1, 0.0), (8, 2.0)][..], true);
+    let words = Filter::Search { attributes: vec![8], query: "+a -\"b c\"*".to_string(), all: true };
     let filter = Filter::IsNull { attribute: 1 };
-    assert_eq!(matching(None, Some(text)), Some(Filter::Or(vec![words.clone()])));
-    assert_eq!(
-        matching(Some(filter.clone()), Some(text)),
-        Some(Filter::And(vec![filter.clone(), Filter::Or(vec![words])]))
-    );
+    assert_eq!(matching(None, Some(text)), Some(words.clone()));
+    assert_eq!(matching(Some(filter.clone()), Some(text)), Some(Filter::And(vec![filter.clone(), words])));
     assert_eq!((matching(Some(filter.clone()), None), matching(None, None)), (Some(filter), None));
 }
 

@@ -81,6 +81,7 @@ impl Filter {
             | Self::Prefix { attribute, .. }
             | Self::IsNull { attribute }
             | Self::Match { attribute, .. } => found.push(*attribute),
+            Self::Search { attributes, .. } => found.extend(attributes),
             Self::And(filters) | Self::Or(filters) => filters.iter().for_each(|filter| filter.attributes(found)),
             Self::Not(filter) => filter.attributes(found),
         }

@@ -42,9 +42,11 @@ pub enum Filter {
     Prefix { attribute: AttributeId, prefix: String },
     /// The document lacks the attribute.
     IsNull { attribute: AttributeId },
-    /// The full-text attribute matches a boolean query: words, "phrases", +required, -excluded, prefix*. What they mean is
-    /// said in `text::boolean`.
+    /// The full-text attribute matches a query of the language that `text::query_language` describes.
     Match { attribute: AttributeId, query: String },
+    /// The full-text attributes together match a query of that language, which may name them; `all`: every part without a sign
+    /// is required. Not written by users: what the text arm of a search finds, as a filter.
+    Search { attributes: Vec<AttributeId>, query: String, all: bool },
     /// All hold; true when empty.
     And(Vec<Filter>),
     /// At least one holds; false when empty.
@@ -230,14 +232,14 @@ impl Filter {
         }
     }
 
-    /// Whether the document matches; a filter with [`Filter::Match`] in it needs [`Self::matches_with`].
+    /// Whether the document matches; a filter with text queries in it needs [`Self::matches_with`].
     pub fn matches(&self, document: &Document) -> bool {
-        self.matches_with(document, &mut |_, _| false)
+        self.matches_with(document, &mut |_| false)
     }
 
-    /// Whether the document matches. `match_text` says whether its text in an attribute matches a query, which only an
-    /// analyser can tell.
-    pub fn matches_with(&self, document: &Document, match_text: &mut dyn FnMut(AttributeId, &str) -> bool) -> bool {
+    /// Whether the document matches. `match_text` says whether it matches a [`Filter::Match`] or [`Filter::Search`], which only
+    /// an analyser can tell.
+    pub fn matches_with(&self, document: &Document, match_text: &mut dyn FnMut(&Self) -> bool) -> bool {
         match self {
             Self::In { attribute, values } => document.get(*attribute).is_some_and(|v| values.contains(v)),
             Self::Compare { attribute, comparison, value } => {
@@ -262,7 +264,7 @@ impl Filter {
                 _ => false,
             },
             Self::IsNull { attribute } => document.get(*attribute).is_none(),
-            Self::Match { attribute, query } => match_text(*attribute, query),
+            Self::Match { .. } | Self::Search { .. } => match_text(self),
             Self::And(filters) => filters.iter().all(|f| f.matches_with(document, match_text)),
             Self::Or(filters) => filters.iter().any(|f| f.matches_with(document, match_text)),
             Self::Not(filter) => !filter.matches_with(document, match_text),

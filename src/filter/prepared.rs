@@ -62,7 +62,7 @@ impl<'a> Prepared<'a> {
     }
 
     /// Whether the document matches; `match_text` as for [`Filter::matches_with`].
-    pub fn matches(&self, document: &Document, match_text: &mut dyn FnMut(AttributeId, &str) -> bool) -> bool {
+    pub fn matches(&self, document: &Document, match_text: &mut dyn FnMut(&Filter) -> bool) -> bool {
         self.0.matches(document, match_text)
     }
 }
@@ -83,7 +83,7 @@ impl<'a> Node<'a> {
         }
     }
 
-    fn matches(&self, document: &Document, match_text: &mut dyn FnMut(AttributeId, &str) -> bool) -> bool {
+    fn matches(&self, document: &Document, match_text: &mut dyn FnMut(&Filter) -> bool) -> bool {
         match self {
             Self::And(nodes) => nodes.iter().all(|node| node.matches(document, match_text)),
             Self::Or(nodes) => nodes.iter().any(|node| node.matches(document, match_text)),

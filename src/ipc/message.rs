@@ -491,6 +491,11 @@ pub enum Operator {
 }
 
 impl Operator {
+    /// `And` if all parts must match.
+    pub fn of_all(all: bool) -> Self {
+        if all { Self::And } else { Self::Or }
+    }
+
     /// The operator of that name.
     pub fn from_name(name: &str) -> Option<Self> {
         [Self::Or, Self::And].into_iter().find(|operator| operator.name() == name)

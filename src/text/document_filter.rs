@@ -1,7 +1,7 @@
-//! Filters on single documents, with the analysers that `Filter::Match` needs.
+//! Filters on single documents, with the analysers that text queries need.
 
 use super::analyzer::Analyzer;
-use super::query_language::AnalyzedQuery;
+use super::query_language::{AnalyzedQuery, Operator, PositionedDocument, PositionedText, SearchField, search_fields};
 use crate::document::{Document, Value};
 use crate::error::Result;
 use crate::filter::{Filter, Prepared};
@@ -15,10 +15,11 @@ pub struct DocumentFilter<'a> {
 }
 
 struct TextPart<'a> {
-    attribute: AttributeId,
-    text: &'a str,
+    /// The node of the filter that it answers.
+    node: &'a Filter,
     query: AnalyzedQuery,
-    analyzer: Analyzer,
+    /// Of the attributes that the query looks into.
+    analyzers: Vec<(AttributeId, Analyzer)>,
 }
 
 impl<'a> DocumentFilter<'a> {
@@ -38,12 +39,27 @@ impl<'a> DocumentFilter<'a> {
     /// Whether the document matches.
     pub fn matches(&mut self, document: &Document) -> bool {
         let queries = &mut self.queries;
-        let mut match_text = |attribute: AttributeId, text: &str| {
-            let Some(Value::String(held)) = document.get(attribute) else { return false };
-            let part = queries.iter_mut().find(|part| part.attribute == attribute && part.text == text);
-            part.is_some_and(|part| part.query.matches_text(&mut part.analyzer, held))
+        let mut match_text = |node: &Filter| {
+            queries.iter_mut().find(|part| std::ptr::eq(part.node, node)).is_some_and(|part| part.matches(document))
         };
         self.filter.as_ref().is_none_or(|filter| filter.matches(document, &mut match_text))
+    }
+}
+
+impl<'a> TextPart<'a> {
+    fn new(node: &'a Filter, query: AnalyzedQuery, fields: &[SearchField<'_>]) -> Self {
+        let analyzers = fields.iter().map(|field| (field.attribute, Analyzer::new(field.options))).collect();
+        Self { node, query, analyzers }
+    }
+
+    fn matches(&mut self, document: &Document) -> bool {
+        let mut texts = PositionedDocument::new();
+        for (attribute, analyzer) in &mut self.analyzers {
+            if let Some(Value::String(text)) = document.get(*attribute) {
+                texts.insert(*attribute, PositionedText::new(analyzer, text));
+            }
+        }
+        self.query.matches(&texts)
     }
 }
 
@@ -53,10 +69,17 @@ fn collect<'a>(schema: &NamespaceSchema, filter: &'a Filter, queries: &mut Vec<T
             filters.iter().try_for_each(|filter| collect(schema, filter, queries))
         }
         Filter::Not(filter) => collect(schema, filter, queries),
-        Filter::Match { attribute, query: text } => {
+        Filter::Match { attribute, query } => {
             let options = schema.require_full_text(*attribute)?;
-            let query = AnalyzedQuery::of_field(*attribute, options, text)?;
-            queries.push(TextPart { attribute: *attribute, text, query, analyzer: Analyzer::new(options) });
+            let field = SearchField { attribute: *attribute, name: None, options };
+            let analyzed = AnalyzedQuery::of_field(*attribute, options, query)?;
+            queries.push(TextPart::new(filter, analyzed, &[field]));
+            Ok(())
+        }
+        Filter::Search { attributes, query, all } => {
+            let fields = search_fields(schema, attributes)?;
+            let (_, analyzed) = AnalyzedQuery::parse(query, Operator::of_all(*all), &fields)?;
+            queries.push(TextPart::new(filter, analyzed, &fields));
             Ok(())
         }
         _ => Ok(()),

@@ -51,6 +51,11 @@ impl Evaluator<'_> {
                 fields.insert(self.segment.present);
                 fields.extend(attribute_fields(schema, *attribute).text);
             }
+            Filter::Search { attributes, .. } => {
+                let schema = self.segment.reader().schema();
+                fields.insert(self.segment.present);
+                fields.extend(attributes.iter().filter_map(|attribute| attribute_fields(schema, *attribute).text));
+            }
             Filter::In { attribute, .. }
             | Filter::Compare { attribute, .. }
             | Filter::ContainsAny { attribute, .. }
@@ -102,6 +107,7 @@ impl Evaluator<'_> {
                 }
             }
             Filter::Match { attribute, query } => self.match_text(*attribute, query),
+            Filter::Search { attributes, query, all } => self.search(attributes, query, *all),
             Filter::Prefix { attribute, prefix } => {
                 let attribute = self.attribute(*attribute)?;
                 match (attribute.kind, self.field(attribute)) {

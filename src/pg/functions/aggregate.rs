@@ -7,7 +7,7 @@ use super::{Jsonb, Text};
 use crate::aggregate::{Facet, matching};
 use crate::error::{Error, ErrorKind, Result};
 use crate::filter::Filter;
-use crate::ipc::message::{AggregateRequest, Request};
+use crate::ipc::message::{AggregateRequest, Operator, Request};
 use crate::pg::am::access::OpenIndex;
 use crate::pg::client::{self, Reply};
 use crate::pg::engine_call::Source;
@@ -78,7 +78,10 @@ fn of_namespace(
     let view = visible(namespace, &snapshot)?;
     let request = Request::Aggregate(Box::new(AggregateRequest {
         namespace: view.message(),
-        filter: matching(filter, text.as_ref().map(|text| (text.query.as_str(), text.fields.as_slice()))),
+        filter: matching(
+            filter,
+            text.as_ref().map(|text| (text.query.as_str(), text.fields.as_slice(), text.operator == Operator::And)),
+        ),
         facets,
     }));
     match client::call(&request, &mut Source { view: &view, snapshot: &snapshot })? {

@@ -7,6 +7,7 @@ use super::ranking::{Options, Prepared, Target, vector_of};
 use super::search::{ask, target};
 use super::{Jsonb, Text};
 use crate::error::{Error, ErrorKind, Result};
+use crate::ipc::message::Operator;
 use crate::limits::{MAX_EVALUATED_QUERIES, MAX_GRADE};
 use crate::pg::am::access::OpenIndex;
 use crate::pg::error::OrRaise;
@@ -178,7 +179,7 @@ impl Shared {
         };
         let fields = self.fields.as_ref().map(|json| json.parse("fields")).transpose()?;
         let text = match &query.text {
-            Some(words) if text => Some(target.text(words, fields.as_ref())?),
+            Some(words) if text => Some(target.text(words, Operator::Or, fields.as_ref())?),
             _ => None,
         };
         let vector = query.vector.clone().filter(|_| vector);

@@ -7,7 +7,7 @@ use crate::document::Document;
 use crate::error::{Error, Result};
 use crate::filter::Filter;
 use crate::ids::Key;
-use crate::ipc::message::{Request, ScanOrder, ScanRequest};
+use crate::ipc::message::{Operator, Request, ScanOrder, ScanRequest};
 use crate::pg::am::access::OpenIndex;
 use crate::pg::am::columns::Columns;
 use crate::pg::am::heap_rows::HeapRows;
@@ -61,7 +61,10 @@ pub fn aggregate(
     };
     let filter = filter.map(|json| Filter::parse(&schema, json)).transpose()?;
     let text = text.map(|json| text_query(&schema, json)).transpose()?;
-    let filter = matching(filter, text.as_ref().map(|text| (text.query.as_str(), text.fields.as_slice())));
+    let filter = matching(
+        filter,
+        text.as_ref().map(|text| (text.query.as_str(), text.fields.as_slice(), text.operator == Operator::And)),
+    );
     let mut all = Aggregation::new(facets.clone());
     let mut cost = Cost::default();
     for leaf in named.leaves() {

@@ -4,7 +4,9 @@ use super::{Evaluator, Lists, rows_of_lists};
 use crate::error::Result;
 use crate::schema::AttributeId;
 use crate::text::directory::{self, from_io, from_tantivy};
-use crate::text::query_language::{AnalyzedQuery, BooleanPart, Part, PhraseList, PhraseTerm, QueryPart, phrase_occurs};
+use crate::text::query_language::{
+    AnalyzedQuery, BooleanPart, Operator, Part, PhraseList, PhraseTerm, QueryPart, phrase_occurs, search_fields,
+};
 use crate::text::schema::attribute_fields;
 use roaring::RoaringBitmap;
 use std::ops::Bound;
@@ -19,6 +21,13 @@ impl Evaluator<'_> {
     /// Rows whose text matches a query.
     pub(super) fn match_text(&self, id: AttributeId, query: &str) -> Result<RoaringBitmap> {
         let query = AnalyzedQuery::of_field(id, self.segment.schema.require_full_text(id)?, query)?;
+        query.root.as_ref().map_or_else(|| Ok(RoaringBitmap::new()), |root| self.query_part(root))
+    }
+
+    /// Rows whose texts together match a query.
+    pub(super) fn search(&self, attributes: &[AttributeId], query: &str, all: bool) -> Result<RoaringBitmap> {
+        let fields = search_fields(&self.segment.schema, attributes)?;
+        let (_, query) = AnalyzedQuery::parse(query, Operator::of_all(all), &fields)?;
         query.root.as_ref().map_or_else(|| Ok(RoaringBitmap::new()), |root| self.query_part(root))
     }
 
