@@ -59,6 +59,9 @@ fn every_form_of_a_part_is_read() {
 fn what_is_no_syntax_is_words() {
     for word in [
         "wi-fi",
+        "--link",
+        "+-x",
+        "--title:x",
         "a+b",
         "f(x)",
         "a)",
