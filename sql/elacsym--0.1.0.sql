@@ -461,13 +461,13 @@ COMMENT ON VIEW elacsym.grants IS 'grants on the namespaces of the current role,
 -- How texts and queries are understood. A target is the name of a namespace, or of an index.
 
 CREATE FUNCTION elacsym.analyze(
-        text text, language text DEFAULT 'english', tokenizer text DEFAULT 'default', stemming boolean DEFAULT NULL,
-        stopwords boolean DEFAULT NULL, case_sensitive boolean DEFAULT false, ascii_folding boolean DEFAULT false,
+        text text, language text DEFAULT 'english', stemming boolean DEFAULT NULL, stopwords boolean DEFAULT NULL,
+        case_sensitive boolean DEFAULT false, ascii_folding boolean DEFAULT false, tokenizer text DEFAULT 'default',
         max_token_length integer DEFAULT NULL)
     RETURNS TABLE ("position" integer, token text, start_offset integer, end_offset integer)
     LANGUAGE c STABLE PARALLEL RESTRICTED ROWS 100 COST 1000
     AS 'MODULE_PATHNAME', 'elacsym_analyze_wrapper';
-COMMENT ON FUNCTION elacsym.analyze(text, text, text, boolean, boolean, boolean, boolean, integer)
+COMMENT ON FUNCTION elacsym.analyze(text, text, boolean, boolean, boolean, boolean, text, integer)
     IS 'the tokens of a text; offsets count characters from 0';
 
 CREATE FUNCTION elacsym.analyze(target text, field text, text text)

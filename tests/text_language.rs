@@ -120,7 +120,8 @@ impl<'a> Reference<'a> {
             self.tokens.iter().filter(holds).count()
         };
         let asked = self.scored.iter().filter(|(term, _)| term == wanted);
-        let df = asked.map(|(_, attribute)| df(attribute)).max().unwrap() as f64;
+        // Nobody counts what is excluded.
+        let df = asked.map(|(_, attribute)| df(attribute)).max().unwrap_or(0) as f64;
         (1.0 + (self.tokens.len() as f64 - df + 0.5) / (df + 0.5)).ln()
     }
 

@@ -27,17 +27,17 @@ const MAX_TAG_BYTES: usize = 100;
 /// One token: position, text, first character and the one after the last.
 type Token = (i32, String, i32, i32);
 
-/// \[backend\] `elacsym.analyze(text text, language text, …)`
+/// \[backend\] `elacsym.analyze(text text, language text, …)`. Its third argument is no text: three texts are the other form.
 #[allow(clippy::type_complexity, clippy::too_many_arguments)] // the shape of the SQL function
 #[pg_extern(sql = "")]
 fn elacsym_analyze(
     text: Option<Text>,
     language: Option<Text>,
-    tokenizer: Option<Text>,
     stemming: Option<bool>,
     stopwords: Option<bool>,
     case_sensitive: Option<bool>,
     ascii_folding: Option<bool>,
+    tokenizer: Option<Text>,
     max_token_length: Option<i32>,
 ) -> TableIterator<
     'static,

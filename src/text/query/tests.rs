@@ -58,12 +58,12 @@ fn wrong_requests_are_errors() {
 #[test]
 fn alternatives_of_words_keep_their_fast_form_and_everything_else_is_a_tree() {
     let one = |text: &str| parse(text, &[(0, 2.0)]).unwrap();
-    for text in ["cat", "cat dog^3 (bird cat)^0.5", "\"cat\"", "the", "()", "a:cat"] {
+    for text in ["cat", "cat dog^3 (bird cat)^0.5", "\"cat\"", "the", "()", "a:cat", "cat wi-fi"] {
         let two = parse(text, &[(0, 2.0), (1, 1.0)]).unwrap();
         assert_eq!(two.shape, QueryShape::Words, "{text}");
     }
     assert_eq!(terms(&one("cat dog^3 (bird cat)^0.5"), 0), [("cat", 3.0), ("dog", 6.0), ("bird", 1.0)]);
-    for text in ["+cat", "cat dog*", "cat wi-fi", "\"cat dog\"", "cat~1", "-cat", "cat^0", "cat (+dog -bird)"] {
+    for text in ["+cat", "cat dog*", "+cat +wi-fi", "\"cat dog\"", "cat~1", "-cat", "cat^0", "cat (+dog -bird)"] {
         let parsed = one(text);
         // A required word alone is that word.
         assert_eq!(parsed.shape == QueryShape::Words, text == "+cat", "{text}");

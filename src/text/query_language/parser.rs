@@ -61,6 +61,10 @@ impl<'a> Parser<'a> {
         if sign > 0 && self.ends(&self.rest[sign..]) {
             return Clause { occur: Occur::Should, node: Node::Term(self.take(sign).to_string()) };
         }
+        // `--link` is the name of an option, which questions hold; nobody excludes what begins with a sign.
+        if sign > 0 && self.rest[sign..].starts_with(['+', '-']) {
+            return Clause { occur: Occur::Should, node: self.word() };
+        }
         self.take(sign);
         let name = self.fields.iter().copied().find(|name| {
             let rest = self.rest.strip_prefix(name).and_then(|rest| rest.strip_prefix(':'));
