@@ -214,6 +214,8 @@ class Index:
     def statement(self, case: Case) -> str | None:
         """The same as a SELECT with WHERE, ORDER BY an operator and LIMIT: (id, distance or negated score); None for what operators do not say,
         and for very many scores, each of which PostgreSQL asks the engine for."""
+        if case.family.startswith("ranking"):
+            return None
         where = [] if case.filter is None else [self._condition(case.filter)]
         if case.vector is not None and case.text is None:
             value = f"embedding {OPERATORS[case.metric]} {literal(case.vector)}"
@@ -269,6 +271,13 @@ def common_arguments(case: Case, k: str) -> list[str]:
     for name in ("vector_weight", "text_weight", "rrf_k", "candidates"):
         if getattr(case, name) is not None:
             arguments.append(f"{name} => {getattr(case, name)!r}")
+    for name in ("queries", "modifiers", "per", "order_by"):
+        if getattr(case, name) is not None:
+            arguments.append(f"{name} => {literal(json.dumps(getattr(case, name), ensure_ascii=False))}")
+    if case.offset is not None:
+        arguments.append(f'"offset" => {case.offset}')
+    if case.fusion is not None:
+        arguments.append(f"fusion => '{case.fusion}'")
     if case.effort is not None:
         arguments.append(f"effort => '{case.effort}'")
     return arguments

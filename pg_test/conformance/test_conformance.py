@@ -10,6 +10,7 @@ from conformance import corpus
 from conformance.checking import Row, arms, check, check_list
 from conformance.oracle import Oracle
 from conformance.queries import Case, cases
+from conformance.ranking import check_page
 from conformance.targets import LAYOUTS, SEGMENTS, Index, Namespace
 from harness import Cluster, wait_until
 
@@ -92,7 +93,7 @@ def test_there_are_enough_cases_for_both_targets():
     assert len(common) >= CASES_AT_LEAST
     assert len({case.id for case in cases()}) == len(cases())
     asks = {(case.vector is not None, case.text is not None) for case in common}
-    assert asks == {(True, False), (False, True), (True, True)}
+    assert asks == {(True, False), (False, True), (True, True), (False, False)}
     assert {case.metric for case in common} == set(METRICS)
 
 
@@ -143,7 +144,8 @@ def answers(conn, one: Built, case: Case, ids: frozenset[int]):
     function = one.target.question(case)
     if function is not None:
         rows = [Row(*row) for row in conn.execute(function.encode()).fetchall()]
-        yield function, check(case, rows, one.oracle, ids)
+        compare = check_page if case.family.startswith("ranking") else check
+        yield function, compare(case, rows, one.oracle, ids)
     if isinstance(one.target, Index) and (statement := one.target.statement(case)) is not None:
         effort = f"SET elacsym.effort = '{case.effort or 1}'"
         conn.execute(effort.encode())
