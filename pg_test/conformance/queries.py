@@ -296,8 +296,8 @@ def leaf(c: Cases, name: str) -> dict:
     if rng.random() < 0.12:
         return field(name, "is_null", rng.choice([None, True, False]))
     kind = ATTRIBUTES[name][0] if name in ATTRIBUTES else COLUMNS[name]
-    if kind == "array_string" or kind.endswith("[]"):
-        values = c.value(name) or ["red"] if kind == "array_string" else c.value(name) or [1]
+    if kind.startswith("array"):
+        values = c.value(name) or (["red"] if kind == "array_string" else [1])
         return field(name, "contains", rng.choice(values)) if rng.random() < 0.5 else field(name, "contains_any", [*values, *(c.value(name))])
     if kind == "bool":
         return field(name, rng.choice(["eq", "ne"]), rng.random() < 0.5)
@@ -309,21 +309,32 @@ def leaf(c: Cases, name: str) -> dict:
     return field(name, rng.choice(["eq", "ne", "gt", "gte", "lt", "lte"]), c.value(name))
 
 
-def columns(c: Cases) -> None:
-    """Types that only the columns of a table have; as SQL conditions."""
-    for name, kind in COLUMNS.items():
+def types(c: Cases) -> None:
+    """Every operator on times, UUIDs and arrays of numbers."""
+    for name in ("day", "seen", "local", "uid", "numbers", "keys"):
         value = c.value(name)
-        if kind.endswith("[]"):
+        if ATTRIBUTES[name][0].startswith("array"):
             conditions = [field(name, "contains", (c.value(name) or [1])[0]), field(name, "contains_any", [*c.value(name), *c.value(name)])]
         else:
-            conditions = [field(name, op, value) for op in ("eq", "ne", "gt", "lte")] + [
-                field(name, "in", [c.value(name), c.value(name)]),
-                field(name, "not_in", [value]),
-            ]
+            conditions = [field(name, op, value) for op in ("eq", "ne", "gt", "gte", "lt", "lte")]
+            conditions += [field(name, "in", [c.value(name), c.value(name)]), field(name, "not_in", [value])]
+        for condition in [*conditions, field(name, "is_null"), field(name, "is_null", False)]:
+            c.add("types", vector=c.vector(), filter=condition, k=30, effort="infinity")
+    c.add("types", vector=c.vector(), filter=field("day", "lt", datetime.date(1970, 1, 1)), k=30, effort="infinity")
+    c.add("types", text="search", fields={"body": 1.0}, filter=field("seen", "in", [c.value("seen") for _ in range(10_000)]), k=30)
+
+
+def columns(c: Cases) -> None:
+    """Types that only the columns of a table have; as SQL conditions."""
+    for name in COLUMNS:
+        value = c.value(name)
+        conditions = [field(name, op, value) for op in ("eq", "ne", "gt", "lte")] + [
+            field(name, "in", [c.value(name), c.value(name)]),
+            field(name, "not_in", [value]),
+        ]
         for condition in [*conditions, field(name, "is_null"), field(name, "is_null", False)]:
             c.add("columns", vector=c.vector(), filter=condition, k=30, effort="infinity", on_index_only=True)
     c.add("columns", vector=c.vector(), filter=field("amount", "eq", decimal.Decimal("9007199254740993")), k=30, effort="infinity", on_index_only=True)
-    c.add("columns", vector=c.vector(), filter=field("day", "lt", datetime.date(1970, 1, 1)), k=30, effort="infinity", on_index_only=True)
     for depth in (1, 2, 3, 5, 8, 12, 16, DEPTH):
         c.add("columns-random", vector=c.vector(), filter=tree(c, depth, list(COLUMNS) + list(ATTRIBUTES)), k=30, effort="infinity", on_index_only=True)
 
@@ -390,6 +401,6 @@ def rankings(c: Cases) -> None:
 def cases() -> tuple[Case, ...]:
     """All cases, always the same."""
     c = Cases()
-    for family in (vectors, filters, texts, text_matches, hybrids, random_filters, columns, rankings):
+    for family in (vectors, filters, texts, text_matches, hybrids, random_filters, types, columns, rankings):
         family(c)
     return tuple(c.made)
