@@ -1,6 +1,7 @@
 """Tokens of the default tokenizer, said once more in Python: what README.md and the schema say of a full-text attribute."""
 
 import functools
+import unicodedata
 
 import snowballstemmer
 
@@ -26,10 +27,10 @@ def _stemmer(language: str):
 
 
 def split(text: str) -> list[str]:
-    """Runs of letters and digits."""
+    """Runs of letters and digits, with marks written on them."""
     runs, run = [], []
     for c in text + " ":
-        if c.isalnum():
+        if c.isalnum() or (run and unicodedata.category(c).startswith("M")):
             run.append(c)
         elif run:
             runs.append("".join(run))

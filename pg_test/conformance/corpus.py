@@ -46,18 +46,18 @@ ATTRIBUTES = {
     "price": ("float", "float8"),
     "active": ("bool", "bool"),
     "tags": ("array_string", "text[]"),
+    "day": ("timestamp", "date"),
+    "seen": ("timestamp", "timestamptz"),
+    "local": ("timestamp", "timestamp"),
+    "uid": ("uuid", "uuid"),
+    "numbers": ("array_int", "int4[]"),
+    "keys": ("array_int", "int8[]"),
 }
 # What only the columns of an index have.
 COLUMNS = {
     "amount": "numeric",
-    "day": "date",
-    "seen": "timestamptz",
-    "local": "timestamp",
-    "uid": "uuid",
     "small": "int2",
     "ratio": "float4",
-    "numbers": "int4[]",
-    "keys": "int8[]",
 }
 
 CATEGORIES = ["db", "ml", "food", "travel", "DB", "été", "日本", "a b", "", "zz"]

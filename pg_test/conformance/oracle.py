@@ -68,9 +68,11 @@ def matches(options: Text, query: MatchText, text: str) -> bool:
     """The boolean match of one text."""
     signed: dict[str, list[bool]] = {"": [], "+": [], "-": []}
     for sign, kind, words in query.parts:
-        found = _part(options, kind, words, text)
-        if found is not None:
-            signed[sign].append(found)
+        # an alternative that is split is its parts, as if they were written apart
+        for part in split(words) if (sign, kind) == ("", "word") else [words]:
+            found = _part(options, kind, part, text)
+            if found is not None:
+                signed[sign].append(found)
     if any(signed["-"]):
         return False
     if signed["+"]:
@@ -121,18 +123,17 @@ class Statistics:
         self.average = sum(map(len, analysed)) / max(self.documents, 1)
         self.frequencies = collections.Counter(term for one in analysed for term in set(one))
 
-    def score(self, query: str, text: str) -> float | None:
-        """The score of a text, None if it has none of the words."""
+    def score(self, wanted: list[tuple[str, int]], text: str) -> float | None:
+        """The score of a text for terms with their document frequencies, None if it has none of them."""
         held = collections.Counter(terms(self.options, text))
         k1, b = self.options.k1, self.options.b
         norm = k1 * (1 - b + b * stored_length(sum(held.values())) / self.average) if self.average else 0.0
         score, found = 0.0, False
-        for term, times in collections.Counter(terms(self.options, query)).items():
+        for term, df in wanted:
             if held[term]:
                 found = True
-                df = self.frequencies[term]
                 idf = math.log(1 + (self.documents - df + 0.5) / (df + 0.5))
-                score += times * idf * (k1 + 1) * held[term] / (held[term] + norm)
+                score += idf * (k1 + 1) * held[term] / (held[term] + norm)
         return score if found else None
 
 
@@ -170,15 +171,19 @@ class Oracle:
     def scores(self, query: str, weights: dict[str, float], ids: frozenset[int]) -> dict[int, float]:
         """BM25 of the documents that have a word of the query, summed over the fields."""
         found: dict[int, float] = {}
-        for field, weight in weights.items():
-            statistics = self.statistics[field]
-            if weight == 0 or not any(statistics.frequencies[term] for term in terms(statistics.options, query)):
-                continue
+        searched = {field: dict(tokens(TEXTS[field], query)) for field, weight in weights.items() if weight > 0}
+        # Of each term in the column where it is most frequent. A word is several terms where columns are analysed differently.
+        df = collections.Counter()
+        for field, words in searched.items():
+            for term in words.values():
+                df[term] = max(df[term], self.statistics[field].frequencies[term])
+        for field, words in searched.items():
+            wanted = [(term, df[term]) for term in words.values()]
             for id_ in ids:
                 text = self.live[id_].get(field)
-                score = None if text is None else statistics.score(query, text)
+                score = None if text is None else self.statistics[field].score(wanted, text)
                 if score is not None:
-                    found[id_] = found.get(id_, 0.0) + weight * score
+                    found[id_] = found.get(id_, 0.0) + weights[field] * score
         return found
 
     def same_input(self, a: int, b: int) -> bool:

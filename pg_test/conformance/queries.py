@@ -39,6 +39,13 @@ class Case:
     text_weight: float | None = None
     candidates: int | None = None
     on_index_only: bool = False
+    # those of docs/ranking.md
+    fusion: str | None = None
+    queries: tuple[dict, ...] | None = None
+    modifiers: tuple[dict, ...] | None = None
+    per: dict | None = None
+    offset: int | None = None
+    order_by: tuple[dict, ...] | None = None
 
     @property
     def family(self) -> str:
@@ -289,8 +296,8 @@ def leaf(c: Cases, name: str) -> dict:
     if rng.random() < 0.12:
         return field(name, "is_null", rng.choice([None, True, False]))
     kind = ATTRIBUTES[name][0] if name in ATTRIBUTES else COLUMNS[name]
-    if kind == "array_string" or kind.endswith("[]"):
-        values = c.value(name) or ["red"] if kind == "array_string" else c.value(name) or [1]
+    if kind.startswith("array"):
+        values = c.value(name) or (["red"] if kind == "array_string" else [1])
         return field(name, "contains", rng.choice(values)) if rng.random() < 0.5 else field(name, "contains_any", [*values, *(c.value(name))])
     if kind == "bool":
         return field(name, rng.choice(["eq", "ne"]), rng.random() < 0.5)
@@ -302,29 +309,98 @@ def leaf(c: Cases, name: str) -> dict:
     return field(name, rng.choice(["eq", "ne", "gt", "gte", "lt", "lte"]), c.value(name))
 
 
-def columns(c: Cases) -> None:
-    """Types that only the columns of a table have; as SQL conditions."""
-    for name, kind in COLUMNS.items():
+def types(c: Cases) -> None:
+    """Every operator on times, UUIDs and arrays of numbers."""
+    for name in ("day", "seen", "local", "uid", "numbers", "keys"):
         value = c.value(name)
-        if kind.endswith("[]"):
+        if ATTRIBUTES[name][0].startswith("array"):
             conditions = [field(name, "contains", (c.value(name) or [1])[0]), field(name, "contains_any", [*c.value(name), *c.value(name)])]
         else:
-            conditions = [field(name, op, value) for op in ("eq", "ne", "gt", "lte")] + [
-                field(name, "in", [c.value(name), c.value(name)]),
-                field(name, "not_in", [value]),
-            ]
+            conditions = [field(name, op, value) for op in ("eq", "ne", "gt", "gte", "lt", "lte")]
+            conditions += [field(name, "in", [c.value(name), c.value(name)]), field(name, "not_in", [value])]
+        for condition in [*conditions, field(name, "is_null"), field(name, "is_null", False)]:
+            c.add("types", vector=c.vector(), filter=condition, k=30, effort="infinity")
+    c.add("types", vector=c.vector(), filter=field("day", "lt", datetime.date(1970, 1, 1)), k=30, effort="infinity")
+    c.add("types", text="search", fields={"body": 1.0}, filter=field("seen", "in", [c.value("seen") for _ in range(10_000)]), k=30)
+
+
+def columns(c: Cases) -> None:
+    """Types that only the columns of a table have; as SQL conditions."""
+    for name in COLUMNS:
+        value = c.value(name)
+        conditions = [field(name, op, value) for op in ("eq", "ne", "gt", "lte")] + [
+            field(name, "in", [c.value(name), c.value(name)]),
+            field(name, "not_in", [value]),
+        ]
         for condition in [*conditions, field(name, "is_null"), field(name, "is_null", False)]:
             c.add("columns", vector=c.vector(), filter=condition, k=30, effort="infinity", on_index_only=True)
     c.add("columns", vector=c.vector(), filter=field("amount", "eq", decimal.Decimal("9007199254740993")), k=30, effort="infinity", on_index_only=True)
-    c.add("columns", vector=c.vector(), filter=field("day", "lt", datetime.date(1970, 1, 1)), k=30, effort="infinity", on_index_only=True)
     for depth in (1, 2, 3, 5, 8, 12, 16, DEPTH):
         c.add("columns-random", vector=c.vector(), filter=tree(c, depth, list(COLUMNS) + list(ATTRIBUTES)), k=30, effort="infinity", on_index_only=True)
+
+
+def rankings(c: Cases) -> None:
+    """What docs/ranking.md offers. Deep enough that both arms are whole, but for the pages."""
+    fields = {"title": 2.0, "body": 1.0}
+    whole = {"fields": fields, "candidates": 5000, "effort": "infinity"}
+
+    def vector_query(weight: float) -> dict:
+        return {"vector": c.vector(), "weight": weight}
+
+    def text_query(text: str, weight: float) -> dict:
+        return {"text": text, "fields": {"body": 1.0}, "weight": weight}
+
+    for fusion in ("minmax", "distribution"):
+        for k, text in ((10, "vector search"), (50, "baking bread"), (2000, "lake index"), (10, "nothingofthis")):
+            c.add("ranking-fusion", vector=c.vector(), text=text, k=k, fusion=fusion, **whole)
+        c.add("ranking-fusion", vector=c.vector(), text="query", fusion=fusion, vector_weight=0.2, text_weight=3.0, filter=field("active", "eq", True), **whole)
+        c.add("ranking-fusion", vector=c.vector(), text="query", fields=fields, fusion=fusion, candidates=40, k=20, effort="infinity")
+    for fusion in (None, "minmax", "distribution"):
+        c.add("ranking-queries", queries=(vector_query(1.0), vector_query(0.5)), fusion=fusion, **whole)
+        c.add("ranking-queries", vector=c.vector(), text="postgres", queries=(vector_query(2.0), text_query("storage lake", 0.7)), k=30, fusion=fusion, **whole)
+        c.add("ranking-queries", queries=(text_query("cats", 1.0), text_query("search", 1.0), text_query("flour", 2.0)), fusion=fusion, **whole)
+    c.add("ranking-queries", queries=(text_query("cats search", 1.0),), k=40, **whole)
+    modifiers = (
+        {"type": "boost", "filter": field("category", "eq", "db"), "factor": 3.0},
+        {"type": "boost", "filter": field("body", "match", MatchText.of(WORD("search", "+"))), "factor": 0.25, "weight": 0.5},
+        {"type": "saturate", "field": "price", "k": 20},
+        {"type": "saturate", "field": "price", "k": 20, "missing": 0.5, "weight": 0.8},
+        {"type": "decay", "field": "year", "origin": 2015, "scale": 5},
+        {"type": "decay", "field": "year", "origin": 2000, "scale": 10, "offset": 2, "decay": 0.3, "function": "exp", "weight": 0.9},
+        {"type": "decay", "field": "price", "origin": 20, "scale": 40, "function": "linear", "missing": 1.0},
+    )
+    for modifier in modifiers:
+        c.add("ranking-modifiers", vector=c.vector(), text="storage index", k=30, modifiers=(modifier,), **whole)
+        c.add("ranking-modifiers", vector=c.vector(), k=20, modifiers=(modifier, modifiers[0]), candidates=5000, effort="infinity")
+    c.add("ranking-modifiers", text="storage index", k=25, modifiers=modifiers[:4], fusion="minmax", **whole)
+    for per in (
+        {"field": "category", "limit": 2},
+        {"field": "category"},
+        {"field": "name", "limit": 1},
+        {"field": "active", "limit": 5},
+        {"field": "year", "limit": 3},
+    ):
+        c.add("ranking-per", vector=c.vector(), text="running query", per=per, k=25, **whole)
+        c.add("ranking-per", vector=c.vector(), per=per, k=15, filter=field("year", "gte", 1995), effort="infinity")
+    question = {"vector": c.vector(), "text": "vector search", "fields": fields, "effort": "infinity"}
+    for offset in (0, 10, 20, 50, 130, 1000, 2000):
+        c.add("ranking-pages", k=10, offset=offset, candidates=20, **question)
+        c.add("ranking-pages", k=10, offset=offset, candidates=5000, per={"field": "name", "limit": 7}, **question)
+        c.add("ranking-pages", vector=question["vector"], k=10, offset=offset, effort="infinity")
+    orders = (
+        ({"field": "year", "direction": "desc", "nulls": "last"},), ({"field": "year"},), ({"field": "name"}, {"field": "price", "direction": "desc"}),
+        ({"field": "active", "direction": "desc"}, {"field": "category", "nulls": "first"}, {"field": "big"}), ({"field": "price", "nulls": "first"},),
+    )  # fmt: skip
+    for order_by in orders:
+        c.add("ranking-order", order_by=order_by, k=40)
+        c.add("ranking-order", order_by=order_by, k=15, offset=30, filter=field("tags", "contains", "red"))
+        c.add("ranking-order", order_by=order_by, k=30, per={"field": "category", "limit": 3})
 
 
 @functools.cache
 def cases() -> tuple[Case, ...]:
     """All cases, always the same."""
     c = Cases()
-    for family in (vectors, filters, texts, text_matches, hybrids, random_filters, columns):
+    for family in (vectors, filters, texts, text_matches, hybrids, random_filters, types, columns, rankings):
         family(c)
     return tuple(c.made)

@@ -61,6 +61,11 @@ def literal(value) -> str:
     raise TypeError(f"no constant for {value!r}")
 
 
+def as_json(value) -> str:
+    """JSON as it is put into SQL: times and UUIDs are strings."""
+    return json.dumps(value, ensure_ascii=False, default=lambda other: other.isoformat() if isinstance(other, datetime.date) else str(other))
+
+
 class Namespace:
     """Documents in a namespace."""
 
@@ -78,7 +83,7 @@ class Namespace:
                 if run[0].document is None:
                     conn.execute("SELECT elacsym.delete(%s, %s)", [self.name, [w.id for w in run]])
                 else:
-                    conn.execute("SELECT elacsym.upsert(%s, %s::jsonb)", [self.name, json.dumps([self._json(w.document) for w in run])])
+                    conn.execute("SELECT elacsym.upsert(%s, %s::jsonb)", [self.name, as_json([self._json(w.document) for w in run])])
             if flush:
                 conn.execute("SELECT elacsym.flush(%s)", [self.name])
 
@@ -107,18 +112,9 @@ class Namespace:
         if case.vector is not None:
             arguments.append(f"vector => {literal(case.vector)}")
         if case.text is not None:
-            arguments.append(f"full_text => {literal(json.dumps(self._full_text(case), ensure_ascii=False))}")
+            arguments.append(f"full_text => {literal(json.dumps(full_text(case), ensure_ascii=False))}")
         arguments += common_arguments(case, "top_k")
         return f"SELECT id, score, vector_rank, vector_distance, text_rank, text_score FROM elacsym.query({', '.join(arguments)})"
-
-    @staticmethod
-    def _full_text(case: Case):
-        """The three forms of full_text."""
-        if case.fields is None:
-            return case.text
-        if case.fields == {"body": 1.0}:
-            return {"field": "body", "query": case.text}
-        return {"fields": list(case.fields), "query": case.text, "weights": case.fields}
 
 
 class Index:
@@ -214,6 +210,8 @@ class Index:
     def statement(self, case: Case) -> str | None:
         """The same as a SELECT with WHERE, ORDER BY an operator and LIMIT: (id, distance or negated score); None for what operators do not say,
         and for very many scores, each of which PostgreSQL asks the engine for."""
+        if case.family.startswith("ranking"):
+            return None
         where = [] if case.filter is None else [self._condition(case.filter)]
         if case.vector is not None and case.text is None:
             value = f"embedding {OPERATORS[case.metric]} {literal(case.vector)}"
@@ -265,10 +263,36 @@ def common_arguments(case: Case, k: str) -> list[str]:
     """Those that both functions have."""
     arguments = [f"{k} => {case.k}"]
     if case.filter is not None:
-        arguments.append(f"filter => {literal(json.dumps(case.filter, ensure_ascii=False))}")
+        arguments.append(f"filter => {literal(as_json(case.filter))}")
     for name in ("vector_weight", "text_weight", "rrf_k", "candidates"):
         if getattr(case, name) is not None:
             arguments.append(f"{name} => {getattr(case, name)!r}")
+    for name in ("queries", "modifiers", "per", "order_by"):
+        if getattr(case, name) is not None:
+            arguments.append(f"{name} => {literal(json.dumps(getattr(case, name), ensure_ascii=False))}")
+    if case.offset is not None:
+        arguments.append(f'"offset" => {case.offset}')
+    if case.fusion is not None:
+        arguments.append(f"fusion => '{case.fusion}'")
     if case.effort is not None:
         arguments.append(f"effort => '{case.effort}'")
     return arguments
+
+
+def full_text(case: Case):
+    """The three forms of full_text."""
+    if case.fields is None:
+        return case.text
+    if case.fields == {"body": 1.0}:
+        return {"field": "body", "query": case.text}
+    return {"fields": list(case.fields), "query": case.text, "weights": case.fields}
+
+
+def aggregate(function: str, target: Namespace | Index, case: Case, *arguments: str) -> str:
+    """elacsym.count() or facets() over what the filter and the text of a case match."""
+    arguments = (literal(target.name), *arguments)
+    if case.filter is not None:
+        arguments += (f"filter => {literal(as_json(case.filter))}",)
+    if case.text is not None:
+        arguments += (f"full_text => {literal(as_json(full_text(case)))}",)
+    return f"SELECT elacsym.{function}({', '.join(arguments)})"

@@ -7,10 +7,12 @@ import psycopg
 import pytest
 
 from conformance import corpus
+from conformance.aggregates import FACETS, check_facet, facet
 from conformance.checking import Row, arms, check, check_list
 from conformance.oracle import Oracle
 from conformance.queries import Case, cases
-from conformance.targets import LAYOUTS, SEGMENTS, Index, Namespace
+from conformance.ranking import check_page
+from conformance.targets import LAYOUTS, SEGMENTS, Index, Namespace, aggregate, as_json, literal
 from harness import Cluster, wait_until
 
 METRICS = ("cosine", "l2", "dot")
@@ -92,7 +94,7 @@ def test_there_are_enough_cases_for_both_targets():
     assert len(common) >= CASES_AT_LEAST
     assert len({case.id for case in cases()}) == len(cases())
     asks = {(case.vector is not None, case.text is not None) for case in common}
-    assert asks == {(True, False), (False, True), (True, True)}
+    assert asks == {(True, False), (False, True), (True, True), (False, False)}
     assert {case.metric for case in common} == set(METRICS)
 
 
@@ -143,7 +145,8 @@ def answers(conn, one: Built, case: Case, ids: frozenset[int]):
     function = one.target.question(case)
     if function is not None:
         rows = [Row(*row) for row in conn.execute(function.encode()).fetchall()]
-        yield function, check(case, rows, one.oracle, ids)
+        compare = check_page if case.family.startswith("ranking") else check
+        yield function, compare(case, rows, one.oracle, ids)
     if isinstance(one.target, Index) and (statement := one.target.statement(case)) is not None:
         effort = f"SET elacsym.effort = '{case.effort or 1}'"
         conn.execute(effort.encode())
@@ -154,6 +157,36 @@ def answers(conn, one: Built, case: Case, ids: frozenset[int]):
         rows = conn.execute(statement.encode()).fetchall()
         conn.execute("RESET elacsym.effort")
         yield f"{BY_INDEX}; {effort};\n{statement}", check_list(rows, vector or text, case.k)
+
+
+@both
+def test_counts_are_those_of_the_oracle(built, conn, matching, kind, layout):
+    one, failures, asked = built(kind, "cosine", layout), [], 0
+    for case in (case for case in cases() if not case.on_index_only and (case.filter is not None or case.text is not None)):
+        _, text = arms(case, one.oracle, matching[case.id])
+        expected = len(matching[case.id] if text is None else text.costs)
+        sql = aggregate("count", one.target, case)
+        (found,) = conn.execute(sql.encode()).fetchone()
+        asked += 1
+        if found != expected:
+            failures.append((case, f"{found} instead of {expected}", sql))
+    report(failures, asked)
+
+
+@both
+def test_facets_are_those_of_the_oracle(built, conn, matching, kind, layout):
+    one, failures, asked = built(kind, "cosine", layout), [], 0
+    for case in (case for case in cases() if case.family in ("random", "text-filter", "match-nested")):
+        _, text = arms(case, one.oracle, matching[case.id])
+        ids = matching[case.id] if text is None else frozenset(text.costs)
+        sql = aggregate("facets", one.target, case, literal(as_json(FACETS)))
+        (answer,) = conn.execute(sql.encode()).fetchone()
+        for name, wanted in FACETS.items():
+            asked += 1
+            found = check_facet(wanted, answer[name], facet(wanted, one.oracle, ids))
+            if found:
+                failures.append((case, f"facet {name}: {found}", sql))
+    report(failures, asked)
 
 
 @pytest.mark.every_pg
