@@ -131,15 +131,19 @@ async fn counts_and_facets_are_those_of_the_rows_that_are_alive() {
                 let count = aggregate(&database, &running, &filter, &[]).await.unwrap();
                 assert_eq!((count.count, count.facets.as_str()), (alive.len() as u64, "{}"));
             }
-            // A text: rows with one of the words.
-            let filter = matching(None, Some(("w1 +w2", &[(1, 1.0)])));
-            let with_words = |document: &&Document| match document.get(1) {
-                Some(Value::String(body)) => body.split(' ').any(|word| word == "w1" || word == "w2"),
-                _ => false,
-            };
-            let expected = model.alive(&None).map(|(_, document)| document).filter(with_words).count();
-            let found = aggregate(&database, &running, &filter, &[]).await.unwrap();
-            assert_eq!(found.count, expected as u64);
+            // A text: rows with one of the words, or with all that are required.
+            for (query, all, needed) in [("w1 w2", false, 1), ("w1 w2", true, 2), ("+w1 +w2", false, 2)] {
+                let filter = matching(None, Some((query, &[(1, 1.0)], all)));
+                let with_words = |document: &&Document| match document.get(1) {
+                    Some(Value::String(body)) => {
+                        ["w1", "w2"].iter().filter(|word| body.split(' ').any(|held| held == **word)).count() >= needed
+                    }
+                    _ => false,
+                };
+                let expected = model.alive(&None).map(|(_, document)| document).filter(with_words).count();
+                let found = aggregate(&database, &running, &filter, &[]).await.unwrap();
+                assert_eq!(found.count, expected as u64, "{query}, all {all}");
+            }
         }
         assert!(database.segments.len() > 1, "seed {seed} tests several segments");
     }

@@ -138,12 +138,11 @@ impl<'a> IndexSearch<'a> {
             count: request.top_k,
         };
         let mut ranking: Ranking<RowId> = Ranking::new(plan.clone());
-        let mut least = request.top_k;
         while let Some(depth) = ranking.depth() {
             let mut more = false;
             let mut lists: Vec<Vec<(RowId, f32)>> = vec![Vec::new(); plan.arms.len()];
             for (place, leaf) in leaves.iter_mut().enumerate() {
-                more |= leaf.look(depth, least, plan.deepest(), cost)?;
+                more |= leaf.look(depth, plan.deepest(), cost)?;
                 for (row, visible) in leaf.visible() {
                     for (list, value) in lists.iter_mut().zip(&row.values) {
                         list.extend(value.map(|value| ((place, visible.key), value)));
@@ -165,7 +164,6 @@ impl<'a> IndexSearch<'a> {
                 let known = known.ok_or_else(|| Error::internal("a ranked row was not looked at"))?;
                 Ok(Facts { factor: known.factor, group: known.group.as_ref().map(Group::of) })
             })?;
-            least = least.saturating_mul(2);
             pgrx::check_for_interrupts!();
         }
         let found = ranking.finish().into_iter().map(|row| {
@@ -303,9 +301,9 @@ struct Leaf<'a> {
 }
 
 impl Leaf<'_> {
-    /// Brings the best `depth` rows of each arm; goes deeper while less than `least` of them are visible. Whether there may be
-    /// more.
-    fn look(&mut self, depth: usize, least: usize, deepest: usize, cost: &mut RequestStats) -> Result<bool> {
+    /// Brings the best `depth` rows of each arm; goes deeper while fewer of them are visible, so that ranks are those among visible
+    /// rows. Whether there may be more.
+    fn look(&mut self, depth: usize, deepest: usize, cost: &mut RequestStats) -> Result<bool> {
         let mut ask = (depth + depth / SPARE + SPARE).min(deepest);
         while self.depth < ask && (self.depth == 0 || self.full) {
             self.ask(ask, cost)?;
@@ -313,7 +311,7 @@ impl Leaf<'_> {
             let short = (0..arms).any(|arm| {
                 let visible = self.visible().filter(|(row, _)| row.values[arm].is_some()).count();
                 let found = self.rows.iter().filter(|row| row.values[arm].is_some()).count();
-                visible < least.min(depth) && found >= self.depth
+                visible < depth && found >= self.depth
             });
             if short {
                 ask = ask.saturating_mul(DEEPER).min(deepest);
