@@ -213,7 +213,7 @@ fn ordered(leaves: &mut [Leaf<'_>], request: &QueryRequest, cost: &mut RequestSt
         let mut rows: Vec<SortKey<RowId>> = Vec::new();
         let mut more = false;
         for (place, leaf) in leaves.iter_mut().enumerate() {
-            more |= leaf.look(first, 0, MAX_REPLY_ROWS, cost)?;
+            more |= leaf.look(first, MAX_REPLY_ROWS, cost)?;
             let key = |row: &CandidateRow| SortKey::new(&request.order_by, row.sort.clone(), (place, row.key));
             rows.extend(leaf.visible().map(|(row, _)| key(row)));
             if let Some(last) = leaf.last.as_ref().filter(|_| leaf.full).map(key)

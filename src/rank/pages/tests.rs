@@ -55,10 +55,11 @@ fn page(lists: &[Vec<(i64, f32)>], plan: &Plan, facts: &dyn Fn(i64) -> Facts) ->
     ranking.finish().into_iter().map(|row| (row.id, row.score)).collect()
 }
 
-/// Distinct ids in some order, with values that fall or rise as the kind of the arm wants, ties included.
-type Lists = Vec<(bool, f32, Vec<(i64, f32)>)>;
+/// Whether it is of vectors, its weight, and its rows.
+type List = (bool, f32, Vec<(i64, f32)>);
 
-fn arms() -> impl Strategy<Value = Lists> {
+/// Distinct ids in some order, with values that fall or rise as the kind of the arm wants, ties included.
+fn arms() -> impl Strategy<Value = Vec<List>> {
     let ids = Just((0_i64..40).collect::<Vec<_>>()).prop_shuffle();
     let arm = (any::<bool>(), 0.1_f32..2.0, ids, 0_usize..40, proptest::collection::vec(0_u8..6, 40)).prop_map(
         |(is_vector, weight, ids, count, mut values)| {
