@@ -114,7 +114,7 @@ async fn counts_and_facets_are_those_of_the_rows_that_are_alive() {
                 database.delete(key, order);
                 model.apply(key, order, None);
             }
-            if step == 60 || random.chance(1) {
+            if matches!(step, 60 | 200) || random.chance(1) {
                 database.flush(&running).await.unwrap();
                 model.flush();
             }

@@ -57,7 +57,7 @@ fn written(value: &Meaning, form: usize) -> Json {
         Meaning::Truth(truth) => json!(truth),
         Meaning::Hour(hour) => match form {
             0 => json!(format!("2024-03-10T{hour:02}:00:00Z")),
-            1 => json!(format!("2024-03-10 {:02}:30:00.000+02:30", hour + 3)),
+            1 => json!(format!("2024-03-10 {:02}:30:00.000+02:30", hour + 2)),
             _ => json!(format!("2024-03-10T{hour:02}:00")),
         },
         Meaning::Reference(number) => {
