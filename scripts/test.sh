@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # The whole test suite: Rust tests, PostgreSQL 15 with the stand-in `vector`, 16 and 18 with the real pgvector, type-checks of 14 and 17.
-# Runs every stage, then says which failed. ELACSYM_LONG=1: the long tests too. ELACSYM_STAGES="rust pg15": only these.
+# Runs every stage, then says which failed. ELACSYM_LONG=1: the long tests too. ELACSYM_STAGES="rust pg15": only these; `lint`
+# is one more (as `make lint`), which CI asks for.
 . "$(dirname "$0")/lib.sh"
 need_state
 command -v cargo >/dev/null || export PATH="$HOME/.cargo/bin:$PATH"
@@ -46,18 +47,18 @@ build_ahead() {
   local stage
   for stage in $stages; do
     case $stage in
-      pg16 | pg18) scripts/private_pg.sh "${stage#pg}" ;;
-      typecheck) scripts/typecheck.sh 14 17 ;;
+      pg16 | pg18) scripts/private_pg.sh "${stage#pg}" || true ;;
+      typecheck) scripts/typecheck.sh 14 17 || true ;;
+      lint) scripts/lint.sh || true ;;
     esac
   done
 }
 
-pg_stage() { # MAJOR [pytest arguments]
-  local major=$1 rc=0 report
+# pg_tests MAJOR [pytest arguments]: builds, installs and tests; leaves the report, and the exit code beside it.
+pg_tests() {
+  local major=$1 rc=0 report=$STATE/results/pg$1.xml
   shift
-  if [ "$major" != 15 ] && [ -n "${built_ahead:-}" ]; then wait "$built_ahead" || true; fi
-  report=$STATE/results/pg$major.xml
-  rm -f "$report"
+  rm -f "$report" "$report.rc"
   if ELACSYM_PG_CONFIG=$(scripts/private_pg.sh "$major"); then
     export ELACSYM_PG_CONFIG
     if [ "$major" = 15 ]; then
@@ -71,7 +72,43 @@ pg_stage() { # MAJOR [pytest arguments]
   else
     rc=1
   fi
-  record "$("${ELACSYM_PG_CONFIG:-false}" --version 2>/dev/null | cut -d' ' -f1,2 | grep . || echo "PostgreSQL $major")" "$report" $rc
+  echo "$rc $("${ELACSYM_PG_CONFIG:-false}" --version 2>/dev/null | cut -d' ' -f1,2 | grep . || echo "PostgreSQL $major")" >"$report.rc"
+}
+
+pg_record() { # MAJOR
+  local rc name report=$STATE/results/pg$1.xml
+  read -r rc name <"$report.rc" || rc=1 name="PostgreSQL $1"
+  record "$name" "$report" "$rc"
+}
+
+pg_stage() { # MAJOR [pytest arguments]
+  pg_tests "$@"
+  pg_record "$1"
+}
+
+# What runs on every PostgreSQL runs on all other majors at once: its tests wait for servers most of the time.
+every_pg_stage() { # MAJOR…
+  local major others=()
+  if [ -n "${built_ahead:-}" ]; then wait "$built_ahead" || true; fi
+  for major in "${@:2}"; do
+    pg_tests "$major" -m every_pg >"$LOGS/pg$major-stage.log" 2>&1 </dev/null &
+    others+=($!)
+  done
+  pg_tests "$1" -m every_pg
+  pg_record "$1"
+  for major in "${@:2}"; do
+    wait "${others[0]}" || true
+    others=("${others[@]:1}")
+    cat "$LOGS/pg$major-stage.log"
+    pg_record "$major"
+  done
+}
+
+lint_stage() {
+  local rc=0
+  scripts/lint.sh || rc=$?
+  printf 'test result: x. %d passed; %d failed; 0 ignored;\n' $((rc == 0)) $((rc != 0)) >"$STATE/results/lint.log"
+  record "rustfmt and clippy" "$STATE/results/lint.log" $rc
 }
 
 typecheck_stage() {
@@ -84,12 +121,20 @@ typecheck_stage() {
   done
 }
 
+majors=()
+for stage in $stages; do
+  case $stage in pg16 | pg18) majors+=("${stage#pg}") ;; esac
+done
 for stage in $stages; do
   case $stage in
     rust) rust_stage ;;
     pg15) pg_stage 15 ;;
-    pg16 | pg18) pg_stage "${stage#pg}" -m every_pg ;;
+    pg16 | pg18) # all at the first of them
+      if [ ${#majors[@]} -gt 0 ]; then every_pg_stage "${majors[@]}"; fi
+      majors=()
+      ;;
     typecheck) typecheck_stage ;;
+    lint) lint_stage ;;
     *) die "no stage \"$stage\"" ;;
   esac
 done
