@@ -4,19 +4,17 @@ use super::arguments::{not_negative, required};
 use super::index_ranking::{Found, IndexSearch};
 use super::ranking::{FullTextField, Options, Prepared, Target};
 use super::search::operator;
-use super::times::{DATE, TIMESTAMP};
 use super::{Jsonb, Text};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ipc::message::{Operator, TextQuery};
 use crate::limits::MAX_QUERY_TEXT_BYTES;
 use crate::pg::am::access::OpenIndex;
 use crate::pg::am::columns::{Columns, Kind, attribute_id};
-use crate::pg::am::values::SqlType;
 use crate::pg::error::OrRaise;
 use crate::pg::vector_type::PgVector;
 use crate::pg::{preload, xact};
 use crate::rank::Unit;
-use crate::schema::{Attribute, NamespaceSchema, json_type};
+use crate::schema::{NamespaceSchema, json_type};
 use pgrx::iter::TableIterator;
 use pgrx::{name, pg_extern, pg_sys};
 use serde_json::Value as Json;
@@ -179,19 +177,10 @@ impl IndexColumns {
         with(&Target {
             schema: &self.schema,
             full_text: full_text.collect(),
-            unit: &|attribute| self.unit(attribute),
+            unit: &Unit::of,
             check_vector: &|vector| self.columns.check_vector(vector),
             rows_argument: "k",
         })
-    }
-
-    /// What the numbers of a column count.
-    fn unit(&self, attribute: &Attribute) -> Unit {
-        match self.columns.columns.get(usize::from(attribute.id)).map(|column| &column.kind) {
-            Some(Kind::Attribute(SqlType::Timestamp | SqlType::TimestampTz)) => TIMESTAMP,
-            Some(Kind::Attribute(SqlType::Date)) => DATE,
-            _ => Unit::Number,
-        }
     }
 }
 

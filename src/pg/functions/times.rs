@@ -1,7 +1,7 @@
 //! Times as text, read by PostgreSQL itself: its formats, its time zone, its errors.
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::rank::{Times, Unit};
+use crate::rank::Times;
 use pgrx::{IntoDatum, pg_sys};
 use std::ffi::CString;
 
@@ -13,11 +13,6 @@ const SECONDS_OF_DAY: f64 = 86_400.0;
 const DAYS_OF_MONTH: f64 = 30.0;
 const DAYS_OF_YEAR: f64 = 365.25;
 const MONTHS_OF_YEAR: i32 = 12;
-
-/// What a `timestamp` column of an index counts.
-pub const TIMESTAMP: Unit = Unit::Microseconds { epoch: POSTGRES_EPOCH };
-/// What a `date` column of an index counts.
-pub const DATE: Unit = Unit::Days { epoch: POSTGRES_EPOCH };
 
 /// The session's way to read times.
 pub struct SqlTimes;
