@@ -108,8 +108,8 @@ def check(case: Case, rows: list[Row], oracle: Oracle, ids: frozenset[int]) -> s
 
 
 def check_fused(case: Case, rows: list[Row], vector: Arm, text: Arm) -> str | None:
-    """Reciprocal rank fusion of two arms, each cut at the number of candidates."""
-    depth = max(case.candidates or max(100, 10 * case.k), case.k)
+    """Reciprocal rank fusion of two arms, each cut at the number of candidates, which are enough for the answer."""
+    depth = case.candidates or max(100, 10 * case.k)
     constant = case.rrf_k or DEFAULT_RRF_K
     sides = [
         (vector, 1.0 if case.vector_weight is None else case.vector_weight, lambda r: r.vector_rank, lambda r: r.vector_distance),

@@ -47,7 +47,7 @@ def ranked(case: Case, oracle: Oracle, ids: frozenset[int]) -> list[tuple[int, f
     if len(arms) == 1 and not case.modifiers:
         similarity = 1.0 if case.metric == "cosine" and case.text is None and "text" not in (case.queries or [{}])[0] else 0.0
         return [(id_, similarity - cost) for id_, cost in arms[0][1]]
-    depth = max(case.candidates or max(100, 10 * case.k), case.k)
+    depth = case.candidates or max(100, 10 * case.k)
     found: list[tuple[int, float]] = []
     while True:
         here = {id_ for id_, _ in found}
