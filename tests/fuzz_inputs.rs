@@ -117,7 +117,7 @@ fn schema() -> NamespaceSchema {
         "title": {"type": "string", "full_text": true, "indexed": true},
         "body": {"type": "string", "full_text": {"language": "german", "stemming": true}},
         "code": {"type": "string", "full_text": {"tokenizer": "source_code"}},
-        "grams": {"type": "string", "full_text": {"tokenizer": {"type": "ngram", "min": 2, "max": 3}}},
+        "grams": {"type": "string", "full_text": {"tokenizer": "ngram(2,3)"}},
         "cjk": {"type": "string", "full_text": {"tokenizer": "cjk"}},
         "year": {"type": "int"}, "score": {"type": "float"}, "open": {"type": "bool"}, "tags": {"type": "array_string"},
         "numbers": {"type": "array_int"}, "at": {"type": "timestamp"}, "uid": {"type": "uuid"}
