@@ -138,3 +138,28 @@ def test_a_very_long_word_is_found_or_not_in_both_ways(conn, flushed):
         _, fast = answers(conn, query, enable_seqscan="off", enable_sort="off")
         _, slow = answers(conn, query, enable_indexscan="off")
         assert [row[0] for row in fast] == pytest.approx([row[0] for row in slow], rel=1e-4)
+
+
+@pytest.mark.parametrize("state", ["buffered", "flushed"])
+def test_conditions_on_long_strings_lose_no_row(conn, state):
+    """An index holds the beginning of a long string, cut between characters: of 8,189 to 8,192 bytes."""
+    base = "a" * 8186
+    notes = [base + end for end in ("", "aa", "aaa", "aaaa", "aaaaa", "aaaaaz", "aaaaaaaa", "aaaa\u00e9", "aaaaa\u00e9", "aaa\U0001f600", "aa\U0001f600b", "z", "zzzzzzzzz")]
+    conn.execute('CREATE TABLE t (id serial PRIMARY KEY, v vector(2), note text COLLATE "C")')
+    for note in notes:
+        conn.execute("INSERT INTO t (v, note) VALUES ('[1,1]', %s)", [note])
+    conn.execute("CREATE INDEX t_idx ON t USING elacsym (v vector_l2_ops, note)")
+    if state == "buffered":
+        conn.execute("UPDATE t SET v = '[1,2]'")
+    for op in ("<", "<=", "=", "<>", ">=", ">"):
+        for note in notes:
+            found = {}
+            for way in ("enable_seqscan", "enable_indexscan"):
+                with conn.transaction():
+                    conn.execute(f"SET LOCAL {way} = off")
+                    # of a partial plan without a limit the order costs nothing
+                    conn.execute("SET LOCAL enable_sort = " + ("off" if way == "enable_seqscan" else "on"))
+                    conn.execute("SET LOCAL enable_bitmapscan = off")
+                    rows = conn.execute(f"SELECT id FROM t WHERE note {op} %s ORDER BY v <-> '[0,1]' LIMIT 100", [note])
+                    found[way] = sorted(id for (id,) in rows)
+            assert found["enable_seqscan"] == found["enable_indexscan"], f"{op} a string of {len(note.encode())} bytes"

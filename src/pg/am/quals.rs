@@ -207,7 +207,8 @@ fn of_scalars(
     }
     let textual = sql == SqlType::Text;
     let compare = |strict: Comparison, wide: Comparison| {
-        if textual && !is_byte_order(column.collation) {
+        // Cut before characters of different lengths, long strings are not in their order: the executor compares them.
+        if textual && !(exact && is_byte_order(column.collation)) {
             return None;
         }
         let comparison = if exact { strict } else { wide };

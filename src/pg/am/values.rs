@@ -254,13 +254,12 @@ fn float(value: f64) -> Translated {
     Translated { value: Value::Float(kept), exact: kept.abs() < f64::MAX }
 }
 
-/// Long strings keep their beginning: as many whole characters as a filterable string may have bytes.
+/// Long strings keep their beginning: as many whole characters as a filterable string may have bytes. Exact is what cannot be
+/// the beginning of a longer one: a cut falls before a character of at most four bytes.
 fn cut(mut text: String) -> (String, bool) {
-    if text.len() < MAX_FILTERABLE_STRING_BYTES {
-        return (text, true);
-    }
+    let exact = text.len() + char::MAX.len_utf8() <= MAX_FILTERABLE_STRING_BYTES;
     text.truncate(text.floor_char_boundary(MAX_FILTERABLE_STRING_BYTES));
-    (text, false)
+    (text, exact)
 }
 
 /// A `text` value.
