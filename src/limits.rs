@@ -16,6 +16,9 @@ pub const MAX_FRAME_BYTES: usize = 64 << 20;
 pub const MAX_DOCUMENT_BYTES: usize = 8 << 20;
 /// Longest value of a string attribute that is indexed for filters: longer ones make bad terms and bad keys.
 pub const MAX_FILTERABLE_STRING_BYTES: usize = 8_192;
+/// What an index keeps of a longer string has at least so many bytes: at the limit a character of up to four is left out whole.
+/// So a shorter string is never the beginning of a longer one.
+pub const MIN_CUT_STRING_BYTES: usize = MAX_FILTERABLE_STRING_BYTES - 3;
 /// Longest query text: tokenising more than this is a mistake of the caller, not a search.
 pub const MAX_QUERY_TEXT_BYTES: usize = 64 << 10;
 /// Most attributes of one namespace: an attribute id is a u16 and each is a column of every segment.
