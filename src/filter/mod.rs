@@ -20,7 +20,7 @@ mod written;
 pub use condition::Condition;
 pub use decimal::Decimal;
 pub use prepared::Prepared;
-pub use widened::{Exact, ExactFilter, Row, Widened, held_string};
+pub use widened::{Exact, ExactFilter, Row, Widened, held_string, order_of_long_strings};
 pub use written::with_digits;
 
 /// Order comparisons.

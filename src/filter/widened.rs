@@ -1,7 +1,7 @@
 //! Exact filters over an index, which does not hold all values in full.
 //!
 //! An index holds `numeric` as floats, long strings by their beginning, and the outermost floats and times as one. Each of these
-//! keeps the order: `a < b` implies `held(a) <= held(b)` (strings apart, see [`Widening::order_of_strings`]). A filter on such
+//! keeps the order: `a < b` implies `held(a) <= held(b)` (strings apart, see [`order_of_long_strings`]). A filter on such
 //! values is split in two: one that the engine may use, which loses no row, and the exact one, which is asked of rows in full.
 //!
 //! Under a `not` the engine's part must find too few rows, so that it finds too many in the end: each part is made in both ways.
@@ -247,7 +247,7 @@ impl Widening<'_> {
             Filter::Compare { attribute, comparison, value } if !self.is_in_full(*attribute, value) => {
                 let bound = self.exact(*attribute, value, written)?;
                 let (wide, narrow) = match value {
-                    Value::String(text) => Self::order_of_strings(*attribute, *comparison, text),
+                    Value::String(text) => order_of_long_strings(*attribute, *comparison, text),
                     _ => Self::order(*attribute, *comparison, value),
                 };
                 self.tested(*attribute, Condition::Compare(*comparison, bound), wide, narrow)
@@ -308,24 +308,6 @@ impl Widening<'_> {
         (compare(wide), compare(narrow))
     }
 
-    /// Strings that are cut within characters of different lengths change their order, so bounds are cut where none is: what is
-    /// held of any string goes at least so far, or is all of it.
-    fn order_of_strings(attribute: AttributeId, comparison: Comparison, text: &str) -> (Filter, Filter) {
-        let prefix = beginning(text).to_string();
-        let compare =
-            |comparison| Filter::Compare { attribute, comparison, value: Value::String(prefix.clone()) };
-        let begins = || Filter::Prefix { attribute, prefix: prefix.clone() };
-        match comparison {
-            Comparison::Gt | Comparison::Gte => (
-                compare(Comparison::Gte),
-                Filter::And(vec![compare(Comparison::Gt), Filter::Not(Box::new(begins()))]),
-            ),
-            Comparison::Lt | Comparison::Lte => {
-                (Filter::Or(vec![compare(Comparison::Lte), begins()]), compare(Comparison::Lt))
-            }
-        }
-    }
-
     /// Whether other values than this one are never held as it is.
     fn is_in_full(&self, attribute: AttributeId, value: &Value) -> bool {
         match value {
@@ -346,6 +328,24 @@ impl Widening<'_> {
             Value::Timestamp(micros) => Ok(Exact::time(*micros)),
             Value::String(text) => Ok(Exact::Text(text.clone())),
             _ => Err(unknown()),
+        }
+    }
+}
+
+/// A comparison with a string that is not held in full, by what is held: a filter that loses no row, and one that finds none too
+/// many. Strings that are cut within characters of different lengths change their order, so the bound is cut where none is: what
+/// is held of any string goes at least so far, or is all of it. `text` may have been cut already.
+pub fn order_of_long_strings(attribute: AttributeId, comparison: Comparison, text: &str) -> (Filter, Filter) {
+    let prefix = beginning(text).to_string();
+    let compare = |comparison| Filter::Compare { attribute, comparison, value: Value::String(prefix.clone()) };
+    let begins = || Filter::Prefix { attribute, prefix: prefix.clone() };
+    match comparison {
+        Comparison::Gt | Comparison::Gte => {
+            let above = vec![compare(Comparison::Gt), Filter::Not(Box::new(begins()))];
+            (compare(Comparison::Gte), Filter::And(above))
+        }
+        Comparison::Lt | Comparison::Lte => {
+            (Filter::Or(vec![compare(Comparison::Lte), begins()]), compare(Comparison::Lt))
         }
     }
 }
