@@ -54,6 +54,10 @@ pub const MAX_ARMS: usize = 16;
 pub const MAX_MODIFIERS: usize = 16;
 /// Largest factor of a boost: ranks everything that matches first, and keeps every product of [`MAX_MODIFIERS`] finite.
 pub const MAX_BOOST: f64 = 1e6;
+/// Most rows of one segment that an arm looks at besides the wanted ones because their value equals that of the last: their keys
+/// decide which of them belong to the best. Reading so many keys takes about as long as a search; where more are equal, as for a
+/// word that is everywhere, those found first stand for all.
+pub const MAX_TIED_ROWS: usize = 4_096;
 /// Most rows before a page: each page searches all of those before it again. Beyond it use a filter on what was seen.
 pub const MAX_OFFSET: usize = 100_000;
 /// Most attributes of an order.
