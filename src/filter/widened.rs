@@ -18,8 +18,8 @@ use std::collections::BTreeSet;
 
 /// Attributes from this on are not those of an index, which has few: they stand for the outcomes of tests.
 const FIRST_TEST: AttributeId = 0x4000;
-/// Most tests of one filter.
-const MAX_TESTS: usize = (ZERO_VECTOR - FIRST_TEST) as usize;
+/// Most tests of one filter: each is made of every row that is looked at.
+const MAX_TESTS: usize = 10_000;
 
 /// A value in full. Values of one attribute are of one kind, and in SQL's order; strings are in the order of their bytes.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
