@@ -261,13 +261,7 @@ impl Widening<'_> {
     }
 
     /// The value, or an element of the array, is one of these.
-    fn one_of(
-        &mut self,
-        filter: &Filter,
-        attribute: AttributeId,
-        values: &[Value],
-        written: &Json,
-    ) -> Result<Part> {
+    fn one_of(&mut self, filter: &Filter, attribute: AttributeId, values: &[Value], written: &Json) -> Result<Part> {
         if values.iter().all(|value| self.is_in_full(attribute, value)) {
             return Ok(Part::as_it_is(filter));
         }

@@ -330,9 +330,9 @@ impl TextSegment {
         }
     }
 
-    /// At least the best `k` allowed rows and `ties` equal to the last, ascending, found with block-max WAND. Scores are rounded in another order there,
-    /// and its block maxima were made with this segment's own average length, so [`TopRows`] keeps and the threshold passes
-    /// everything that could still be among the best by the exact score.
+    /// At least the best `k` allowed rows and `ties` equal to the last, ascending, found with block-max WAND. Scores are rounded in
+    /// another order there, and its block maxima were made with this segment's own average length, so [`TopRows`] keeps and the
+    /// threshold passes everything that could still be among the best by the exact score.
     fn best_candidates(
         &self,
         query: &ParsedTextQuery,
