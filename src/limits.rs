@@ -16,6 +16,9 @@ pub const MAX_FRAME_BYTES: usize = 64 << 20;
 pub const MAX_DOCUMENT_BYTES: usize = 8 << 20;
 /// Longest value of a string attribute that is indexed for filters: longer ones make bad terms and bad keys.
 pub const MAX_FILTERABLE_STRING_BYTES: usize = 8_192;
+/// What an index keeps of a longer string has at least so many bytes: at the limit a character of up to four is left out whole.
+/// So a shorter string is never the beginning of a longer one.
+pub const MIN_CUT_STRING_BYTES: usize = MAX_FILTERABLE_STRING_BYTES - 3;
 /// Longest query text: tokenising more than this is a mistake of the caller, not a search.
 pub const MAX_QUERY_TEXT_BYTES: usize = 64 << 10;
 /// Most attributes of one namespace: an attribute id is a u16 and each is a column of every segment.
@@ -51,6 +54,10 @@ pub const MAX_ARMS: usize = 16;
 pub const MAX_MODIFIERS: usize = 16;
 /// Largest factor of a boost: ranks everything that matches first, and keeps every product of [`MAX_MODIFIERS`] finite.
 pub const MAX_BOOST: f64 = 1e6;
+/// Most rows of one segment that an arm looks at besides the wanted ones because their value equals that of the last: their keys
+/// decide which of them belong to the best. Reading so many keys takes about as long as a search; where more are equal, as for a
+/// word that is everywhere, those found first stand for all.
+pub const MAX_TIED_ROWS: usize = 4_096;
 /// Most rows before a page: each page searches all of those before it again. Beyond it use a filter on what was seen.
 pub const MAX_OFFSET: usize = 100_000;
 /// Most attributes of an order.

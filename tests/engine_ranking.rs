@@ -335,3 +335,68 @@ async fn requests_that_contradict_themselves_or_ask_for_too_much_are_refused() {
     let error = running.candidates(request, &mut database.provider()).await.unwrap_err();
     assert_eq!(error.kind, ErrorKind::OutOfRange);
 }
+
+/// Keys and scores of an answer.
+async fn answer(database: &Database, engine: &Engine, request: QueryRequest) -> Vec<(Key, f32)> {
+    let rows = database.run(engine, request).await.unwrap();
+    rows.into_iter().map(|row| (row.key, row.score)).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_equal_rows_those_with_the_least_keys_are_in_an_answer_wherever_they_are() {
+    let directory = tempfile::tempdir().unwrap();
+    let running = engine(directory.path()).await;
+    let mut random = Random::new(9);
+    // Far more equal rows than an answer has, in no order that a segment keeps.
+    let rows = 6 * ROWS;
+    let documents: Vec<Document> = (0..rows)
+        .map(|_| {
+            let text = ["w1", "w1 w2", "w2 w3 w4"][random.below(3) as usize];
+            let vector = (0..DIM).map(|_| random.below(2) as f32).collect();
+            Document { vector: Some(vector), attributes: vec![(1, Value::String(text.to_string()))] }
+        })
+        .collect();
+    let mut databases = Vec::new();
+    // Buffered, one segment, a segment and a buffer, two segments, four of them.
+    for (number, (parts, flushed)) in [(1, 0), (1, 1), (2, 1), (2, 2), (4, 4)].into_iter().enumerate() {
+        let mut database = Database::new(directory.path(), schema());
+        database.id.0[0] = number as u8 + 1;
+        for part in 0..parts {
+            for (key, document) in (0..rows).zip(&documents).filter(|(key, _)| key % parts == part) {
+                database.upsert(key, EntryOrder { seq: key as u64 + 1, xid: 1 }, document.clone());
+            }
+            if part < flushed {
+                database.flush(&running).await.unwrap();
+            }
+        }
+        databases.push(database);
+    }
+    let vector = |vector: Vec<f32>| ArmQuery::Vector(vector);
+    let text = |words: &str| ArmQuery::Text { text: TextQuery::of_attribute(1, words.to_string()), corpus: None };
+    // The first is as far from all rows.
+    let arms = [vector(vec![0.5; DIM]), vector(vec![1.0; DIM]), text("w1"), text("w1 w2"), text("w2 w3 w4")];
+    let ask = |database: &Database, top_k: usize, candidates: usize| QueryRequest {
+        top_k,
+        candidates,
+        effort: f32::INFINITY,
+        ..database.query()
+    };
+    for arm in &arms {
+        let all = rows as usize;
+        let whole = answer(&databases[0], &running, ask(&databases[0], all, all).and_arm(arm.clone(), 1.0)).await;
+        assert!(whole.is_sorted_by(|a, b| a.1 > b.1 || (a.1 == b.1 && a.0 < b.0)), "{arm:?}");
+        for (number, database) in databases.iter().enumerate() {
+            for k in [1, 5, 37, 200, all] {
+                let found = answer(database, &running, ask(database, k, k).and_arm(arm.clone(), 1.0)).await;
+                assert_eq!(found, whole[..k.min(whole.len())], "{k} of {arm:?} in database {number}");
+            }
+        }
+    }
+    let fused = |database: &Database| {
+        arms.iter().fold(ask(database, 60, 20), |request, arm| request.and_arm(arm.clone(), 1.0))
+    };
+    let expected = answer(&databases[0], &running, fused(&databases[0])).await;
+    for database in &databases {
+        assert_eq!(answer(database, &running, fused(database)).await, expected);
+    }
+}

@@ -168,6 +168,40 @@ fn rows_with_equal_scores_come_in_ordinal_order() {
 }
 
 #[test]
+fn all_rows_equal_to_the_last_are_found_when_asked_for() {
+    let schema =
+        NamespaceSchema::parse(&json!({"attributes": {"body": {"type": "string", "full_text": true}}})).unwrap();
+    let mut random = Random(5);
+    let documents: Vec<Document> = (0..4_000)
+        .map(|_| {
+            let text = ["red", "red green", "green green blue", "red green blue", "blue"][random.below(5) as usize];
+            Document { vector: None, attributes: vec![(0, Value::String(text.to_string()))] }
+        })
+        .collect();
+    // Averages of the second segment are not those of the whole.
+    let spread = Spread::new(&schema, &documents, &[2_500, 900]);
+    let some: RoaringBitmap = (0..2_500).filter(|_| random.below(3) == 0).collect();
+    for text in ["red", "red green", "red green blue", "blue purple"] {
+        for weight in [1.0, 0.3] {
+            let query = parse(&schema, text, &[("body", weight)]);
+            let stats = spread.stats(&query);
+            for (_, segment) in &spread.segments {
+                for allowed in [None, Some(&some)] {
+                    let all = segment.search(&query, &stats, 4_000, allowed).unwrap();
+                    for (k, ties) in [(1, 4_000), (10, 4_000), (700, 4_000), (10, 3), (10, 0), (4_000, 5)] {
+                        let found = segment.search_with_ties(&query, &stats, k, ties, allowed).unwrap();
+                        let last = all[k.min(all.len()) - 1].1;
+                        let equal = all.iter().skip(k).filter(|(_, score)| *score == last).count();
+                        let expected = k.min(all.len()) + equal.min(ties);
+                        assert_eq!(found, all[..expected], "{k} and {ties} of {text}");
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
 fn a_query_without_terms_matches_nothing() {
     let schema = schema();
     let documents = corpus(&schema, 50);

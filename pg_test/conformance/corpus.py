@@ -58,6 +58,7 @@ COLUMNS = {
     "amount": "numeric",
     "small": "int2",
     "ratio": "float4",
+    "note": "text",
 }
 
 CATEGORIES = ["db", "ml", "food", "travel", "DB", "été", "日本", "a b", "", "zz"]
@@ -85,6 +86,8 @@ NAMES = [
 ]
 TAGS = ["red", "green", "blue", "Blue", "grün", "a,b", "{}", "NULL", "two words", "", "x'y"]
 BIGS = [0, 1, -1, 2**53, 2**53 + 1, -(2**53) - 1, 2**63 - 1, -(2**63), 10**12]
+# An index keeps the first 8,192 bytes of a string, and no part of a character.
+NOTES = ["", "short", "m" * 8_188, "m" * 8_189, "m" * 8_191 + "é", "m" * 8_191 + "z", "m" * 8_192, "m" * 8_189 + "🦌a", "m" * 8_189 + "🦌b", "m" * 9_001, "m" * 9_002]
 PRICES = [0.0, 0.1, 0.3, -2.5, 1e-30, 1e30, 19.99, 20.0, 0.1 + 0.2, 1.7976931348623157e308, 5e-324]
 
 # Common first: word i is about as often as 1 / (i + 3).
@@ -139,6 +142,7 @@ class Generator:
 
     def __init__(self, rng: random.Random):
         self.rng = rng
+        self.notes = random.Random(SEED + 2)
         self.centres = [[rng.gauss(0, 1) for _ in range(DIM)] for _ in range(14)]
         self.vectors: list[tuple[float, ...]] = []
         self.texts: list[dict] = []
@@ -200,6 +204,8 @@ class Generator:
             "ratio": have(rng.choice([i / 4 for i in range(-6, 12)])),
             "numbers": have([rng.randint(-2, 9) for _ in range(rng.randint(0, 4))]),
             "keys": have([rng.choice(BIGS) for _ in range(rng.randint(0, 3))]),
+            # few are long, for the sake of time
+            "note": self.notes.choice(NOTES if self.notes.random() < 0.1 else [None, *NOTES[:2]]),
         }
 
     def document(self, id_: int) -> Document:

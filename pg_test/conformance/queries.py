@@ -326,7 +326,7 @@ def types(c: Cases) -> None:
 
 
 def columns(c: Cases) -> None:
-    """Types that only the columns of a table have; as SQL conditions."""
+    """Types that only the columns of a table have, among them those whose values an index does not hold in full."""
     for name in COLUMNS:
         value = c.value(name)
         conditions = [field(name, op, value) for op in ("eq", "ne", "gt", "lte")] + [
@@ -335,7 +335,15 @@ def columns(c: Cases) -> None:
         ]
         for condition in [*conditions, field(name, "is_null"), field(name, "is_null", False)]:
             c.add("columns", vector=c.vector(), filter=condition, k=30, effort="infinity", on_index_only=True)
-    c.add("columns", vector=c.vector(), filter=field("amount", "eq", decimal.Decimal("9007199254740993")), k=30, effort="infinity", on_index_only=True)
+    search = field("body", "match", MatchText.of(WORD("search", "+")))
+    exact = [field("amount", op, decimal.Decimal(f"900719925474099{digit}")) for op in ("eq", "ne", "gt", "gte", "lt", "lte") for digit in (2, 3)]
+    exact += [field("note", op, corpus.NOTES[place]) for op in ("eq", "ne", "gt", "gte", "lt", "lte", "prefix") for place in (3, 4, 7, 9)]
+    exact += [field("amount", "not_in", [decimal.Decimal("9007199254740993"), decimal.Decimal("0.10")]), field("note", "in", corpus.NOTES[-4:])]
+    for number, condition in enumerate(exact):
+        c.add("columns-exact", vector=c.vector(), filter=condition, k=(30, 2000)[number % 2], effort="infinity", on_index_only=True)
+        c.add("columns-exact", vector=c.vector(), filter=none_of(condition), k=(2000, 30)[number % 2], effort="infinity", on_index_only=True)
+        c.add("columns-exact", text="vector search", fields={"body": 1.0}, filter=condition, k=20, on_index_only=True)
+        c.add("columns-exact", vector=c.vector(), filter=none_of(some(every(condition, search), field("year", "lt", 2000))), k=60, effort="infinity", on_index_only=True)
     for depth in (1, 2, 3, 5, 8, 12, 16, DEPTH):
         c.add("columns-random", vector=c.vector(), filter=tree(c, depth, list(COLUMNS) + list(ATTRIBUTES)), k=30, effort="infinity", on_index_only=True)
 
@@ -385,10 +393,15 @@ def rankings(c: Cases) -> None:
         c.add("ranking-per", vector=c.vector(), per=per, k=15, filter=field("year", "gte", 1995), effort="infinity")
     question = {"vector": c.vector(), "text": "vector search", "fields": fields, "effort": "infinity"}
     for offset in (0, 10, 20, 50, 130, 1000, 2000):
-        # Which of several equal rows fall at the depth of an arm is not said (docs/ranking.md), and deep blocks have many.
-        c.add("ranking-pages", k=10, offset=offset, candidates=20 if offset <= 130 else 700, **question)
+        c.add("ranking-pages", k=10, offset=offset, candidates=20, **question)
         c.add("ranking-pages", k=10, offset=offset, candidates=5000, per={"field": "name", "limit": 7}, **question)
         c.add("ranking-pages", vector=question["vector"], k=10, offset=offset, effort="infinity")
+    for condition in (field("amount", "eq", decimal.Decimal("9007199254740993")), field("note", "gt", corpus.NOTES[7]), none_of(field("amount", "lt", decimal.Decimal("9007199254740993")))):
+        boost = {"type": "boost", "filter": condition, "factor": 4.0, "weight": 0.5}
+        c.add("ranking-columns", vector=c.vector(), text="storage index", k=30, modifiers=(boost, modifiers[0]), on_index_only=True, **whole)
+        c.add("ranking-columns", vector=c.vector(), text="running query", k=25, filter=condition, per={"field": "category", "limit": 2}, on_index_only=True, **whole)
+        c.add("ranking-columns", vector=c.vector(), k=7, offset=5, candidates=9, filter=condition, effort="infinity", on_index_only=True)
+        c.add("ranking-columns", order_by=({"field": "year", "direction": "desc", "nulls": "last"},), k=40, offset=3, filter=condition, on_index_only=True)
     orders = (
         ({"field": "year", "direction": "desc", "nulls": "last"},), ({"field": "year"},), ({"field": "name"}, {"field": "price", "direction": "desc"}),
         ({"field": "active", "direction": "desc"}, {"field": "category", "nulls": "first"}, {"field": "big"}), ({"field": "price", "nulls": "first"},),

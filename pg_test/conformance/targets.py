@@ -3,6 +3,7 @@
 import datetime
 import decimal
 import json
+import re
 import uuid
 from collections.abc import Sequence
 
@@ -62,8 +63,14 @@ def literal(value) -> str:
 
 
 def as_json(value) -> str:
-    """JSON as it is put into SQL: times and UUIDs are strings."""
-    return json.dumps(value, ensure_ascii=False, default=lambda other: other.isoformat() if isinstance(other, datetime.date) else str(other))
+    """JSON as it is put into SQL: times and UUIDs are strings, decimals are numbers with all their digits."""
+
+    def simple(other):
+        if isinstance(other, decimal.Decimal):
+            return f"<decimal {other}>"
+        return other.isoformat() if isinstance(other, datetime.date) else str(other)
+
+    return re.sub(r'"<decimal ([^>]*)>"', r"\1", json.dumps(value, ensure_ascii=False, default=simple))
 
 
 class Namespace:
@@ -188,10 +195,8 @@ class Index:
     def shape(self, conn: psycopg.Connection) -> tuple[int, int]:
         return conn.execute("SELECT segments, buffered FROM elacsym.indexes WHERE index = %s::regclass", [self.name]).fetchone()
 
-    def question(self, case: Case) -> str | None:
-        """elacsym.search() or search_keys(); None where only a condition of SQL can say it."""
-        if case.on_index_only:
-            return None
+    def question(self, case: Case) -> str:
+        """elacsym.search() or search_keys()."""
         arguments = [literal(self.name)]
         if case.vector is not None:
             arguments.append(f"query_vector => {literal(case.vector)}")
@@ -269,7 +274,7 @@ def common_arguments(case: Case, k: str) -> list[str]:
             arguments.append(f"{name} => {getattr(case, name)!r}")
     for name in ("queries", "modifiers", "per", "order_by"):
         if getattr(case, name) is not None:
-            arguments.append(f"{name} => {literal(json.dumps(getattr(case, name), ensure_ascii=False))}")
+            arguments.append(f"{name} => {literal(as_json(getattr(case, name)))}")
     if case.offset is not None:
         arguments.append(f'"offset" => {case.offset}')
     if case.fusion is not None:

@@ -10,6 +10,7 @@ use super::view::{LiveSegment, LiveView};
 use crate::cache::ReadStats;
 use crate::error::{Error, Result};
 use crate::filter::Filter;
+use crate::limits::MAX_TIED_ROWS;
 use crate::rank::{Scored, TopK};
 use crate::schema::{AttributeId, NamespaceSchema};
 use crate::segment::{Segment, SegmentSource, prefetch_attributes};
@@ -212,13 +213,14 @@ impl Run {
         depth: usize,
         allowed: Option<Arc<RoaringBitmap>>,
     ) -> Result<(Candidates, SearchStats)> {
-        let (hits, stats) = self.nearest(place, depth, allowed).await?;
+        let (hits, stats) = self.nearest(place, depth, MAX_TIED_ROWS, allowed).await?;
         // Nearer is better.
         let scored = hits.into_iter().map(|(ordinal, distance)| (ordinal, -distance)).collect();
-        Ok((self.identified(place, scored).await?, stats))
+        Ok((self.identified(place, depth, scored).await?, stats))
     }
 
-    /// (ordinal, distance) of the nearest `count` allowed rows of one segment, nearest first.
+    /// (ordinal, distance) of the nearest `count` allowed rows of one segment, nearest first, and up to `ties` more that were
+    /// found to be as far as the last.
     ///
     /// # Errors
     /// Of the segment.
@@ -226,6 +228,7 @@ impl Run {
         &self,
         place: usize,
         count: usize,
+        ties: usize,
         allowed: Option<Arc<RoaringBitmap>>,
     ) -> Result<(Vec<(u32, f32)>, SearchStats)> {
         let segment = &self.view.segments[place].segment;
@@ -237,7 +240,7 @@ impl Run {
             .run(move |_| {
                 let (query, _) = spec.vector.as_ref().ok_or_else(|| Error::internal("vector arm without a vector"))?;
                 let allowed = allowed.map(|rows| only_vectors(rows, head.rows()));
-                Searcher::new(head, query, count, spec.effort, allowed)
+                Ok(Searcher::new(head, query, count, spec.effort, allowed)?.with_ties(ties))
             })
             .await?;
         let source = SegmentSource::new(segment.clone(), self.reads.clone(), spec_attributes);
@@ -310,11 +313,12 @@ impl Run {
         allowed: Option<Arc<RoaringBitmap>>,
         stats: &CorpusStats,
     ) -> Result<Candidates> {
-        let hits = self.best(place, depth, allowed, stats).await?;
-        self.identified(place, hits).await
+        let hits = self.best(place, depth, MAX_TIED_ROWS, allowed, stats).await?;
+        self.identified(place, depth, hits).await
     }
 
-    /// (ordinal, BM25) of the best `count` allowed rows of one segment that hold a term of the query, best first.
+    /// (ordinal, BM25) of the best `count` allowed rows of one segment that hold a term of the query, best first, and up to `ties`
+    /// more that equal the last.
     ///
     /// # Errors
     /// Of the segment.
@@ -322,6 +326,7 @@ impl Run {
         &self,
         place: usize,
         count: usize,
+        ties: usize,
         allowed: Option<Arc<RoaringBitmap>>,
         stats: &CorpusStats,
     ) -> Result<Vec<(u32, f32)>> {
@@ -329,28 +334,44 @@ impl Run {
         let (spec, stats) = (self.spec.clone(), stats.clone());
         self.cpu
             .run(move |_| match &spec.text {
-                Some(query) => text.search(query, &stats, count, allowed.as_deref()),
+                Some(query) => text.search_with_ties(query, &stats, count, ties, allowed.as_deref()),
                 None => Ok(Vec::new()),
             })
             .await
     }
 
-    /// (ordinal, score) of one segment with their keys.
-    async fn identified(&self, place: usize, hits: Vec<(u32, f32)>) -> Result<Candidates> {
+    /// The best `depth` of (ordinal, score) of one segment, which are best first, with their keys. Of equal ones at the end those
+    /// with the least keys stay.
+    async fn identified(&self, place: usize, depth: usize, hits: Vec<(u32, f32)>) -> Result<Candidates> {
         let ordinals: Vec<u32> = hits.iter().map(|(ordinal, _)| *ordinal).collect();
         let segment = &self.view.segments[place].segment;
-        let (ids, attributes) = tokio::join!(
-            segment.identities(&ordinals, &self.reads),
-            prefetch_attributes(segment, &ordinals, &self.spec.prefetch, &self.reads)
-        );
-        attributes?;
-        let ids = ids?;
         let candidate = |((ordinal, score), id): ((u32, f32), crate::ids::EntryId)| Scored {
             score,
             key: id.key,
             item: Hit::Row(place, ordinal),
         };
-        Ok(hits.into_iter().zip(ids).map(candidate).collect())
+        if hits.len() <= depth {
+            let (ids, attributes) = tokio::join!(
+                segment.identities(&ordinals, &self.reads),
+                prefetch_attributes(segment, &ordinals, &self.spec.prefetch, &self.reads)
+            );
+            attributes?;
+            return Ok(hits.into_iter().zip(ids?).map(candidate).collect());
+        }
+        let ids = segment.identities(&ordinals, &self.reads).await?;
+        let mut top = TopK::new(depth);
+        top.extend(hits.into_iter().zip(ids).map(candidate));
+        let best = top.into_sorted();
+        // Attributes only of those that stay.
+        let ordinals: Vec<u32> = best
+            .iter()
+            .filter_map(|candidate| match candidate.item {
+                Hit::Row(_, ordinal) => Some(ordinal),
+                Hit::Buffered(_) => None,
+            })
+            .collect();
+        prefetch_attributes(segment, &ordinals, &self.spec.prefetch, &self.reads).await?;
+        Ok(best)
     }
 
     async fn buffered_stats(&self) -> Result<CorpusStats> {

@@ -12,11 +12,16 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as Json};
 
 mod condition;
+mod decimal;
+mod prepared;
+mod widened;
+mod written;
 
 pub use condition::Condition;
-mod prepared;
-
+pub use decimal::Decimal;
 pub use prepared::Prepared;
+pub use widened::{Exact, ExactFilter, Row, Widened, held_string, order_of_long_strings};
+pub use written::with_digits;
 
 /// Order comparisons.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -139,12 +139,28 @@ impl TextSegment {
         k: usize,
         allowed: Option<&RoaringBitmap>,
     ) -> Result<Vec<(u32, f32)>> {
+        self.search_with_ties(query, stats, k, 0, allowed)
+    }
+
+    /// As [`Self::search`], and besides up to `ties` rows whose score equals that of the last: it is not for their ordinals to say
+    /// which of them belong to the best of several segments.
+    ///
+    /// # Errors
+    /// As [`Self::search`].
+    pub fn search_with_ties(
+        &self,
+        query: &ParsedTextQuery,
+        stats: &CorpusStats,
+        k: usize,
+        ties: usize,
+        allowed: Option<&RoaringBitmap>,
+    ) -> Result<Vec<(u32, f32)>> {
         if k == 0 || allowed.is_some_and(RoaringBitmap::is_empty) {
             return Ok(Vec::new());
         }
         self.with_postings(query, stats, |found, weights| {
             let candidates = match (&query.shape, allowed) {
-                (QueryShape::Words, _) => self.candidates(query, stats, found, k, allowed)?,
+                (QueryShape::Words, _) => self.candidates(query, stats, found, (k, ties), allowed)?,
                 (QueryShape::Parts(root), None) => Evaluator { segment: self }.query_part(root)?.iter().collect(),
                 (QueryShape::Parts(root), Some(allowed)) => {
                     (Evaluator { segment: self }.query_part(root)? & allowed).iter().collect()
@@ -152,7 +168,7 @@ impl TextSegment {
             };
             let mut rows = self.score(weights, found, &candidates)?;
             rows.sort_unstable_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
-            rows.truncate(k);
+            rows.truncate(end_of_ties(&rows, k, ties));
             Ok(rows)
         })
     }
@@ -292,13 +308,13 @@ impl TextSegment {
         }
     }
 
-    /// At least the best `k` allowed rows that hold a term, ascending.
+    /// At least the best `k` allowed rows that hold a term, and `ties` equal to the last, ascending.
     fn candidates(
         &self,
         query: &ParsedTextQuery,
         stats: &CorpusStats,
         found: &[FoundField],
-        k: usize,
+        wanted: (usize, usize),
         allowed: Option<&RoaringBitmap>,
     ) -> Result<Vec<u32>> {
         let lists = found.iter().flat_map(|field| &field.terms);
@@ -309,20 +325,20 @@ impl TextSegment {
             Some(allowed) if allowed.len().saturating_mul(terms * SEEK_COST_ROWS) < postings => {
                 Ok(allowed.iter().take_while(|ordinal| *ordinal < self.rows).collect())
             }
-            _ if prunable => self.best_candidates(query, stats, found, k, allowed),
+            _ if prunable => self.best_candidates(query, stats, found, wanted, allowed),
             _ => self.all_candidates(found, allowed),
         }
     }
 
-    /// At least the best `k` allowed rows, ascending, found with block-max WAND. Scores are rounded in another order there,
-    /// and its block maxima were made with this segment's own average length, so [`TopRows`] keeps and the threshold passes
-    /// everything that could still be among the best by the exact score.
+    /// At least the best `k` allowed rows and `ties` equal to the last, ascending, found with block-max WAND. Scores are rounded in
+    /// another order there, and its block maxima were made with this segment's own average length, so [`TopRows`] keeps and the
+    /// threshold passes everything that could still be among the best by the exact score.
     fn best_candidates(
         &self,
         query: &ParsedTextQuery,
         stats: &CorpusStats,
         found: &[FoundField],
-        k: usize,
+        (k, ties): (usize, usize),
         allowed: Option<&RoaringBitmap>,
     ) -> Result<Vec<u32>> {
         let mut statistics = SearchStatistics::new(stats.docs);
@@ -343,7 +359,7 @@ impl TextSegment {
             }
         }
         let weight = pruning_weight(&self.searcher, &statistics, &clauses).map_err(|error| self.failed(error))?;
-        let mut top = TopRows::new(k, &clauses, skew);
+        let mut top = TopRows::new(k, ties, &clauses, skew);
         weight
             .for_each_pruning(f32::MIN, self.reader(), &mut |ordinal, score| {
                 if allowed.is_none_or(|allowed| allowed.contains(ordinal)) {
@@ -398,6 +414,12 @@ impl TextSegment {
         }
         Ok(ordinals.iter().zip(scores).filter_map(|(ordinal, score)| Some((*ordinal, score?))).collect())
     }
+}
+
+/// Where the best `k` of sorted rows end, with up to `ties` more that equal the last of them.
+fn end_of_ties(rows: &[(u32, f32)], k: usize, ties: usize) -> usize {
+    let Some((_, last)) = k.checked_sub(1).and_then(|last| rows.get(last)) else { return rows.len().min(k) };
+    k + rows[k..].iter().take(ties).take_while(|(_, score)| score.total_cmp(last).is_eq()).count()
 }
 
 #[cfg(test)]

@@ -88,6 +88,10 @@ impl Ord for Score {
 ///   (1 + c·x lies between 1 + x and c·(1 + x)).
 pub(super) struct TopRows {
     k: usize,
+    /// Rows equal to the last of the best that are kept besides, at most.
+    ties: usize,
+    /// How many there are.
+    tied: usize,
     /// Relative error of a score.
     slack: f32,
     /// At least 1: how much a block maximum may be too low.
@@ -102,7 +106,7 @@ pub(super) struct TopRows {
 const FIRST_PRUNE_ROWS: usize = 1024;
 
 impl TopRows {
-    pub fn new(k: usize, clauses: &[(Term, f32)], skew: f32) -> Self {
+    pub fn new(k: usize, ties: usize, clauses: &[(Term, f32)], skew: f32) -> Self {
         let slack = match clauses {
             [(_, boost)] if *boost == 1.0 => 0.0,
             [_, _] => 0.0,
@@ -111,7 +115,7 @@ impl TopRows {
         // Room for the rounding of the averages and their ratio.
         let skew = if skew == 1.0 { 1.0 } else { skew * (1.0 + 16.0 * f32::EPSILON) };
         let prune_at = k.saturating_mul(2).max(FIRST_PRUNE_ROWS);
-        Self { k, slack, skew, best: BinaryHeap::new(), kept: Vec::new(), prune_at }
+        Self { k, ties, tied: 0, slack, skew, best: BinaryHeap::new(), kept: Vec::new(), prune_at }
     }
 
     /// Rows with an approximate score below this are not among the best.
@@ -122,24 +126,34 @@ impl TopRows {
         }
     }
 
-    /// Block maxima up to this cannot hide a row among the best.
+    /// Whether a row equal to the last of the best is kept.
+    fn keeps_ties(&self) -> bool {
+        self.tied < self.ties
+    }
+
+    /// Block maxima up to this cannot hide a row among the best, or an equal one that is kept.
     pub fn threshold(&self) -> f32 {
         let floor = self.floor();
-        if floor > 0.0 { floor / self.skew } else { floor }
+        let threshold = if floor > 0.0 { floor / self.skew } else { floor };
+        if self.best.len() == self.k && self.keeps_ties() { threshold.next_down() } else { threshold }
     }
 
     pub fn push(&mut self, ordinal: u32, score: f32) {
         if self.best.len() == self.k {
             let floor = self.floor();
-            // Without slack, an equal score loses: its ordinal is higher.
-            if score < floor || (self.slack == 0.0 && score <= floor) {
+            // Without slack, an equal score loses where no more of them are kept: its ordinal is higher.
+            if score < floor || (self.slack == 0.0 && score <= floor && !self.keeps_ties()) {
                 return;
             }
         }
         self.kept.push((ordinal, score));
         self.best.push(Reverse(Score(score)));
-        if self.best.len() > self.k {
-            self.best.pop();
+        if self.best.len() > self.k
+            && let Some(Reverse(Score(fallen))) = self.best.pop()
+        {
+            // Nothing that equals a higher floor has been left out, and all of it was among the best until now.
+            let is_tied = self.best.peek().is_some_and(|Reverse(Score(worst))| *worst == fallen);
+            self.tied = if is_tied { self.tied + 1 } else { 0 };
         }
         if self.kept.len() >= self.prune_at {
             let floor = self.floor();

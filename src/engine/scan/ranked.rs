@@ -60,9 +60,9 @@ impl Ranked {
         let all = self.left.len() == if stats.is_some() { info.rows } else { info.vectors };
         let allowed = (!all).then(|| self.left.clone());
         let (found, search) = match stats {
-            None => run.nearest(place, wanted, allowed).await?,
+            None => run.nearest(place, wanted, 0, allowed).await?,
             Some(stats) => {
-                let best = run.best(place, wanted, allowed, stats).await?;
+                let best = run.best(place, wanted, 0, allowed, stats).await?;
                 // The operator's value is the negated score, and 0 for 0.
                 (best.into_iter().map(|(ordinal, score)| (ordinal, 0.0 - score)).collect(), SearchStats::default())
             }

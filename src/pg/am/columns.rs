@@ -133,6 +133,12 @@ impl Columns {
         NamespaceSchema { vector: self.vector, attributes }
     }
 
+    /// Whether an attribute is a column of type `numeric`, which the index holds as floats.
+    pub fn is_numeric(&self, attribute: AttributeId) -> bool {
+        let column = self.columns.get(usize::from(attribute));
+        column.is_some_and(|column| column.kind == Kind::Attribute(SqlType::Numeric))
+    }
+
     /// The entry's values of one row.
     ///
     /// # Errors

@@ -16,6 +16,7 @@ pub mod open_scans;
 pub mod options;
 pub mod page;
 pub mod quals;
+pub mod recheck;
 pub mod relation;
 pub mod row_values;
 pub mod scan;

@@ -5,7 +5,7 @@ use super::columns::{Column, Columns, Kind, attribute_id};
 use super::values::{SqlType, Translated, text};
 use crate::document::Value;
 use crate::error::Result;
-use crate::filter::{Comparison, Filter};
+use crate::filter::{Comparison, Filter, order_of_long_strings};
 use crate::limits::MAX_QUERY_TEXT_BYTES;
 use crate::pg::text_operators::bm25query::{self, Bm25Query};
 use crate::schema::AttributeId;
@@ -211,8 +211,15 @@ fn of_scalars(
         if textual && !(exact && is_byte_order(column.collation)) {
             return None;
         }
-        let comparison = if exact { strict } else { wide };
-        Some((Filter::Compare { attribute, comparison, value: value.clone() }, exact))
+        let filter = match &value {
+            // What is held of long strings is not in their order.
+            Value::String(text) if !exact => order_of_long_strings(attribute, strict, text).0,
+            value => {
+                let comparison = if exact { strict } else { wide };
+                Filter::Compare { attribute, comparison, value: value.clone() }
+            }
+        };
+        Some((filter, exact))
     };
     match strategy {
         strategy::EQUAL if textual && !is_deterministic(column.collation) => None,

@@ -1,4 +1,5 @@
-//! Values of some columns of an index, computed from rows of its table as `aminsert` gets them, for aggregates over visible rows.
+//! Values of some columns of an index, computed from rows of its table as `aminsert` gets them, for aggregates over visible rows and
+//! for filters on what an index does not hold in full.
 
 use super::access::OpenIndex;
 use super::columns::{Columns, Kind, attribute_id};
@@ -6,8 +7,12 @@ use super::values::text;
 use super::verify::AsOwner;
 use crate::document::{Document, Value};
 use crate::error::Result;
+use crate::filter::Row;
 use crate::schema::AttributeId;
 use pgrx::pg_sys;
+
+/// A value that is not null: its attribute, what its column is, and itself.
+type Present<'a> = (AttributeId, &'a Kind, pg_sys::Datum);
 
 /// Computes index values of rows of one table.
 pub struct RowValues<'a> {
@@ -51,12 +56,12 @@ impl<'a> RowValues<'a> {
             info,
             // SAFETY: no arguments; a child of the current memory context.
             estate: unsafe { pg_sys::CreateExecutorState() },
-            memory: pgrx::PgMemoryContexts::new("elacsym aggregated row"),
+            memory: pgrx::PgMemoryContexts::new("elacsym row values"),
             last_plain,
         }
     }
 
-    /// The wanted values of the row in a slot.
+    /// The wanted values of the row in a slot, as aggregates take them.
     ///
     /// # Errors
     /// As [`Columns::document`]; errors of index expressions are raised.
@@ -64,20 +69,87 @@ impl<'a> RowValues<'a> {
     /// # Safety
     /// `slot` must hold a row of the index's table.
     pub unsafe fn document(&mut self, slot: *mut pg_sys::TupleTableSlot) -> Result<Document> {
+        let make = |present: &[Present<'_>]| -> Result<Document> {
+            let mut document = Document::default();
+            for (id, kind, datum) in present {
+                let value = match kind {
+                    Kind::Vector { .. } => continue,
+                    // SAFETY: a value of a text column.
+                    Kind::Text(_) => Value::String(unsafe { text(*datum) }?),
+                    // SAFETY: a value of the column's type.
+                    Kind::Attribute(sql) => unsafe { sql.whole(*datum) }?,
+                };
+                document.attributes.push((*id, value));
+            }
+            Ok(document)
+        };
+        // SAFETY: as the caller says.
+        unsafe { self.with_values(slot, make) }
+    }
+
+    /// The wanted values of the row in a slot as a filter takes them: the attributes `held` as the index holds them, and those
+    /// `in_full`.
+    ///
+    /// # Errors
+    /// As [`Columns::document`]; errors of index expressions are raised.
+    ///
+    /// # Safety
+    /// As [`Self::document`].
+    pub unsafe fn row(
+        &mut self,
+        slot: *mut pg_sys::TupleTableSlot,
+        held: &[AttributeId],
+        in_full: &[AttributeId],
+    ) -> Result<Row> {
+        let make = |present: &[Present<'_>]| -> Result<Row> {
+            let mut row = Row::default();
+            for (id, kind, datum) in present {
+                let is_held = held.contains(id);
+                match kind {
+                    Kind::Vector { .. } => {}
+                    // SAFETY: a value of a text column.
+                    Kind::Text(_) => row.held.attributes.push((*id, Value::String(unsafe { text(*datum) }?))),
+                    Kind::Attribute(sql) => {
+                        if is_held {
+                            // SAFETY: a value of the column's type.
+                            row.held.attributes.push((*id, unsafe { sql.translate(*datum) }?.value));
+                        }
+                        if in_full.contains(id) {
+                            // SAFETY: as above.
+                            row.in_full.push((*id, unsafe { sql.in_full(*datum) }?));
+                        }
+                    }
+                }
+            }
+            Ok(row)
+        };
+        // SAFETY: as the caller says.
+        unsafe { self.with_values(slot, make) }
+    }
+
+    /// What `make` makes of the wanted values that are not null, which are gone afterwards.
+    ///
+    /// # Safety
+    /// As [`Self::document`].
+    unsafe fn with_values<T>(
+        &mut self,
+        slot: *mut pg_sys::TupleTableSlot,
+        make: impl FnOnce(&[Present<'_>]) -> Result<T>,
+    ) -> Result<T> {
         // SAFETY: nothing outlives a call in that context.
         unsafe { self.memory.reset() };
         // SAFETY: a context of ours, which outlives the switch; put back below, or by the end of the transaction.
         let before = unsafe { pg_sys::MemoryContextSwitchTo(self.memory.value()) };
         // SAFETY: as the caller says.
-        let document = unsafe { self.read(slot) };
+        let made = make(&unsafe { self.read(slot) });
         // SAFETY: what was there before.
         unsafe { pg_sys::MemoryContextSwitchTo(before) };
-        document
+        made
     }
 
     /// # Safety
     /// As [`Self::document`].
-    unsafe fn read(&self, slot: *mut pg_sys::TupleTableSlot) -> Result<Document> {
+    unsafe fn read(&self, slot: *mut pg_sys::TupleTableSlot) -> Vec<Present<'_>> {
         let mut values = [pg_sys::Datum::from(0_usize); pg_sys::INDEX_MAX_KEYS as usize];
         let mut nulls = [true; pg_sys::INDEX_MAX_KEYS as usize];
         match self.last_plain {
@@ -86,18 +158,8 @@ impl<'a> RowValues<'a> {
             // SAFETY: as the caller says.
             None => unsafe { self.evaluate(slot, &mut values, &mut nulls) },
         }
-        let mut document = Document::default();
-        for place in self.wanted.iter().copied().filter(|place| !nulls[*place]) {
-            let value = match &self.columns.columns[place].kind {
-                Kind::Vector { .. } => continue,
-                // SAFETY: a value of a text column.
-                Kind::Text(_) => Value::String(unsafe { text(values[place]) }?),
-                // SAFETY: a value of the column's type.
-                Kind::Attribute(sql) => unsafe { sql.whole(values[place]) }?,
-            };
-            document.attributes.push((attribute_id(place), value));
-        }
-        Ok(document)
+        let present = self.wanted.iter().filter(|place| !nulls[**place]);
+        present.map(|place| (attribute_id(*place), &self.columns.columns[*place].kind, values[*place])).collect()
     }
 
     /// # Safety

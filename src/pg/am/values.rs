@@ -1,12 +1,14 @@
 //! SQL values to attribute values, for rows and for what filters compare them with.
 //!
-//! The translation keeps order and equality: `a < b` in SQL implies `a' <= b'` here. Where it is not exact (`numeric`,
-//! NaN, infinite times, long strings) a filter finds too many rows and never too few, and says that the executor must look again.
+//! The translation keeps equality, and order but for long strings: `a < b` in SQL implies `a' <= b'` here. Where it is not exact
+//! (`numeric`, NaN, infinite times, long strings) a filter finds too many rows and never too few, and rows are looked at again:
+//! by the executor, or with [`SqlType::in_full`] by a filter in JSON.
 
 use crate::document::Value;
 use crate::error::{Error, ErrorKind, Result};
+use crate::filter::{Decimal, Exact, held_string};
 use crate::ids::Uuid;
-use crate::limits::{MAX_FILTERABLE_STRING_BYTES, MAX_LIST_VALUES};
+use crate::limits::{MAX_LIST_VALUES, MIN_CUT_STRING_BYTES};
 use crate::schema::AttributeType;
 use crate::timestamp;
 use pgrx::pg_sys;
@@ -174,6 +176,43 @@ impl SqlType {
         }
     }
 
+    /// All of a value as comparisons need it that an index cannot make: one value, or the elements of an array that are not null.
+    ///
+    /// # Errors
+    /// As [`Self::translate`]; `Internal` for a type that an index always holds in full.
+    ///
+    /// # Safety
+    /// `datum` must be a value of this type.
+    pub unsafe fn in_full(self, datum: pg_sys::Datum) -> Result<Vec<Exact>> {
+        let time = |micros: i128| Exact::Time(micros + i128::from(EPOCH_2000));
+        let value = match self {
+            // SAFETY: as the caller says.
+            Self::Text => Exact::Text(unsafe { text(datum) }?),
+            // SAFETY: as the caller says.
+            Self::Float4 | Self::Float8 => Exact::float(unsafe { self.number(datum) }?),
+            // SAFETY: as the caller says.
+            Self::Numeric => Exact::Number(unsafe { decimal(datum) }?),
+            Self::Date => match datum.value() as i32 {
+                i32::MIN => Exact::time(timestamp::NEG_INFINITY),
+                i32::MAX => Exact::time(timestamp::INFINITY),
+                days => time(i128::from(days) * i128::from(timestamp::DAY)),
+            },
+            Self::Timestamp | Self::TimestampTz => match datum.value() as i64 {
+                infinite @ (timestamp::NEG_INFINITY | timestamp::INFINITY) => Exact::time(infinite),
+                micros => time(i128::from(micros)),
+            },
+            Self::TextArray => {
+                // SAFETY: as the caller says; each element is a text.
+                let elements = unsafe { self.each(datum, text_in_full) }?;
+                return Ok(elements.into_iter().flatten().collect());
+            }
+            Self::Int2 | Self::Int4 | Self::Int8 | Self::Bool | Self::Uuid | Self::Int4Array | Self::Int8Array => {
+                return Err(Error::internal(format!("values of {self:?} are held in full")));
+            }
+        };
+        Ok(vec![value])
+    }
+
     /// The elements of an array of this element type (or of this array type), flattened; `None` for null ones.
     ///
     /// # Errors
@@ -182,6 +221,22 @@ impl SqlType {
     /// # Safety
     /// `datum` must be an array, either of this type or with elements of this type.
     pub unsafe fn elements(self, datum: pg_sys::Datum) -> Result<Vec<Option<Translated>>> {
+        // SAFETY: as the caller says; an element is of its type.
+        unsafe { self.each(datum, Self::translate) }
+    }
+
+    /// What `read` makes of each element, given its type and its value.
+    ///
+    /// # Errors
+    /// `OutOfRange` for an array of too many elements; those of `read`.
+    ///
+    /// # Safety
+    /// As [`Self::elements`]; `read` must be sound for each element that is not null.
+    unsafe fn each<T>(
+        self,
+        datum: pg_sys::Datum,
+        read: unsafe fn(Self, pg_sys::Datum) -> Result<T>,
+    ) -> Result<Vec<Option<T>>> {
         let element = match self {
             Self::TextArray => Self::Text,
             Self::Int4Array => Self::Int4,
@@ -223,7 +278,7 @@ impl SqlType {
             // SAFETY: as above.
             let value = unsafe { *values.add(i) };
             // SAFETY: an element of the array's type.
-            elements.push(if is_null { None } else { Some(unsafe { element.translate(value) }?) });
+            elements.push(if is_null { None } else { Some(unsafe { read(element, value) }?) });
         }
         Ok(elements)
     }
@@ -255,11 +310,35 @@ fn float(value: f64) -> Translated {
 }
 
 /// Long strings keep their beginning: as many whole characters as a filterable string may have bytes. Exact is what cannot be
-/// the beginning of a longer one: a cut falls before a character of at most four bytes.
+/// the beginning of another.
 fn cut(mut text: String) -> (String, bool) {
-    let exact = text.len() + char::MAX.len_utf8() <= MAX_FILTERABLE_STRING_BYTES;
-    text.truncate(text.floor_char_boundary(MAX_FILTERABLE_STRING_BYTES));
+    let exact = text.len() < MIN_CUT_STRING_BYTES;
+    text.truncate(held_string(&text).len());
     (text, exact)
+}
+
+/// A `numeric` value.
+///
+/// # Errors
+/// `Internal` if it is not what `numeric` prints.
+///
+/// # Safety
+/// `datum` must be a non-null numeric.
+unsafe fn decimal(datum: pg_sys::Datum) -> Result<Decimal> {
+    // SAFETY: as the caller says.
+    let text = unsafe { pgrx::direct_function_call_as_datum(pg_sys::numeric_out, &[Some(datum)]) };
+    let text = text.ok_or_else(|| Error::internal("numeric_out returned null"))?;
+    // SAFETY: numeric_out returns a C string of the current memory context.
+    let text = unsafe { std::ffi::CStr::from_ptr(text.cast_mut_ptr::<std::ffi::c_char>()) };
+    let number = text.to_str().ok().and_then(Decimal::parse);
+    number.ok_or_else(|| Error::internal(format!("numeric_out returned {text:?}")))
+}
+
+/// # Safety
+/// `datum` must be a non-null text.
+unsafe fn text_in_full(_: SqlType, datum: pg_sys::Datum) -> Result<Exact> {
+    // SAFETY: as the caller says.
+    unsafe { text(datum) }.map(Exact::Text)
 }
 
 /// A `text` value.

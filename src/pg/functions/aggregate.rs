@@ -51,7 +51,6 @@ fn aggregate(
 ) -> Result<(u64, String)> {
     xact::register();
     let facets = facets.map(|json| json.parse("facets")).transpose()?;
-    let filter = filter.map(|json| json.parse("filter")).transpose()?;
     let full_text = full_text.map(|json| json.parse("full_text")).transpose()?;
     match namespace::resolve(target, Mode::AccessShare) {
         Ok(namespace) => of_namespace(&namespace, facets.as_ref(), filter.as_ref(), full_text.as_ref()),
@@ -67,12 +66,12 @@ fn aggregate(
 fn of_namespace(
     namespace: &Namespace,
     facets: Option<&Json>,
-    filter: Option<&Json>,
+    filter: Option<&Jsonb>,
     text: Option<&Json>,
 ) -> Result<(u64, String)> {
     let schema = &namespace.schema;
     let facets = facets.map(|json| Facet::parse_all(schema, json)).transpose()?.unwrap_or_default();
-    let filter = filter.map(|json| Filter::parse(schema, json)).transpose()?;
+    let filter = filter.map(|json| Filter::parse(schema, &json.parse("filter")?)).transpose()?;
     let text = text.map(|json| text_query(schema, json)).transpose()?;
     let snapshot = Snapshot::statement()?;
     let view = visible(namespace, &snapshot)?;

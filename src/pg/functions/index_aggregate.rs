@@ -1,11 +1,12 @@
 //! Counts and facets over an index: the engine says which rows match, the heap and the policies of the table which of them the
 //! caller may see, and their values are aggregated here.
 
+use super::Jsonb;
 use super::search::text_query;
 use crate::aggregate::{Aggregation, Facet, matching};
 use crate::document::Document;
 use crate::error::{Error, Result};
-use crate::filter::Filter;
+use crate::filter::{ExactFilter, Filter, Widened, with_digits};
 use crate::ids::Key;
 use crate::ipc::message::{Operator, Request, ScanOrder, ScanRequest};
 use crate::pg::am::access::OpenIndex;
@@ -13,6 +14,7 @@ use crate::pg::am::columns::Columns;
 use crate::pg::am::heap_rows::HeapRows;
 use crate::pg::am::key;
 use crate::pg::am::open_scans::{self, OpenScan};
+use crate::pg::am::recheck::Recheck;
 use crate::pg::am::row_values::RowValues;
 use crate::pg::am::view::with_view;
 use crate::pg::client::{self, Reply};
@@ -37,7 +39,10 @@ struct Part<'a> {
     snapshot: &'a Snapshot,
     /// Whether policies of the named table hide rows.
     row_security: bool,
+    /// For the engine.
     filter: Option<&'a Filter>,
+    /// What must hold for rows besides.
+    exact: Option<&'a ExactFilter>,
 }
 
 /// Counts the visible rows of an index, or of all leaves of a partitioned one, that match.
@@ -47,19 +52,28 @@ struct Part<'a> {
 pub fn aggregate(
     named: &OpenIndex,
     facets: Option<&Json>,
-    filter: Option<&Json>,
+    filter: Option<&Jsonb>,
     text: Option<&Json>,
 ) -> Result<Aggregation> {
     named.check_may_select()?;
     named.check_parts()?;
     named.check_no_foreign_rows()?;
     let row_security = named.has_row_security();
-    let schema = Columns::of(named.index)?.schema();
+    let columns = Columns::of(named.index)?;
+    let schema = columns.schema();
     let facets: Arc<[Facet]> = match facets {
         Some(json) => Facet::parse_all(&schema, json)?.into(),
         None => Arc::new([]),
     };
-    let filter = filter.map(|json| Filter::parse(&schema, json)).transpose()?;
+    let (filter, exact) = match filter {
+        Some(json) => {
+            let filter = Filter::parse(&schema, &json.parse("filter")?)?;
+            let Widened { wide, exact } =
+                Widened::new(&filter, &with_digits(&json.0)?, &|attribute| columns.is_numeric(attribute))?;
+            (Some(wide), exact)
+        }
+        None => (None, None),
+    };
     let text = text.map(|json| text_query(&schema, json)).transpose()?;
     let filter = matching(
         filter,
@@ -72,7 +86,8 @@ pub fn aggregate(
         open.check_usable()?;
         let snapshot = Snapshot::statement()?;
         open.lock_predicate(&snapshot);
-        let part = Part { named, open: &open, snapshot: &snapshot, row_security, filter: filter.as_ref() };
+        let (filter, exact) = (filter.as_ref(), exact.as_ref());
+        let part = Part { named, open: &open, snapshot: &snapshot, row_security, filter, exact };
         all.merge(part.count_anew(&facets, &mut cost)?)?;
     }
     Ok(all)
@@ -98,6 +113,7 @@ impl Part<'_> {
             [] => None,
             attributes => Some(RowValues::new(self.open, Columns::of(self.open.index)?, attributes)),
         };
+        let mut recheck = self.exact.map(|exact| Recheck::new(self.open, exact)).transpose()?;
         open_scans::close_pending()?;
         let mut reply = with_view(self.open.index, |view| {
             let request = Request::ScanOpen(Box::new(ScanRequest {
@@ -124,7 +140,7 @@ impl Part<'_> {
             }
             let mut keys: Vec<Key> = rows.into_iter().map(|row| row.key).collect();
             keys.sort_unstable();
-            self.add(&keys, values.as_mut(), aggregation)?;
+            self.add(&keys, recheck.as_mut(), values.as_mut(), aggregation)?;
             let Some(running) = &running else { return Ok(true) };
             reply = match running.next(BATCH)? {
                 Some(reply) => reply,
@@ -134,7 +150,13 @@ impl Part<'_> {
     }
 
     /// Adds the rows of these keys that the caller may see.
-    fn add(&self, keys: &[Key], mut values: Option<&mut RowValues<'_>>, aggregation: &mut Aggregation) -> Result<()> {
+    fn add(
+        &self,
+        keys: &[Key],
+        mut recheck: Option<&mut Recheck<'_>>,
+        mut values: Option<&mut RowValues<'_>>,
+        aggregation: &mut Aggregation,
+    ) -> Result<()> {
         let mut heap_rows = HeapRows::new(self.open.heap, self.snapshot.as_ptr());
         let mut guarded = Vec::new();
         for (place, key) in keys.iter().enumerate() {
@@ -142,6 +164,11 @@ impl Part<'_> {
                 pgrx::check_for_interrupts!();
             }
             let Some(row) = heap_rows.visible(*key) else { continue };
+            if let Some(recheck) = &mut recheck
+                && !recheck.matches(&row)?
+            {
+                continue;
+            }
             let document = match &mut values {
                 // SAFETY: the slot holds a row of the table.
                 Some(values) => unsafe { values.document(row.slot()) }?,

@@ -11,13 +11,14 @@ use crate::ipc::message::{ArmQuery, CandidateRow, QueryRequest, Request, Request
 use crate::limits::MAX_REPLY_ROWS;
 use crate::pg::am::access::OpenIndex;
 use crate::pg::am::heap_rows::HeapRows;
+use crate::pg::am::recheck::Recheck;
 use crate::pg::am::relation::Rel;
 use crate::pg::am::view::with_view;
 use crate::pg::am::{self, corpus, open_scans};
 use crate::pg::engine_call::candidates_and_cost_of;
 use crate::pg::snapshot::Snapshot;
 use crate::pg::{policies, query_stats};
-use crate::rank::{ArmKind, Facts, Group, Plan, Ranked, Ranking, SortKey};
+use crate::rank::{ArmKind, Facts, Group, Modifier, Plan, Ranked, Ranking, SortKey};
 use crate::schema::NamespaceSchema;
 use pgrx::pg_sys;
 use serde_json::Value as Json;
@@ -92,8 +93,14 @@ impl<'a> IndexSearch<'a> {
             let key_columns = if with_keys { primary_key(open.heap)? } else { Vec::new() };
             self.named.check_may_select_columns(&self.columns_of_named(open, &key_columns)?)?;
             let effort = if prepared.effort_given { request.effort } else { am::effort::of(open.index) };
+            let mut boosts = Vec::with_capacity(prepared.boosts.len());
+            for boost in &prepared.boosts {
+                boosts.push((&boost.modifier, Recheck::new(open, &boost.filter)?));
+            }
             leaves.push(Leaf {
                 open,
+                recheck: prepared.exact.as_ref().map(|filter| Recheck::new(open, filter)).transpose()?,
+                boosts,
                 snapshot: &snapshot,
                 search: self,
                 key_columns,
@@ -108,7 +115,7 @@ impl<'a> IndexSearch<'a> {
         if request.arms.is_empty() {
             ordered(&mut leaves, &request, &mut cost)
         } else {
-            self.ranked(&mut leaves, &request, prepared.by_arm, &mut cost)
+            self.ranked(&mut leaves, &request, prepared, &mut cost)
         }
     }
 
@@ -117,7 +124,7 @@ impl<'a> IndexSearch<'a> {
         &self,
         leaves: &mut [Leaf<'_>],
         request: &QueryRequest,
-        by_arm: bool,
+        prepared: &Prepared,
         cost: &mut RequestStats,
     ) -> Result<Vec<Found>> {
         let metric = self.schema.vector.map(|vector| vector.metric);
@@ -131,7 +138,7 @@ impl<'a> IndexSearch<'a> {
         let plan = Plan {
             arms,
             fusion: request.fusion,
-            modified: !request.modifiers.is_empty(),
+            modified: prepared.is_modified(),
             per: request.per.map(|per| per.limit),
             depth: request.candidates,
             offset: request.offset,
@@ -169,7 +176,7 @@ impl<'a> IndexSearch<'a> {
         let found = ranking.finish().into_iter().map(|row| {
             let visible = leaves.get_mut(row.id.0).and_then(|leaf| leaf.known.remove(&row.id.1)).flatten();
             let visible = visible.ok_or_else(|| Error::internal("a ranked row was not looked at"))?;
-            Ok(found_row(visible, &row, &plan, by_arm.then(|| arms_json(&request.arms, &row.places))))
+            Ok(found_row(visible, &row, &plan, prepared.by_arm.then(|| arms_json(&request.arms, &row.places))))
         });
         found.collect()
     }
@@ -286,9 +293,13 @@ struct Leaf<'a> {
     open: &'a OpenIndex,
     snapshot: &'a Snapshot,
     search: &'a IndexSearch<'a>,
+    /// What must hold for rows besides the request's filter.
+    recheck: Option<Recheck<'a>>,
+    /// Modifiers that the engine cannot apply.
+    boosts: Vec<(&'a Modifier, Recheck<'a>)>,
     key_columns: Vec<i16>,
     request: QueryRequest,
-    /// Rows that were looked up in the table; None: not visible.
+    /// Rows that were looked up in the table; None: not visible, or the filter does not hold.
     known: HashMap<Key, Option<Visible>>,
     /// The last answer.
     rows: Vec<CandidateRow>,
@@ -301,8 +312,8 @@ struct Leaf<'a> {
 }
 
 impl Leaf<'_> {
-    /// Brings the best `depth` rows of each arm; goes deeper while fewer of them are visible, so that ranks are those among visible
-    /// rows. Whether there may be more.
+    /// Brings the best `depth` rows of each arm; goes deeper while fewer of them are visible (and match exactly), so that ranks are
+    /// those among visible rows. Whether there may be more.
     fn look(&mut self, depth: usize, deepest: usize, cost: &mut RequestStats) -> Result<bool> {
         let mut ask = (depth + depth / SPARE + SPARE).min(deepest);
         while self.depth < ask && (self.depth == 0 || self.full) {
@@ -351,14 +362,28 @@ impl Leaf<'_> {
         let mut heap_rows = HeapRows::new(self.open.heap, self.snapshot.as_ptr());
         let mut new = Vec::new();
         for row in rows.iter().filter(|row| !self.known.contains_key(&row.key)) {
-            let visible = heap_rows.visible(row.key).map(|found| Visible {
+            let Some(found) = heap_rows.visible(row.key) else {
+                new.push((row.key, None));
+                continue;
+            };
+            if let Some(recheck) = &mut self.recheck
+                && !recheck.matches(&found)?
+            {
+                new.push((row.key, None));
+                continue;
+            }
+            let mut factor = row.factor;
+            for (modifier, filter) in &mut self.boosts {
+                factor *= modifier.factor(None, filter.matches(&found)?);
+            }
+            let visible = Visible {
                 key: row.key,
                 tid: found.tid,
                 primary_key: key_text(&found, &self.key_columns),
-                factor: row.factor,
+                factor,
                 group: row.group.clone(),
-            });
-            new.push((row.key, visible));
+            };
+            new.push((row.key, Some(visible)));
         }
         if self.search.row_security {
             let tids = new.iter().filter_map(|(_, visible)| visible.as_ref()).map(|visible| visible.tid).collect();

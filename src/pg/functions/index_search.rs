@@ -180,6 +180,7 @@ impl IndexColumns {
             unit: &Unit::of,
             check_vector: &|vector| self.columns.check_vector(vector),
             rows_argument: "k",
+            is_numeric: Some(&|attribute| self.columns.is_numeric(attribute)),
         })
     }
 }

@@ -6,13 +6,13 @@ use super::times::SqlTimes;
 use super::{Jsonb, Text};
 use crate::document::{Document, parse_vector};
 use crate::error::{Error, ErrorKind, Result};
-use crate::filter::Filter;
+use crate::filter::{ExactFilter, Filter, Widened, with_digits};
 use crate::ipc::message::{ArmQuery, ArmRequest, NamespaceView, Operator, QueryRequest, TextQuery};
 use crate::limits::{
     DEFAULT_CANDIDATES, DEFAULT_RRF_K, MAX_ARMS, MAX_OFFSET, MAX_QUERY_TEXT_BYTES, MAX_REPLY_ROWS, MAX_TOP_K,
 };
 use crate::pg::gucs;
-use crate::rank::{Fusion, Method, Per, Place, Unit, parse_modifiers, parse_order_by};
+use crate::rank::{Fusion, Method, Modifier, Per, Place, Unit, parse_modifiers, parse_order_by};
 use crate::schema::{Attribute, AttributeId, NamespaceSchema, json_type, reject_unknown_keys};
 use serde_json::{Map, Value as Json};
 
@@ -60,6 +60,14 @@ pub struct Target<'a> {
     pub check_vector: &'a dyn Fn(&[f32]) -> Result<()>,
     /// Its name for the number of rows.
     pub rows_argument: &'static str,
+    /// Of an index: which attributes are columns of type `numeric`. None for a namespace, which holds all values in full.
+    pub is_numeric: Option<&'a dyn Fn(AttributeId) -> bool>,
+}
+
+/// A boost by a filter that must be asked of rows of a table.
+pub struct RowBoost {
+    pub modifier: Modifier,
+    pub filter: ExactFilter,
 }
 
 /// A checked ranking, not yet of any state of what is searched.
@@ -70,6 +78,17 @@ pub struct Prepared {
     pub effort_given: bool,
     /// Whether the caller gave `queries` and is told of each arm.
     pub by_arm: bool,
+    /// What must hold for rows of a table besides the request's filter.
+    pub exact: Option<ExactFilter>,
+    /// Modifiers that the request lacks.
+    pub boosts: Vec<RowBoost>,
+}
+
+impl Prepared {
+    /// Whether scores are modified.
+    pub fn is_modified(&self) -> bool {
+        !self.request.modifiers.is_empty() || !self.boosts.is_empty()
+    }
 }
 
 impl Options {
@@ -123,16 +142,23 @@ impl Options {
         if arms.iter().all(|arm| arm.weight == 0.0) && arms.len() > 1 {
             return Err(Error::invalid("the weights of all queries are 0"));
         }
-        let modifiers = match self.modifiers {
-            Some(json) => parse_modifiers(schema, &json.parse("modifiers")?, target.unit, &SqlTimes)?,
-            None => Vec::new(),
+        let (modifiers, boosts) = match self.modifiers {
+            Some(json) => target.modifiers(&json)?,
+            None => Default::default(),
         };
-        if !modifiers.is_empty() && !order_by.is_empty() {
+        let is_modified = !modifiers.is_empty() || !boosts.is_empty();
+        if is_modified && !order_by.is_empty() {
             return Err(Error::invalid("\"modifiers\" do not go together with \"order_by\", which has no score"));
         }
         let per = self.per.map(|json| Per::parse(schema, &json.parse("per")?)).transpose()?;
-        let filter = filter.map(|json| Filter::parse(schema, &json.parse("filter")?)).transpose()?;
-        let fused = arms.len() > 1 || !modifiers.is_empty();
+        let (filter, exact) = match filter {
+            Some(json) => {
+                let Widened { wide, exact } = target.filter(&json)?;
+                (Some(wide), exact)
+            }
+            None => (None, None),
+        };
+        let fused = arms.len() > 1 || is_modified;
         let request = QueryRequest {
             namespace: NamespaceView::nothing(),
             candidates: candidates(self.candidates, top_k, arms.len(), fused)?,
@@ -148,7 +174,7 @@ impl Options {
             modifiers,
             per,
         };
-        Ok(Prepared { request, effort_given: self.effort.is_some(), by_arm })
+        Ok(Prepared { request, effort_given: self.effort.is_some(), by_arm, exact, boosts })
     }
 }
 
@@ -156,6 +182,31 @@ impl Target<'_> {
     fn check(&self, vector: &[f32]) -> Result<()> {
         (self.check_vector)(vector)?;
         Document::check_vector(self.schema, vector)
+    }
+
+    fn filter(&self, json: &Jsonb) -> Result<Widened> {
+        let filter = Filter::parse(self.schema, &json.parse("filter")?)?;
+        match self.is_numeric {
+            None => Ok(Widened { wide: filter, exact: None }),
+            Some(is_numeric) => Widened::new(&filter, &with_digits(&json.0)?, is_numeric),
+        }
+    }
+
+    /// Those that the engine applies, and those that only rows of the table can tell.
+    fn modifiers(&self, json: &Jsonb) -> Result<(Vec<Modifier>, Vec<RowBoost>)> {
+        let all = parse_modifiers(self.schema, &json.parse("modifiers")?, self.unit, &SqlTimes)?;
+        let Some(is_numeric) = self.is_numeric else { return Ok((all, Vec::new())) };
+        let written = with_digits(&json.0)?;
+        let (mut modifiers, mut boosts) = (Vec::with_capacity(all.len()), Vec::new());
+        for (place, modifier) in all.into_iter().enumerate() {
+            let written = if written.is_array() { &written[place] } else { &written };
+            let widened = modifier.filter().map(|filter| Widened::new(filter, &written["filter"], is_numeric));
+            match widened.transpose()?.and_then(|widened| widened.exact) {
+                Some(filter) => boosts.push(RowBoost { modifier, filter }),
+                None => modifiers.push(modifier),
+            }
+        }
+        Ok((modifiers, boosts))
     }
 
     /// The elements of the argument `queries`.

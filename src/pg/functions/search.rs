@@ -161,6 +161,7 @@ pub(super) fn target(schema: &NamespaceSchema) -> Target<'_> {
         unit: &Unit::of,
         check_vector: &|_| Ok(()),
         rows_argument: "top_k",
+        is_numeric: None,
     }
 }
 

@@ -95,6 +95,8 @@ pub struct Searcher<H, A> {
     allowed: Option<A>,
     query: Vec<f32>,
     k: usize,
+    /// Results beyond `k` as far as the last, at most.
+    ties: usize,
     policy: Policy,
     prepared: PreparedQuery,
     ranking: Option<Ranking>,
@@ -131,6 +133,7 @@ impl<H: Deref<Target = Head>, A: Deref<Target = RoaringBitmap>> Searcher<H, A> {
         let mut searcher = Self {
             query: query.to_vec(),
             k,
+            ties: 0,
             scan: Scan::new(k),
             policy,
             prepared,
@@ -159,6 +162,13 @@ impl<H: Deref<Target = Head>, A: Deref<Target = RoaringBitmap>> Searcher<H, A> {
             searcher.next_wave();
         }
         Ok(searcher)
+    }
+
+    /// Besides `k` results, up to `ties` more of those compared that are exactly as far as the last: it is not for their ordinals to
+    /// say which of them belong to the nearest of several segments. For a searcher that was not supplied yet.
+    #[must_use]
+    pub fn with_ties(self, ties: usize) -> Self {
+        Self { ties, ..self }
     }
 
     /// What is needed next; cheap, and the same until [`Searcher::supply`].
@@ -384,17 +394,36 @@ impl<H: Deref<Target = Head>, A: Deref<Target = RoaringBitmap>> Searcher<H, A> {
         let compared = ordinals.iter().zip(vectors.chunks_exact(dim));
         self.results.extend(compared.map(|(ordinal, row)| (*ordinal, target.distance(row))));
         self.stats.rows_reranked += ordinals.len();
-        let nearest_first = |a: &(u32, f32), b: &(u32, f32)| a.1.total_cmp(&b.1).then(a.0.cmp(&b.0));
-        if self.results.len() > self.k {
-            self.results.select_nth_unstable_by(self.k, nearest_first);
-            self.results.truncate(self.k);
-        }
+        cut_off(&mut self.results, self.k, self.ties);
         self.rerank(left);
         if self.need == Need::Done {
             self.results.sort_unstable_by(nearest_first);
         }
         Ok(())
     }
+}
+
+fn nearest_first(a: &(u32, f32), b: &(u32, f32)) -> std::cmp::Ordering {
+    a.1.total_cmp(&b.1).then(a.0.cmp(&b.0))
+}
+
+/// Keeps the nearest `count` (above 0), in no order, and up to `ties` more that are as far as the last of them.
+fn cut_off(results: &mut Vec<(u32, f32)>, count: usize, ties: usize) {
+    if results.len() <= count {
+        return;
+    }
+    let (_, (_, farthest), others) = results.select_nth_unstable_by(count - 1, nearest_first);
+    let mut tied = 0;
+    for place in 0..others.len() {
+        if others[place].1.total_cmp(farthest).is_eq() {
+            others.swap(tied, place);
+            tied += 1;
+        }
+    }
+    if tied > ties {
+        others[..tied].sort_unstable_by(nearest_first);
+    }
+    results.truncate(count + tied.min(ties));
 }
 
 /// Searches one segment: exactly `min(k, allowed rows)` results of (ordinal, exact distance as the SQL operator returns

@@ -95,6 +95,50 @@ fn nothing_is_read_when_nothing_can_be_found() {
 }
 
 #[test]
+fn results_as_far_as_the_last_stay_as_far_as_they_are_asked_for() {
+    let mut random = Random::new(4, 4);
+    for round in 0..200 {
+        let rows: Vec<(u32, f32)> = (0..60).map(|ordinal| (ordinal, random.below(6) as f32)).collect();
+        let (count, ties) = (1 + round % 60, round / 20);
+        let mut sorted = rows.clone();
+        sorted.sort_by(nearest_first);
+        let equal = sorted[count..].iter().filter(|row| row.1 == sorted[count - 1].1).count();
+        let mut cut = rows;
+        cut_off(&mut cut, count, ties);
+        cut.sort_by(nearest_first);
+        assert_eq!(cut, sorted[..count + equal.min(ties)], "{count} and {ties}");
+    }
+    let mut few = vec![(1, 0.0), (0, 0.0)];
+    cut_off(&mut few, 2, 0);
+    assert_eq!(few.len(), 2);
+}
+
+#[test]
+fn an_exact_search_finds_all_equal_rows_when_asked_for_them() {
+    let mut random = Random::new(6, 6);
+    let vectors: Vec<f32> = (0..700 * 4).map(|_| random.below(2) as f32).collect();
+    let params = BuildParams { metric: Metric::L2, dim: 4, seed: 3, threads: 1, lists: Some(9) };
+    let built = build(&params, &vectors).unwrap();
+    let head = Head::decode(&built.head, "x").unwrap();
+    let row_of = |ordinal: &u32| {
+        let row = built.order[*ordinal as usize] as usize;
+        vectors[row * 4..row * 4 + 4].to_vec()
+    };
+    // As far from all rows.
+    for (k, ties, expected) in [(10, 1_000, 700), (10, 5, 15), (10, 0, 10), (700, 9, 700)] {
+        let searcher: Plain<'_> = Searcher::new(&head, &[0.5; 4], k, f32::INFINITY, None).unwrap();
+        let mut searcher = searcher.with_ties(ties);
+        while let Need::Vectors(ordinals) = searcher.need().clone() {
+            let vectors = ordinals.iter().flat_map(row_of).collect();
+            searcher.supply(Reply::Vectors(vectors)).unwrap();
+        }
+        let (found, _) = searcher.finish();
+        assert_eq!(found.len(), expected);
+        assert!(found.is_sorted_by(|a, b| a.0 < b.0), "those with the least ordinals");
+    }
+}
+
+#[test]
 fn a_searcher_can_be_sent_to_another_thread() {
     fn assert_send<T: Send + 'static>() {}
     assert_send::<Searcher<std::sync::Arc<Head>, std::sync::Arc<RoaringBitmap>>>();
