@@ -135,11 +135,16 @@ impl FullTextOptions {
 fn alter(attribute: &mut Attribute, definition: &Json) -> Result<()> {
     let name = attribute.name.clone();
     let map = definition.as_object().ok_or_else(|| {
-        Error::invalid(format!("the change of attribute \"{name}\" must be a JSON object, not {}", json_type(definition)))
-            .with_hint("Example: {\"full_text\": true}")
+        Error::invalid(format!(
+            "the change of attribute \"{name}\" must be a JSON object, not {}",
+            json_type(definition)
+        ))
+        .with_hint("Example: {\"full_text\": true}")
     })?;
     reject_unknown_keys(map, &["full_text", "indexed"], &format!("the change of attribute \"{name}\"")).map_err(
-        |error| error.with_hint("What can change is \"full_text\" and \"indexed\". For another type add a new attribute."),
+        |error| {
+            error.with_hint("What can change is \"full_text\" and \"indexed\". For another type add a new attribute.")
+        },
     )?;
     if let Some(full_text) = map.get("full_text") {
         attribute.full_text = parse_full_text_of(&name, attribute.kind, full_text)?;
@@ -173,11 +178,8 @@ fn object<'j>(map: &'j Map<String, Json>, key: &str) -> Result<Vec<(&'j str, &'j
     match map.get(key) {
         None | Some(Json::Null) => Ok(Vec::new()),
         Some(Json::Object(entries)) => Ok(entries.iter().map(|(name, json)| (name.as_str(), json)).collect()),
-        Some(other) => Err(Error::invalid(format!(
-            "\"{key}\" of changes must be an object, not {}",
-            json_type(other)
-        ))
-        .with_hint(EXAMPLE)),
+        Some(other) => Err(Error::invalid(format!("\"{key}\" of changes must be an object, not {}", json_type(other)))
+            .with_hint(EXAMPLE)),
     }
 }
 
