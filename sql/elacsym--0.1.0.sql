@@ -93,6 +93,11 @@ CREATE FUNCTION elacsym.create_namespace(name text, schema jsonb) RETURNS void
     AS 'MODULE_PATHNAME', 'elacsym_create_namespace_wrapper';
 COMMENT ON FUNCTION elacsym.create_namespace(text, jsonb) IS 'creates a namespace, owned by the current role';
 
+CREATE FUNCTION elacsym.alter_namespace(name text, changes jsonb) RETURNS void
+    LANGUAGE c VOLATILE PARALLEL UNSAFE
+    AS 'MODULE_PATHNAME', 'elacsym_alter_namespace_wrapper';
+COMMENT ON FUNCTION elacsym.alter_namespace(text, jsonb) IS 'adds, changes, renames and drops attributes of a namespace';
+
 CREATE FUNCTION elacsym.drop_namespace(name text) RETURNS void
     LANGUAGE c VOLATILE PARALLEL UNSAFE
     AS 'MODULE_PATHNAME', 'elacsym_drop_namespace_wrapper';

@@ -4,6 +4,8 @@
 //! [`NamespaceSchema::parse`]) and the *stored form* (serde of the struct, with stable attribute ids), kept in
 //! `elacsym.namespace.schema` and in every segment.
 
+mod change;
+
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::{
     DEFAULT_BM25_B, DEFAULT_BM25_K1, DEFAULT_MAX_TOKEN_LENGTH, MAX_ATTRIBUTES, MAX_BM25_K1, MAX_DIMENSIONS,
@@ -288,6 +290,9 @@ pub struct NamespaceSchema {
     pub vector: Option<VectorSchema>,
     /// Attributes, sorted by id.
     pub attributes: Vec<Attribute>,
+    /// The id of the next new attribute where that is not one above the highest: ids of dropped ones are not used again.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub next_attribute: AttributeId,
 }
 
 impl NamespaceSchema {
@@ -318,7 +323,7 @@ impl NamespaceSchema {
             return Err(Error::invalid("schema has neither \"vector_dim\" nor \"attributes\"")
                 .with_hint("A namespace needs vectors, attributes, or both."));
         }
-        Ok(Self { vector, attributes })
+        Ok(Self { vector, attributes, next_attribute: 0 })
     }
 
     /// Reads the stored form.
@@ -403,10 +408,7 @@ fn parse_attributes(map: &Map<String, Json>) -> Result<Vec<Attribute>> {
 }
 
 fn parse_attribute(id: AttributeId, name: &str, json: &Json) -> Result<Attribute> {
-    check_name("attribute", name)?;
-    if matches!(name, "id" | "vector" | "attributes") {
-        return Err(Error::invalid(format!("attribute name \"{name}\" is reserved")));
-    }
+    check_attribute_name(name)?;
     let short;
     let map = match json {
         Json::Object(map) => map,
@@ -441,20 +443,9 @@ fn parse_attribute(id: AttributeId, name: &str, json: &Json) -> Result<Attribute
         }
     };
     let full_text = match map.get("full_text") {
-        None | Some(Json::Null | Json::Bool(false)) => None,
-        Some(Json::Bool(true)) => Some(FullTextOptions::default()),
-        Some(Json::Object(options)) => Some(parse_full_text(name, options)?),
-        Some(other) => {
-            return Err(Error::invalid(format!(
-                "\"full_text\" of attribute \"{name}\" must be true, false or an object, not {}",
-                json_type(other)
-            )));
-        }
+        None => None,
+        Some(json) => parse_full_text_of(name, kind, json)?,
     };
-    if full_text.is_some() && kind != AttributeType::String {
-        return Err(Error::invalid(format!("attribute \"{name}\" of type {} cannot have full text", kind.name()))
-            .with_hint("Full text is for attributes of type string."));
-    }
     let indexed = match map.get("indexed") {
         None | Some(Json::Null) => full_text.is_none(),
         Some(Json::Bool(indexed)) => *indexed,
@@ -466,6 +457,38 @@ fn parse_attribute(id: AttributeId, name: &str, json: &Json) -> Result<Attribute
         }
     };
     Ok(Attribute { id, name: name.to_string(), kind, indexed, full_text })
+}
+
+fn check_attribute_name(name: &str) -> Result<()> {
+    check_name("attribute", name)?;
+    if matches!(name, "id" | "vector" | "attributes") {
+        return Err(Error::invalid(format!("attribute name \"{name}\" is reserved")));
+    }
+    Ok(())
+}
+
+/// The value of `full_text` in the definition of an attribute.
+fn parse_full_text_of(name: &str, kind: AttributeType, json: &Json) -> Result<Option<FullTextOptions>> {
+    let full_text = match json {
+        Json::Null | Json::Bool(false) => None,
+        Json::Bool(true) => Some(FullTextOptions::default()),
+        Json::Object(options) => Some(parse_full_text(name, options)?),
+        other => {
+            return Err(Error::invalid(format!(
+                "\"full_text\" of attribute \"{name}\" must be true, false or an object, not {}",
+                json_type(other)
+            )));
+        }
+    };
+    if full_text.is_some() && kind != AttributeType::String {
+        return Err(Error::invalid(format!("attribute \"{name}\" of type {} cannot have full text", kind.name()))
+            .with_hint("Full text is for attributes of type string."));
+    }
+    Ok(full_text)
+}
+
+fn is_zero(id: &AttributeId) -> bool {
+    *id == 0
 }
 
 fn parse_full_text(name: &str, map: &Map<String, Json>) -> Result<FullTextOptions> {

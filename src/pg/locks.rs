@@ -8,6 +8,7 @@
 //! | grant, revoke | access share, then (name lock) exclusive | | |
 //! | bulk upsert | row exclusive | exclusive if it is free, to the end of the transaction | exclusive, to the end of the transaction |
 //! | flush, publishing | row exclusive | exclusive, from before reading to after publishing | exclusive, while publishing |
+//! | alter | row exclusive | exclusive, to the end of the transaction | exclusive, to the end of the transaction |
 //! | drop | access exclusive | | |
 //! | create | (name lock) exclusive | | |
 //! | VACUUM of an indexed table | | | share, while it lists the entries |

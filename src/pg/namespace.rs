@@ -197,6 +197,30 @@ pub fn random_id() -> Result<NamespaceId> {
     Ok(NamespaceId(bytes))
 }
 
+/// Changes the schema of a namespace. Readers and writers go on meanwhile; a flush waits.
+///
+/// # Errors
+/// `NotFound`, `Denied`; as [`NamespaceSchema::changed`].
+pub fn alter(name: &str, changes: &serde_json::Value) -> Result<()> {
+    xact::register();
+    let found = lock_by_name(name, Mode::RowExclusive, Needs::Owner)?;
+    // Whoever publishes a segment replaces the namespace's row too.
+    locks::lock(Target::Flush(found.id), Mode::Exclusive)?;
+    let current = catalog::namespace_by_id(found.id, &Snapshot::fresh(Name::Namespace.oid()?))?;
+    let Some(mut row) = current else { return Err(not_found(name)) };
+    let schema = row.parse_schema()?;
+    let changed = schema.changed(changes)?;
+    if changed == schema {
+        return Ok(());
+    }
+    locks::lock(Target::Publish(row.id), Mode::Exclusive)?;
+    row.schema = changed.to_stored();
+    catalog::replace_namespace(&row)?;
+    xact::mark_written();
+    after_own_change();
+    Ok(())
+}
+
 /// Drops a namespace: catalog rows and buffered entries now, objects after the retention time.
 ///
 /// # Errors

@@ -64,6 +64,8 @@ pub struct Segment {
     postings: Span,
     row_codes: Span,
     text_files: Vec<Span>,
+    /// Bytes of a text index that is not the stored one but was made anew ([`Self::with_text`]).
+    text_in_memory: Option<usize>,
     footer_bytes: usize,
     remembered: Mutex<HashMap<Key, Option<KeyHit>>>,
     identities_ahead: AtomicBool,
@@ -156,11 +158,30 @@ impl Segment {
             postings: footer.postings,
             row_codes: footer.row_codes,
             text_files: footer.text_files.iter().map(|file| file.span).collect(),
+            text_in_memory: None,
             footer_bytes: tail.len(),
             remembered: Mutex::default(),
             identities_ahead: AtomicBool::new(footer.identities.len > MAX_READ_AHEAD),
             row_codes_ahead: AtomicBool::new(footer.row_codes.len > MAX_READ_AHEAD),
         })
+    }
+
+    /// Whether it was written without an index that the namespace's schema wants by now; [`Self::with_text`] gives it one.
+    pub fn lacks_index(&self, schema: &NamespaceSchema) -> bool {
+        self.rows() > 0 && schema.index_lacks(&self.schema)
+    }
+
+    /// With another text index of the same rows, all of whose `bytes` are in memory.
+    ///
+    /// # Errors
+    /// `Internal` if it has another number of rows.
+    pub fn with_text(mut self, text: TextSegment, bytes: usize) -> Result<Self> {
+        if text.rows() != self.rows() {
+            return Err(Error::internal("a text index that was made anew has another number of rows"));
+        }
+        self.text = Some(Arc::new(text));
+        self.text_in_memory = Some(bytes);
+        Ok(self)
     }
 
     /// The catalog's description.
@@ -188,6 +209,7 @@ impl Segment {
     pub fn memory_bytes(&self) -> usize {
         let head = self.head.as_ref().map_or(0, |head| head.memory_bytes());
         let text = self.text.as_ref().map_or(0, |text| text.memory_bytes());
+        let text = text + self.text_in_memory.unwrap_or(0);
         // The footer bounds what was decoded from it; Parquet metadata takes about four times its encoded form.
         head + text + self.footer_bytes * 2
     }
@@ -376,7 +398,7 @@ impl Segment {
     /// # Errors
     /// `Corrupt`, or the store's.
     pub async fn prefetch_text(&self, reads: &[PlannedRead], stats: &Arc<ReadStats>) -> Result<()> {
-        if reads.is_empty() {
+        if reads.is_empty() || self.text_in_memory.is_some() {
             // No round trip, so nothing to read ahead in.
             return Ok(());
         }

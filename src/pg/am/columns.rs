@@ -130,7 +130,7 @@ impl Columns {
                 full_text: None,
             });
         }
-        NamespaceSchema { vector: self.vector, attributes }
+        NamespaceSchema { vector: self.vector, attributes, next_attribute: 0 }
     }
 
     /// Whether an attribute is a column of type `numeric`, which the index holds as floats.

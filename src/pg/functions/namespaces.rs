@@ -1,4 +1,4 @@
-//! `create_namespace`, `drop_namespace`.
+//! `create_namespace`, `alter_namespace`, `drop_namespace`.
 
 use super::arguments::required;
 use super::{Jsonb, Text};
@@ -19,6 +19,16 @@ fn elacsym_create_namespace(name: Option<Text>, schema: Option<Jsonb>) {
         .and_then(|json| NamespaceSchema::parse(&json))
         .and_then(|schema| namespace::create(&name, &schema))
         .or_raise();
+}
+
+/// \[backend\] `elacsym.alter_namespace(name text, changes jsonb)`
+#[pg_extern(sql = "")]
+fn elacsym_alter_namespace(name: Option<Text>, changes: Option<Jsonb>) {
+    preload::require();
+    acl::check_may_write(c"elacsym.alter_namespace()");
+    let name = required(name, "name");
+    let changes = required(changes, "changes");
+    changes.parse("changes").and_then(|changes| namespace::alter(&name, &changes)).or_raise();
 }
 
 /// \[backend\] `elacsym.drop_namespace(name text)`
