@@ -16,6 +16,9 @@ pub const MAX_FRAME_BYTES: usize = 64 << 20;
 pub const MAX_DOCUMENT_BYTES: usize = 8 << 20;
 /// Longest value of a string attribute that is indexed for filters: longer ones make bad terms and bad keys.
 pub const MAX_FILTERABLE_STRING_BYTES: usize = 8_192;
+/// Longest text id of a document: a page of the most documents is then a few megabytes of ids, and every URL that people keep
+/// fits (half of the 1,024 bytes that object stores allow for a name).
+pub const MAX_TEXT_ID_BYTES: usize = 512;
 /// Longest query text: tokenising more than this is a mistake of the caller, not a search.
 pub const MAX_QUERY_TEXT_BYTES: usize = 64 << 10;
 /// Most attributes of one namespace: an attribute id is a u16 and each is a column of every segment.
