@@ -16,7 +16,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::ids::Key;
 use crate::ipc::message::{PageRequest, RequestStats, ResultRow};
 use crate::limits::MAX_PAGE_ROWS;
-use crate::segment::{RECORDS_PER_BLOCK, Segment};
+use crate::segment::Segment;
 
 /// Most blocks of a key index that are read at once: 4 MiB.
 const MAX_BLOCKS: usize = 256;
@@ -108,7 +108,7 @@ async fn first_keys(
     }
     let mut blocks = segment.key_blocks_from(first);
     // About how many blocks must be read for a page, if what is allowed is spread evenly.
-    let expected = (limit as u64 * rows).div_ceil(count * RECORDS_PER_BLOCK).min(blocks.len() as u64);
+    let expected = (limit as u64 * rows).div_ceil(count * segment.records_per_block()).min(blocks.len() as u64);
     let mut found = Vec::new();
     if let Some(allowed) = allowed.filter(|allowed| allowed.len() < expected) {
         let ordinals: Vec<u32> = allowed.iter().collect();
