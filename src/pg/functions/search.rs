@@ -101,13 +101,13 @@ fn elacsym_query(
 
 /// Arguments of a query, before they are checked.
 pub(super) struct Arguments {
-    vector: Option<PgVector>,
-    full_text: Option<Jsonb>,
-    filter: Option<Jsonb>,
-    top_k: Option<i32>,
-    include_vector: bool,
-    include_attributes: Option<Vec<Option<Text>>>,
-    options: Options,
+    pub vector: Option<PgVector>,
+    pub full_text: Option<Jsonb>,
+    pub filter: Option<Jsonb>,
+    pub top_k: Option<i32>,
+    pub include_vector: bool,
+    pub include_attributes: Option<Vec<Option<Text>>>,
+    pub options: Options,
 }
 
 /// The rows of a query, and the arms that their places are in.
