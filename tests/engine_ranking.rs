@@ -20,7 +20,7 @@ use engine_support::{Database, Random, engine};
 use serde_json::json;
 
 const DIM: usize = 6;
-const ROWS: i64 = 140;
+const ROWS: Key = 140;
 const YEAR: u16 = 3;
 
 fn schema() -> NamespaceSchema {
