@@ -7,7 +7,7 @@ import uuid
 import psycopg
 import pytest
 
-from harness import Cluster
+from harness import Cluster, wait_until
 
 pytestmark = pytest.mark.every_pg
 
@@ -84,8 +84,13 @@ def state(conn):
 
 
 def flush(conn):
-    conn.execute("SELECT elacsym.flush('ns')")
-    assert conn.execute("SELECT count(*) FROM elacsym.wal").fetchone() == (0,)
+    """Patches wait for transactions that are older, whoever runs them."""
+
+    def flushed():
+        conn.execute("SELECT elacsym.flush('ns')")
+        return conn.execute("SELECT count(*) FROM elacsym.wal").fetchone() == (0,)
+
+    wait_until(flushed, "every entry to be flushed", 20)
 
 
 def places(conn):
@@ -136,7 +141,7 @@ def test_query_keys_returns_ids_from_every_arm_and_order(q, ids):
         assert text.fetchall() == [(ids[1], 1, {"n": 1})], place
         both = q.execute("SELECT id FROM elacsym.query_keys('ns', '[2,1]', '\"word2\"', top_k => 1)").fetchall()
         assert both == [(ids[2],)], place
-        order = json.dumps([{"field": "n", "order": "desc"}])
+        order = json.dumps([{"field": "n", "direction": "desc"}])
         ordered = q.execute("SELECT id, score FROM elacsym.query_keys('ns', order_by => %s)", [order]).fetchall()
         assert ordered == [(ids[2], None), (ids[1], None), (ids[0], None)], place
 
