@@ -80,7 +80,7 @@ const SIGN: u128 = 1 << 127;
 pub type Key = i128;
 
 /// The key of a text id: the first 128 bits of its SHA-256. Of a million million texts two share one with a probability of
-/// 10^-15; nobody can choose two that do.
+/// 10^-15, and a text that shares one with a given text cannot be found. (Any two that share one take 2^64 tries.)
 pub fn text_key(text: &str) -> Key {
     let mut bytes = [0; 16];
     bytes.copy_from_slice(&Sha256::digest(text.as_bytes())[..16]);
