@@ -32,11 +32,12 @@ CREATE TABLE elacsym.wal (
     namespace   uuid NOT NULL,
     xid         xid8 NOT NULL,                          -- top-level transaction that wrote it
     seq         bigint NOT NULL,                        -- WAL insert position; per key the highest (seq, xid) wins
-    key         bigint NOT NULL,                        -- document id; of an index the heap tid
+    key         bigint NOT NULL,                        -- which document; of an index the heap tid
     crc         integer NOT NULL,                       -- CRC32 of identity, op and payload
     op          "char" NOT NULL,                        -- 1: upsert, 2: delete, 3: patch
     payload     bytea NOT NULL,
-    horizon     xid8                                    -- of a patch: transactions from this one on began after it
+    horizon     xid8,                                   -- of a patch: transactions from this one on began after it
+    key_high    bigint                                  -- upper half of a key of 128 bits; key is the lower one
 );
 ALTER TABLE elacsym.wal REPLICA IDENTITY NOTHING;
 -- vectors do not compress
@@ -463,6 +464,57 @@ CREATE VIEW elacsym.grants WITH (security_barrier) AS
      WHERE pg_catalog.pg_has_role(n.owner, 'USAGE') OR g.role = 0 OR pg_catalog.pg_has_role(g.role, 'USAGE');
 COMMENT ON VIEW elacsym.grants IS 'grants on the namespaces of the current role, and those made to it';
 
+-- Documents by ids as text, for ids of any type; ids of type uuid and text have these functions only. Their names are their
+-- own: overloaded, unknown literals and parameters would become text where they are bigint today.
+
+CREATE FUNCTION elacsym.upsert_key(namespace text, id text, vector vector, attributes jsonb DEFAULT NULL) RETURNS bigint
+    LANGUAGE c VOLATILE PARALLEL UNSAFE
+    AS 'MODULE_PATHNAME', 'elacsym_upsert_key_wrapper';
+COMMENT ON FUNCTION elacsym.upsert_key(text, text, vector, jsonb) IS 'writes one document; returns 1';
+
+CREATE FUNCTION elacsym.delete_keys(namespace text, ids text[]) RETURNS bigint
+    LANGUAGE c VOLATILE PARALLEL UNSAFE
+    AS 'MODULE_PATHNAME', 'elacsym_delete_keys_wrapper';
+COMMENT ON FUNCTION elacsym.delete_keys(text, text[]) IS 'deletes documents; returns the number of ids, whether or not they existed';
+
+CREATE FUNCTION elacsym.delete_keys_if(namespace text, ids text[], condition jsonb) RETURNS bigint
+    LANGUAGE c VOLATILE PARALLEL UNSAFE
+    AS 'MODULE_PATHNAME', 'elacsym_delete_keys_if_wrapper';
+COMMENT ON FUNCTION elacsym.delete_keys_if(text, text[], jsonb)
+    IS 'deletes the documents whose present version meets the condition; returns their number';
+
+CREATE FUNCTION elacsym.fetch_keys(
+        namespace text, ids text[], include_vector boolean DEFAULT true, include_attributes text[] DEFAULT '{*}')
+    RETURNS TABLE (id text, vector vector, attributes jsonb)
+    LANGUAGE c STABLE PARALLEL RESTRICTED ROWS 10
+    AS 'MODULE_PATHNAME', 'elacsym_fetch_keys_wrapper';
+COMMENT ON FUNCTION elacsym.fetch_keys(text, text[], boolean, text[])
+    IS 'documents by id, in the order of the ids; missing ones are left out';
+
+CREATE FUNCTION elacsym.scan_keys(
+        namespace text, filter jsonb DEFAULT NULL, after_id text DEFAULT NULL, "limit" integer DEFAULT 1000,
+        include_vector boolean DEFAULT false, include_attributes text[] DEFAULT '{*}')
+    RETURNS TABLE (id text, vector vector, attributes jsonb)
+    LANGUAGE c STABLE PARALLEL RESTRICTED ROWS 1000 COST 1000
+    AS 'MODULE_PATHNAME', 'elacsym_scan_keys_wrapper';
+COMMENT ON FUNCTION elacsym.scan_keys(text, jsonb, text, integer, boolean, text[])
+    IS 'documents that match by ascending id; the next page begins after the last id of this one';
+
+CREATE FUNCTION elacsym.query_keys(
+        namespace text, vector vector DEFAULT NULL, full_text jsonb DEFAULT NULL, filter jsonb DEFAULT NULL,
+        top_k integer DEFAULT 10, include_vector boolean DEFAULT false, include_attributes text[] DEFAULT NULL,
+        rrf_k integer DEFAULT 60, vector_weight real DEFAULT 1, text_weight real DEFAULT 1,
+        candidates integer DEFAULT NULL, effort real DEFAULT NULL, fusion text DEFAULT 'rrf',
+        queries jsonb DEFAULT NULL, modifiers jsonb DEFAULT NULL, per jsonb DEFAULT NULL, "offset" integer DEFAULT 0,
+        order_by jsonb DEFAULT NULL)
+    RETURNS TABLE (id text, score real, vector_rank integer, vector_distance real, text_rank integer, text_score real,
+        vector vector, attributes jsonb, arms jsonb)
+    LANGUAGE c STABLE PARALLEL RESTRICTED ROWS 10 COST 1000
+    AS 'MODULE_PATHNAME', 'elacsym_query_keys_wrapper';
+COMMENT ON FUNCTION elacsym.query_keys(text, vector, jsonb, jsonb, integer, boolean, text[], integer, real, real, integer, real, text,
+        jsonb, jsonb, jsonb, integer, jsonb)
+    IS 'the best documents by vectors, full text or both, best first; or the first by attributes';
+
 -- How texts and queries are understood. A target is the name of a namespace, or of an index.
 
 CREATE FUNCTION elacsym.analyze(
@@ -513,7 +565,9 @@ CREATE VIEW elacsym.namespaces WITH (security_barrier) AS
            (n.schema #>> '{vector,dim}')::integer AS vector_dim,
            n.schema #>> '{vector,metric}' AS vector_metric,
            (SELECT pg_catalog.array_agg(a ->> 'name' ORDER BY a ->> 'name')
-              FROM pg_catalog.jsonb_array_elements(n.schema -> 'attributes') a) AS attributes,
+              FROM pg_catalog.jsonb_array_elements(n.schema -> 'attributes') a
+             WHERE (a ->> 'id')::integer < 65534) AS attributes,
+           coalesce(n.schema ->> 'id', 'int') AS id_type,
            s.segments,
            s.rows,
            s.dead_rows,
@@ -577,8 +631,8 @@ CREATE VIEW elacsym.segments WITH (security_barrier) AS
            (s.info ->> 'parquet_bytes')::bigint AS parquet_bytes,
            (s.info ->> 'index_bytes')::bigint AS index_bytes,
            (s.info ->> 'tail_bytes')::bigint AS tail_bytes,
-           (s.info ->> 'min_key')::bigint AS min_id,
-           (s.info ->> 'max_key')::bigint AS max_id,
+           CASE WHEN n.schema ->> 'id' IS NULL THEN (s.info ->> 'min_key')::bigint END AS min_id,
+           CASE WHEN n.schema ->> 'id' IS NULL THEN (s.info ->> 'max_key')::bigint END AS max_id,
            s.delete_version,
            s.info ->> 'root' AS root,
            s.info ->> 'path' AS path,

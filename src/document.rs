@@ -13,8 +13,10 @@ use crate::vector::Metric;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as Json};
 
+mod id;
 mod patch;
 
+pub use id::DocumentId;
 pub use patch::Patch;
 
 const MAGIC: [u8; 2] = *b"ED";
@@ -111,7 +113,7 @@ impl Document {
         let map = json
             .as_object()
             .ok_or_else(|| Error::invalid(format!("a document must be a JSON object, not {}", json_type(json))))?;
-        let id = parse_id(map)?;
+        let id = parse_id(schema, map)?;
         let in_document = |error: Error| {
             let detail = format!("document id {id}");
             error.with_detail(detail)
@@ -126,9 +128,15 @@ impl Document {
             None | Some(Json::Null) => Vec::new(),
             Some(json) => Self::parse_attributes(schema, json).map_err(in_document)?,
         };
-        let document = Self { vector, attributes };
+        let document = Self::new(&id, vector, attributes);
         document.check(schema).map_err(in_document)?;
-        Ok((id, document))
+        Ok((id.key(), document))
+    }
+
+    /// The document with this id; `attributes` as from [`Self::parse_attributes`].
+    pub fn new(id: &DocumentId, vector: Option<Vec<f32>>, mut attributes: Vec<(AttributeId, Value)>) -> Self {
+        attributes.extend(id.attribute());
+        Self { vector, attributes }
     }
 
     /// Parses the attributes object of a document.
@@ -138,7 +146,7 @@ impl Document {
             .ok_or_else(|| Error::invalid(format!("\"attributes\" must be a JSON object, not {}", json_type(json))))?;
         let mut values = Vec::with_capacity(map.len());
         for (name, json) in map {
-            let attribute = schema.require(name)?;
+            let attribute = schema.require_own(name)?;
             if !json.is_null() {
                 values.push((attribute.id, parse_value(attribute, json)?));
             }
@@ -223,11 +231,15 @@ impl Document {
     }
 }
 
-/// CRC32 of a buffered entry: identity, operation and payload, so that a row that changed places is caught too.
+/// CRC32 of a buffered entry: identity, operation and payload, so that a row that changed places is caught too. A key takes 8
+/// bytes if they hold it, else 16.
 pub fn entry_crc(namespace: NamespaceId, id: EntryId, op: Op, payload: &[u8]) -> u32 {
     let mut hasher = crc32fast::Hasher::new();
     hasher.update(&namespace.0);
-    hasher.update(&id.key.to_le_bytes());
+    match i64::try_from(id.key) {
+        Ok(key) => hasher.update(&key.to_le_bytes()),
+        Err(_) => hasher.update(&id.key.to_le_bytes()),
+    }
     hasher.update(&id.order.seq.to_le_bytes());
     hasher.update(&id.order.xid.to_le_bytes());
     hasher.update(&[op as u8]);
@@ -236,14 +248,9 @@ pub fn entry_crc(namespace: NamespaceId, id: EntryId, op: Op, payload: &[u8]) ->
 }
 
 /// The id of a document.
-fn parse_id(map: &Map<String, Json>) -> Result<Key> {
-    match map.get("id") {
-        Some(Json::Number(number)) if number.as_i64().is_some() => Ok(number.as_i64().unwrap_or_default()),
-        Some(other) => {
-            Err(Error::new(ErrorKind::TypeMismatch, format!("document id must be a 64-bit integer, not {other}")))
-        }
-        None => Err(Error::invalid("a document has no \"id\"")),
-    }
+fn parse_id(schema: &NamespaceSchema, map: &Map<String, Json>) -> Result<DocumentId> {
+    let json = map.get("id").ok_or_else(|| Error::invalid("a document has no \"id\""))?;
+    DocumentId::from_json(schema.id, json)
 }
 
 /// Reads a vector.

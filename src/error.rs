@@ -30,6 +30,8 @@ pub enum ErrorKind {
     Exhausted,
     /// A bug in elacsym.
     Internal,
+    /// The statement's types do not fit the thing it names, whatever the values: write it with another function.
+    StatementType,
 }
 
 /// An error with PostgreSQL's three texts: message (lower case, no final period), detail and hint.

@@ -1,6 +1,7 @@
 //! Newtypes for the things that must not be mixed up.
 
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 /// The UUID of a namespace or of one life (incarnation) of an index.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -59,8 +60,129 @@ impl std::fmt::Display for Uuid {
     }
 }
 
-/// What an entry belongs to: a document id of a namespace (an index will use the heap TID).
-pub type Key = i64;
+impl Uuid {
+    /// As a key: keys are ordered as their UUIDs are, and no two UUIDs share one.
+    pub fn key(self) -> Key {
+        (u128::from_be_bytes(self.0) ^ SIGN).cast_signed()
+    }
+
+    /// The reverse of [`Self::key`].
+    pub fn of_key(key: Key) -> Self {
+        Self((key.cast_unsigned() ^ SIGN).to_be_bytes())
+    }
+}
+
+/// The highest bit: flipped, it turns the order of unsigned numbers into that of signed ones.
+const SIGN: u128 = 1 << 127;
+
+/// What an entry belongs to: a document of a namespace, named by its id ([`IdType`] says how), or a row of an index, named by its
+/// heap tid.
+pub type Key = i128;
+
+/// The key of a text id: the first 128 bits of its SHA-256. Of a million million texts two share one with a probability of
+/// 10^-15, and a text that shares one with a given text cannot be found. (Any two that share one take 2^64 tries.)
+pub fn text_key(text: &str) -> Key {
+    let mut bytes = [0; 16];
+    bytes.copy_from_slice(&Sha256::digest(text.as_bytes())[..16]);
+    Key::from_be_bytes(bytes)
+}
+
+/// What the ids of a namespace's documents are. Keys of an index are as those of `Int`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum IdType {
+    /// 64-bit numbers, which are their keys.
+    #[default]
+    Int,
+    /// UUIDs: [`Uuid::key`].
+    Uuid,
+    /// Texts: [`text_key`]. The text itself is an attribute, [`crate::schema::TEXT_ID`].
+    Text,
+}
+
+impl IdType {
+    /// The name used in schemas and error messages.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Int => "int",
+            Self::Uuid => "uuid",
+            Self::Text => "text",
+        }
+    }
+
+    /// The type of that name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        [Self::Int, Self::Uuid, Self::Text].into_iter().find(|kind| kind.name() == name)
+    }
+
+    /// Whether it is what it is when nobody says otherwise; stored schemas leave it out then.
+    pub fn is_int(&self) -> bool {
+        *self == Self::Int
+    }
+
+    /// A key as messages name it. Of a text only the hash is known.
+    pub fn describe(self, key: Key) -> String {
+        match self {
+            Self::Int => key.to_string(),
+            Self::Uuid => Uuid::of_key(key).to_string(),
+            Self::Text => format!("with hash {:032x}", key.cast_unsigned()),
+        }
+    }
+}
+
+/// Keys in JSON, for `#[serde(with)]`: a number if 64 bits hold it, else a string of its digits, because JSON readers (ours, and
+/// PostgreSQL's as bigint) keep no larger integers. In postcard's encoding a plain number.
+pub mod json_key {
+    use super::Key;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    /// Writes a key.
+    ///
+    /// # Errors
+    /// The serializer's.
+    pub fn serialize<S: Serializer>(key: &Key, serializer: S) -> Result<S::Ok, S::Error> {
+        if !serializer.is_human_readable() {
+            return serializer.serialize_i128(*key);
+        }
+        match i64::try_from(*key) {
+            Ok(key) => serializer.serialize_i64(key),
+            Err(_) => serializer.collect_str(key),
+        }
+    }
+
+    /// Reads a key.
+    ///
+    /// # Errors
+    /// The deserializer's; a string that is no integer.
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Key, D::Error> {
+        if !deserializer.is_human_readable() {
+            return Key::deserialize(deserializer);
+        }
+        deserializer.deserialize_any(Visitor)
+    }
+
+    struct Visitor;
+
+    impl serde::de::Visitor<'_> for Visitor {
+        type Value = Key;
+
+        fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str("a key")
+        }
+
+        fn visit_i64<E>(self, key: i64) -> Result<Key, E> {
+            Ok(Key::from(key))
+        }
+
+        fn visit_u64<E>(self, key: u64) -> Result<Key, E> {
+            Ok(Key::from(key))
+        }
+
+        fn visit_str<E: serde::de::Error>(self, key: &str) -> Result<Key, E> {
+            key.parse().map_err(E::custom)
+        }
+    }
+}
 
 /// The order of entries of one key: the highest wins, everywhere (INV-3).
 ///
@@ -77,7 +199,7 @@ pub struct EntryOrder {
 /// The identity of one entry: (namespace, key, order) is unique.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct EntryId {
-    /// Document id.
+    /// Which document or row.
     pub key: Key,
     /// Its place in the history of that key.
     pub order: EntryOrder,
@@ -106,3 +228,6 @@ impl Op {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -19,6 +19,9 @@ pub const MAX_FILTERABLE_STRING_BYTES: usize = 8_192;
 /// What an index keeps of a longer string has at least so many bytes: at the limit a character of up to four is left out whole.
 /// So a shorter string is never the beginning of a longer one.
 pub const MIN_CUT_STRING_BYTES: usize = MAX_FILTERABLE_STRING_BYTES - 3;
+/// Longest text id of a document: a page of the most documents is then a few megabytes of ids, and every URL that people keep
+/// fits (half of the 1,024 bytes that object stores allow for a name).
+pub const MAX_TEXT_ID_BYTES: usize = 512;
 /// Longest query text: tokenising more than this is a mistake of the caller, not a search.
 pub const MAX_QUERY_TEXT_BYTES: usize = 64 << 10;
 /// Most attributes of one namespace: an attribute id is a u16 and each is a column of every segment.

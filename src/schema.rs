@@ -7,6 +7,7 @@
 mod change;
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::ids::IdType;
 use crate::limits::{
     DEFAULT_BM25_B, DEFAULT_BM25_K1, DEFAULT_MAX_TOKEN_LENGTH, MAX_ATTRIBUTES, MAX_BM25_K1, MAX_DIMENSIONS,
     MAX_FIELD_WEIGHT, MAX_NAME_BYTES, MAX_TOKEN_LENGTH,
@@ -25,6 +26,16 @@ pub type AttributeId = u16;
 /// The hidden bool attribute of an index with the cosine metric: true for a row whose vector is all zeros. Such a vector
 /// has no direction and is not stored, but its distance is not a number, which sorts before NULL.
 pub const ZERO_VECTOR: AttributeId = AttributeId::MAX;
+
+/// The hidden string attribute of a namespace whose ids are texts: the id, of which the key is only a hash. Every document has it.
+/// Filters, orders and facets may name it [`TEXT_ID_NAME`]; its dictionary is what pages by ascending id are read from.
+pub const TEXT_ID: AttributeId = AttributeId::MAX - 1;
+
+/// Name of [`TEXT_ID`], which no other attribute of a namespace can have.
+pub const TEXT_ID_NAME: &str = "id";
+
+/// Attributes from this id on are ours: documents do not name them. Room for some more than there are.
+const FIRST_HIDDEN: AttributeId = AttributeId::MAX - 15;
 
 /// The type of an attribute's values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -271,6 +282,18 @@ pub struct Attribute {
     pub full_text: Option<FullTextOptions>,
 }
 
+impl Attribute {
+    /// Whether it is ours: no document names it, and none is returned with it unless it is asked for.
+    pub fn is_hidden(&self) -> bool {
+        self.id >= FIRST_HIDDEN
+    }
+
+    fn text_id() -> Self {
+        let name = TEXT_ID_NAME.to_string();
+        Self { id: TEXT_ID, name, kind: AttributeType::String, indexed: true, full_text: None }
+    }
+}
+
 /// Dimension and metric of a namespace's vectors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct VectorSchema {
@@ -293,6 +316,9 @@ pub struct NamespaceSchema {
     /// The id of the next new attribute where that is not one above the highest: ids of dropped ones are not used again.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub next_attribute: AttributeId,
+    /// What ids of documents are.
+    #[serde(default, skip_serializing_if = "IdType::is_int")]
+    pub id: IdType,
 }
 
 impl NamespaceSchema {
@@ -302,7 +328,18 @@ impl NamespaceSchema {
             Error::invalid(format!("schema must be a JSON object, not {}", json_type(json)))
                 .with_hint("Example: {\"vector_dim\": 384, \"attributes\": {\"title\": {\"type\": \"string\", \"full_text\": true}}}")
         })?;
-        reject_unknown_keys(top, &["vector_dim", "vector_metric", "attributes"], "schema")?;
+        reject_unknown_keys(top, &["id", "vector_dim", "vector_metric", "attributes"], "schema")?;
+        let id = match top.get("id") {
+            None | Some(Json::Null) => IdType::Int,
+            Some(Json::String(name)) => IdType::from_name(name).ok_or_else(|| {
+                Error::invalid(format!("\"id\" of the schema \"{name}\" is not known"))
+                    .with_hint("Types of ids: int, uuid, text.")
+            })?,
+            Some(other) => {
+                return Err(Error::invalid(format!("\"id\" of the schema must be a string, not {}", json_type(other)))
+                    .with_hint("Types of ids: int, uuid, text."));
+            }
+        };
         let vector = match top.get("vector_dim") {
             None | Some(Json::Null) => {
                 if top.contains_key("vector_metric") {
@@ -312,7 +349,7 @@ impl NamespaceSchema {
             }
             Some(value) => Some(parse_vector(value, top.get("vector_metric"))?),
         };
-        let attributes = match top.get("attributes") {
+        let mut attributes = match top.get("attributes") {
             None | Some(Json::Null) => Vec::new(),
             Some(Json::Object(map)) => parse_attributes(map)?,
             Some(other) => {
@@ -323,7 +360,10 @@ impl NamespaceSchema {
             return Err(Error::invalid("schema has neither \"vector_dim\" nor \"attributes\"")
                 .with_hint("A namespace needs vectors, attributes, or both."));
         }
-        Ok(Self { vector, attributes, next_attribute: 0 })
+        if id == IdType::Text {
+            attributes.push(Attribute::text_id());
+        }
+        Ok(Self { vector, attributes, next_attribute: 0, id })
     }
 
     /// Reads the stored form.
@@ -344,16 +384,27 @@ impl NamespaceSchema {
 
     /// The attribute of that name, or an error that lists the ones there are.
     pub fn require(&self, name: &str) -> Result<&Attribute> {
-        self.attribute(name).ok_or_else(|| {
-            let names: Vec<&str> = self.attributes.iter().map(|a| a.name.as_str()).collect();
-            Error::new(ErrorKind::NotFound, format!("attribute \"{name}\" does not exist")).with_hint(
-                if names.is_empty() {
-                    "This namespace has no attributes.".to_string()
-                } else {
-                    format!("Attributes of this namespace: {}.", names.join(", "))
-                },
-            )
-        })
+        self.attribute(name).ok_or_else(|| self.no_attribute(name))
+    }
+
+    /// As [`Self::require`], for the values of documents, which name no hidden attribute.
+    pub fn require_own(&self, name: &str) -> Result<&Attribute> {
+        self.attribute(name).filter(|attribute| !attribute.is_hidden()).ok_or_else(|| self.no_attribute(name))
+    }
+
+    /// Attributes that documents name, in id order.
+    pub fn own_attributes(&self) -> impl Iterator<Item = &Attribute> {
+        self.attributes.iter().filter(|attribute| !attribute.is_hidden())
+    }
+
+    fn no_attribute(&self, name: &str) -> Error {
+        let names: Vec<&str> = self.own_attributes().map(|a| a.name.as_str()).collect();
+        let hint = if names.is_empty() {
+            "This namespace has no attributes.".to_string()
+        } else {
+            format!("Attributes of this namespace: {}.", names.join(", "))
+        };
+        Error::new(ErrorKind::NotFound, format!("attribute \"{name}\" does not exist")).with_hint(hint)
     }
 
     /// The attribute with that id.

@@ -3,7 +3,7 @@
 //! [`SegmentInfo`] is column `info` of `elacsym.segment`, travels in every query, and is what `manifest.json` lists.
 
 use crate::error::{Error, Result};
-use crate::ids::Key;
+use crate::ids::{Key, json_key};
 use roaring::RoaringBitmap;
 use serde::{Deserialize, Serialize};
 
@@ -31,8 +31,10 @@ pub struct SegmentInfo {
     /// Length of the tail of `search.idx` that opens the segment: one ranged read.
     pub tail_bytes: u64,
     /// Smallest key, tombstones included.
+    #[serde(with = "json_key")]
     pub min_key: Key,
     /// Largest key, tombstones included.
+    #[serde(with = "json_key")]
     pub max_key: Key,
     /// Smallest seq.
     pub min_seq: u64,

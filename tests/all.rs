@@ -11,6 +11,8 @@ mod engine_aggregate;
 mod engine_behaviour;
 #[path = "engine_corpus.rs"]
 mod engine_corpus;
+#[path = "engine_ids.rs"]
+mod engine_ids;
 #[path = "engine_keys.rs"]
 mod engine_keys;
 #[path = "engine_model.rs"]

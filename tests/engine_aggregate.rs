@@ -104,7 +104,7 @@ async fn counts_and_facets_are_those_of_the_rows_that_are_alive() {
         let mut database = Database::new(directory.path(), schema());
         let mut model = Model::default();
         for step in 0..400_u64 {
-            let key = random.below(150) as i64;
+            let key = i128::from(random.below(150));
             let order = EntryOrder { seq: 100 + step, xid: 1 };
             if random.chance(85) {
                 let document = document(&mut random);
@@ -157,7 +157,7 @@ async fn segments_older_than_an_attribute_have_none_of_it() {
     let mut database = Database::new(directory.path(), old);
     for key in 0..10 {
         let document = Document { vector: None, attributes: vec![(0, Value::Int(key))] };
-        database.upsert(key, EntryOrder { seq: 1, xid: 1 }, document);
+        database.upsert(key.into(), EntryOrder { seq: 1, xid: 1 }, document);
     }
     database.flush(&running).await.unwrap();
     database.schema = NamespaceSchema::parse(&json!({"attributes": {"a": "int", "b": "timestamp"}})).unwrap();
@@ -183,7 +183,7 @@ async fn too_many_buckets_are_an_error_in_every_part_of_a_view() {
     let mut database = Database::new(directory.path(), schema);
     for key in 0..10_001 {
         let document = Document { vector: None, attributes: vec![(0, Value::Int(key))] };
-        database.upsert(key, EntryOrder { seq: 1, xid: 1 }, document);
+        database.upsert(key.into(), EntryOrder { seq: 1, xid: 1 }, document);
     }
     assert_eq!(aggregate(&database, &running, &None, &facets).await.unwrap_err().kind, ErrorKind::Exhausted);
     database.flush(&running).await.unwrap();

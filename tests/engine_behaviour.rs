@@ -32,7 +32,7 @@ fn document(key: Key) -> Document {
         attributes: vec![
             (0, Value::String(body)),
             (1, Value::String(format!("note {key}"))),
-            (2, Value::Int(key % 10)),
+            (2, Value::Int((key % 10) as i64)),
         ],
     }
 }

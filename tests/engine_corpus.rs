@@ -69,7 +69,7 @@ async fn parts_with_the_statistics_of_the_whole_score_as_the_whole_does() {
     // The last part stays empty.
     let mut parts: Vec<Database> = (0..4).map(database).collect();
     let mut bodies: HashMap<Key, String> = HashMap::new();
-    for key in 0..300_i64 {
+    for key in 0..300 {
         let part = key as u64 % 3;
         let document = document(&mut random, part);
         let Some(Value::String(body)) = document.get(1) else { unreachable!("every document has a body") };

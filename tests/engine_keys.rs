@@ -52,7 +52,7 @@ impl Fixture {
             self.seq += 1;
             let document = Document {
                 vector: (key % 7 != 0).then(|| (0..4).map(|d| ((key * 7 + d * 3) % 11) as f32 + 0.5).collect()),
-                attributes: vec![(0, Value::Int(key))],
+                attributes: vec![(0, Value::Int(key as i64))],
             };
             self.database.upsert(key, EntryOrder { seq: self.seq, xid: 1 + self.seq / 10 }, document);
         }

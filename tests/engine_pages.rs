@@ -19,6 +19,10 @@ fn schema() -> NamespaceSchema {
     NamespaceSchema::parse(&json!({"attributes": {"n": "int"}})).unwrap()
 }
 
+/// The outermost ids of type int.
+const LEAST: Key = i64::MIN as Key;
+const MOST: Key = i64::MAX as Key;
+
 fn document(n: i64) -> Document {
     Document { vector: None, attributes: vec![(0, Value::Int(n))] }
 }
@@ -34,6 +38,7 @@ async fn page(
         namespace: database.view(),
         filter: filter.clone(),
         after,
+        after_text: None,
         rows,
         include_vector: false,
         include_attributes: Vec::new(),
@@ -92,23 +97,24 @@ async fn a_page_reads_a_part_of_a_large_segment_and_bounds_are_keys_too() {
     let directory = tempfile::tempdir().unwrap();
     let mut database = Database::new(directory.path(), schema());
     let first = engine(directory.path()).await;
-    let keys: Vec<Key> = (0..30_000).map(|i| i * 3).chain([Key::MIN, Key::MAX]).collect();
+    let keys: Vec<Key> = (0..30_000).map(|i| i * 3).chain([LEAST, MOST]).collect();
     for key in keys {
         database.upsert(key, EntryOrder { seq: 1, xid: 5 }, document(0));
     }
     database.flush(&first).await.unwrap();
     let engine = engine(directory.path()).await;
-    assert_eq!(page(&engine, &database, &None, None, 2).await.0, [Key::MIN, 0]);
+    assert_eq!(page(&engine, &database, &None, None, 2).await.0, [LEAST, 0]);
     let (keys, stats) = page(&engine, &database, &None, Some(60_000), 10).await;
     assert_eq!(keys, (1..=10).map(|i| 60_000 + i * 3).collect::<Vec<_>>());
     // Two blocks of 16 KiB, of 52.
     assert!(stats.object_bytes <= 3 * 16_384, "{stats:?}");
-    assert_eq!(page(&engine, &database, &None, Some(29_999 * 3), 10).await.0, [Key::MAX]);
-    assert_eq!(page(&engine, &database, &None, Some(Key::MAX), 10).await.0, [] as [Key; 0]);
+    assert_eq!(page(&engine, &database, &None, Some(29_999 * 3), 10).await.0, [MOST]);
+    assert_eq!(page(&engine, &database, &None, Some(MOST), 10).await.0, [] as [Key; 0]);
     let request = PageRequest {
         namespace: database.view(),
         filter: None,
         after: None,
+        after_text: None,
         rows: 10_001,
         include_vector: false,
         include_attributes: Vec::new(),

@@ -208,6 +208,7 @@ impl World {
             namespace: self.database.view(),
             filter: Some(filter.clone()),
             after: None,
+            after_text: None,
             rows: 100,
             include_vector: false,
             include_attributes: Vec::new(),
@@ -318,7 +319,7 @@ async fn what_patches_make_is_remembered_until_the_next_patch_of_the_same_docume
     database.flush(&engine).await.unwrap();
     let set = |count| Patch { set: vec![(COUNT, Value::Int(count))], ..Patch::default() };
     for key in 0..3 {
-        database.wal.push(WalRow::patch(key, order(10 + key as u64), &set(key), 2));
+        database.wal.push(WalRow::patch(key, order(10 + key as u64), &set(key as i64), 2));
     }
     let mut provider = database.provider();
     let mut query = database.query().and_vector(vec![0.0; DIM]);

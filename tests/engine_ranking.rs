@@ -20,7 +20,7 @@ use engine_support::{Database, Random, engine};
 use serde_json::json;
 
 const DIM: usize = 6;
-const ROWS: i64 = 140;
+const ROWS: Key = 140;
 const YEAR: u16 = 3;
 
 fn schema() -> NamespaceSchema {
@@ -392,9 +392,8 @@ async fn of_equal_rows_those_with_the_least_keys_are_in_an_answer_wherever_they_
             }
         }
     }
-    let fused = |database: &Database| {
-        arms.iter().fold(ask(database, 60, 20), |request, arm| request.and_arm(arm.clone(), 1.0))
-    };
+    let fused =
+        |database: &Database| arms.iter().fold(ask(database, 60, 20), |request, arm| request.and_arm(arm.clone(), 1.0));
     let expected = answer(&databases[0], &running, fused(&databases[0])).await;
     for database in &databases {
         assert_eq!(answer(database, &running, fused(database)).await, expected);

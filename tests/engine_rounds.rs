@@ -9,7 +9,7 @@ use elacsym::cache::{BlockCache, ReadStats};
 use elacsym::config::StorageConfig;
 use elacsym::document::{Document, Value};
 use elacsym::env::Env;
-use elacsym::ids::{EntryId, EntryOrder};
+use elacsym::ids::{EntryId, EntryOrder, Key};
 use elacsym::ipc::message::TextQuery;
 use elacsym::schema::NamespaceSchema;
 use elacsym::segment::{Place, RowRead, Segment, SegmentSource, WriteOptions, prefetch_attributes, write_segment};
@@ -32,7 +32,7 @@ async fn a_cold_search_with_its_values_takes_three_round_trips() {
         "body": {"type": "string", "full_text": true},
     }}))
     .unwrap();
-    let vector = |key: i64| -> Vec<f32> { (0..64).map(|d| ((key * (d + 7) * 31) % 113) as f32 - 56.0).collect() };
+    let vector = |key: Key| -> Vec<f32> { (0..64).map(|d| ((key * (d + 7) * 31) % 113) as f32 - 56.0).collect() };
     let entries = (0..4000).map(|key| {
         let id = EntryId { key, order: EntryOrder { seq: 1, xid: 1 } };
         let body = format!("word{} word{} common filler text", key % 50, key % 171);

@@ -314,7 +314,7 @@ async fn scans_of_random_views_return_every_live_row_once_and_in_order() {
 /// Large enough that the default effort does not compare every row.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_approximate_scan_returns_each_key_once_and_starts_as_good_as_a_query() {
-    const ROWS: i64 = 24_000;
+    const ROWS: Key = 24_000;
     let directory = tempfile::tempdir().unwrap();
     let mut random = Random::new(5);
     let mut database = Database::new(directory.path(), schema("l2"));

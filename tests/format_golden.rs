@@ -51,6 +51,7 @@ const WORDS: [&str; 12] = [
 ];
 
 fn document(key: Key) -> Document {
+    let key = key as i64;
     let word = |i: i64| WORDS[((key * 5 + i * 7) % 12) as usize];
     let body: Vec<&str> = (0..3 + key % 6).map(word).collect();
     let mut attributes = vec![(0, Value::String(body.join(" ")))];

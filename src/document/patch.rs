@@ -39,14 +39,14 @@ impl Patch {
         let map = json
             .as_object()
             .ok_or_else(|| Error::invalid(format!("a document must be a JSON object, not {}", json_type(json))))?;
-        let id = parse_id(map)?;
+        let id = parse_id(schema, map)?;
         let in_document = |error: Error| {
             let detail = format!("document id {id}");
             error.with_detail(detail)
         };
         reject_unknown_keys(map, &["id", "vector", "attributes"], "document")
             .map_err(|e| in_document(e.with_hint("Attributes go under the key \"attributes\".")))?;
-        Ok((id, Self::parse_values(schema, map).map_err(in_document)?))
+        Ok((id.key(), Self::parse_values(schema, map).map_err(in_document)?))
     }
 
     /// Parses the changes alone: `{"vector": […], "attributes": {…}}`.
@@ -77,7 +77,7 @@ impl Patch {
             None | Some(Json::Null) => {}
             Some(Json::Object(attributes)) => {
                 for (name, json) in attributes {
-                    let attribute = schema.require(name)?;
+                    let attribute = schema.require_own(name)?;
                     if json.is_null() {
                         removed.push(attribute.id);
                     } else {

@@ -64,8 +64,7 @@ impl Engine {
         let uploaded = self.micros_since(start);
         let attributes: serde_json::Map<String, serde_json::Value> = schema
             .schema
-            .attributes
-            .iter()
+            .own_attributes()
             .map(|a| (a.name.clone(), live.buffered.iter().filter(|d| d.document.get(a.id).is_some()).count().into()))
             .collect();
         if let Some(map) = stats.as_object_mut() {

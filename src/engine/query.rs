@@ -247,6 +247,7 @@ fn result_row(ranked: Ranked<Key>, plan: &Plan) -> ResultRow {
     let (vector, text) = (ranked.vector_place(plan), ranked.text_place(plan));
     ResultRow {
         key: ranked.id,
+        id: None,
         score: ranked.score,
         vector_rank: vector.map(|place| place.rank),
         vector_distance: vector.map(|place| place.value),

@@ -9,10 +9,11 @@ use super::Engine;
 use super::arms::{Hit, Run};
 use super::permits::CpuPool;
 use crate::cache::ReadStats;
-use crate::document::Document;
+use crate::document::{Document, Value};
 use crate::error::{Error, Result};
+use crate::ids::IdType;
 use crate::ipc::message::ResultRow;
-use crate::schema::AttributeId;
+use crate::schema::{AttributeId, TEXT_ID};
 use crate::segment::{RowRead, Segment};
 
 /// Which values the caller wants.
@@ -35,9 +36,12 @@ impl Engine {
         rows: Vec<(Hit, ResultRow)>,
         wanted: &Wanted,
     ) -> Result<Vec<ResultRow>> {
-        if !wanted.vector && wanted.attributes.is_empty() {
+        let with_id = run.spec.schema.id == IdType::Text && rows.iter().any(|(_, row)| row.id.is_none());
+        if !wanted.vector && wanted.attributes.is_empty() && !with_id {
             return Ok(rows.into_iter().map(|(_, row)| row).collect());
         }
+        let attributes = wanted.attributes.iter().copied().chain(with_id.then_some(TEXT_ID)).collect();
+        let read = &Wanted { vector: wanted.vector, attributes };
         let mut ordinals: BTreeMap<usize, Vec<u32>> = BTreeMap::new();
         for (hit, _) in &rows {
             if let Hit::Row(place, ordinal) = hit {
@@ -45,7 +49,7 @@ impl Engine {
             }
         }
         let parts = ordinals.into_iter().map(|(place, ordinals)| async move {
-            let documents = self.documents(run, &run.view.segments[place].segment, ordinals, wanted).await?;
+            let documents = self.documents(run, &run.view.segments[place].segment, ordinals, read).await?;
             Ok::<_, Error>((place, documents))
         });
         let documents: HashMap<usize, BTreeMap<u32, Document>> = try_join_all(parts).await?.into_iter().collect();
@@ -58,6 +62,9 @@ impl Engine {
                     .and_then(|documents| documents.get(&ordinal))
                     .ok_or_else(|| Error::internal(format!("the values of document {} were not read", row.key)))?,
             };
+            if with_id && let Some(Value::String(id)) = document.get(TEXT_ID) {
+                row.id = Some(id.clone());
+            }
             if wanted.vector {
                 row.vector = document.vector.clone();
             }

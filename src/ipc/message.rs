@@ -9,7 +9,7 @@ use crate::segment_info::SegmentInfo;
 use serde::{Deserialize, Serialize};
 
 /// Version of the messages; both sides must have the same.
-pub const PROTOCOL_VERSION: u32 = 5;
+pub const PROTOCOL_VERSION: u32 = 6;
 
 /// What a backend or worker asks of the engine.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -109,7 +109,7 @@ pub enum Request {
     /// What a ranking is made of, for who ranks it: an index, where the table decides which rows there are. Answered by
     /// [`Response::Candidates`].
     Candidates(Box<QueryRequest>),
-    /// Documents by ascending key, answered as [`Request::Fetch`] is.
+    /// Documents by ascending id, answered as [`Request::Fetch`] is.
     Page(Box<PageRequest>),
     /// Which version of some documents is there, and whether it matches; answered by [`Response::Checked`].
     Check(Box<CheckRequest>),
@@ -643,15 +643,17 @@ pub struct FetchRequest {
     pub include_attributes: Vec<AttributeId>,
 }
 
-/// The first documents by ascending key that match.
+/// The first documents by ascending id that match.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PageRequest {
     /// Where.
     pub namespace: NamespaceView,
     /// Documents that do not match are left out.
     pub filter: Option<crate::filter::Filter>,
-    /// Only keys above this one.
+    /// Only keys above this one. Of a namespace with text ids nothing: see `after_text`.
     pub after: Option<Key>,
+    /// Of a namespace with text ids, whose pages are by ascending id: only ids above this one.
+    pub after_text: Option<String>,
     /// Documents wanted, at most [`crate::limits::MAX_PAGE_ROWS`].
     pub rows: u32,
     /// Return vectors.
@@ -683,8 +685,10 @@ pub struct KeyState {
 /// One result. Ranks are 1-based.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct ResultRow {
-    /// Document id.
+    /// The document.
     pub key: Key,
+    /// Its id, where ids are texts.
+    pub id: Option<String>,
     /// Larger is better. One arm without modifiers: its own score ([`crate::rank::ArmKind::score`]). Else the fused one. 0
     /// where nothing was searched for.
     pub score: f32,

@@ -15,8 +15,9 @@ const BUCKETS: u32 = 64;
 
 /// The bucket of a document id: neighbouring ids fall into different ones.
 fn bucket(key: Key) -> u32 {
+    let halves = (key >> 64) as u64 ^ key as u64;
     // Multiplication by 2^64 / golden ratio, of which the upper bits are well mixed.
-    let mixed = key.cast_unsigned().wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let mixed = halves.wrapping_mul(0x9e37_79b9_7f4a_7c15);
     (mixed >> (64 - BUCKETS.ilog2())) as u32
 }
 

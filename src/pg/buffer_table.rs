@@ -16,7 +16,7 @@ use pgrx::pg_sys;
 use std::cell::Cell;
 
 const BY_XID: IndexName = IndexName(c"wal_namespace_xid_idx");
-const COLUMNS: usize = 8;
+const COLUMNS: usize = 9;
 /// Column number (from 1) of the payload.
 const PAYLOAD_COLUMN: i32 = 7;
 
@@ -59,15 +59,17 @@ impl Writer {
         // After the order was drawn: see `crate::batch`.
         let horizon = if op == Op::Patch { next_transaction_id() } else { 0 };
         let crc = row_crc(self.namespace, id, op, payload, horizon);
+        let (low, high) = halves(key);
         self.table.insert([
             Column::Uuid(&self.namespace),
             Column::Xid8(id.order.xid),
             Column::I64(id.order.seq as i64),
-            Column::I64(key),
+            Column::I64(low),
             Column::I32(crc.cast_signed()),
             Column::Char(op as u8),
             Column::Bytes(payload),
             if op == Op::Patch { Column::Xid8(horizon) } else { Column::Null },
+            high.map_or(Column::Null, Column::I64),
         ])?;
         gucs::fault_point("upsert.after_insert");
         Ok(())
@@ -99,15 +101,29 @@ fn row_crc(namespace: NamespaceId, id: EntryId, op: Op, payload: &[u8], horizon:
 
 fn read_row(row: &Row<'_, COLUMNS>, namespace: NamespaceId) -> Result<BufferRow> {
     let op = Op::from_u8(row.char(5)).ok_or_else(|| corrupt(namespace, row.tid, "unknown operation"))?;
+    let key = whole(row.i64(3), (!row.is_null(8)).then(|| row.i64(8)));
     Ok(BufferRow {
         tid: row.tid,
-        entry: BufferedEntry {
-            id: EntryId { key: row.i64(3), order: EntryOrder { seq: row.u64(2), xid: row.u64(1) } },
-            op,
-        },
+        entry: BufferedEntry { id: EntryId { key, order: EntryOrder { seq: row.u64(2), xid: row.u64(1) } }, op },
         horizon: if row.is_null(7) { 0 } else { row.u64(7) },
         crc: row.i32(4).cast_unsigned(),
     })
+}
+
+/// A key as the columns `key` and `key_high` hold it: the second is null if the first is all of it.
+fn halves(key: DocumentKey) -> (i64, Option<i64>) {
+    match i64::try_from(key) {
+        Ok(key) => (key, None),
+        Err(_) => ((key as u64).cast_signed(), Some((key >> 64) as i64)),
+    }
+}
+
+/// The reverse of [`halves`].
+fn whole(low: i64, high: Option<i64>) -> DocumentKey {
+    match high {
+        None => low.into(),
+        Some(high) => DocumentKey::from(high) << 64 | DocumentKey::from(low.cast_unsigned()),
+    }
 }
 
 fn corrupt(namespace: NamespaceId, tid: pg_sys::ItemPointerData, what: &str) -> Error {

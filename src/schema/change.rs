@@ -6,16 +6,13 @@
 //! ([`NamespaceSchema::index_lacks`]), until the segment is rewritten.
 
 use super::{
-    Attribute, AttributeId, AttributeType, FullTextOptions, NamespaceSchema, json_type, parse_attribute,
+    Attribute, AttributeId, AttributeType, FIRST_HIDDEN, FullTextOptions, NamespaceSchema, json_type, parse_attribute,
     parse_full_text_of, reject_unknown_keys,
 };
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::MAX_ATTRIBUTES;
 use serde_json::{Map, Value as Json};
 use std::collections::HashSet;
-
-/// Ids from here on are not given to attributes: room for hidden ones, as [`super::ZERO_VECTOR`].
-const FIRST_HIDDEN_ID: AttributeId = AttributeId::MAX - 15;
 
 const EXAMPLE: &str = "Example: {\"add\": {\"rating\": {\"type\": \"float\"}}, \"alter\": {\"body\": {\"full_text\": true}}, \"rename\": {\"old\": \"new\"}, \"drop\": [\"draft\"]}";
 
@@ -57,12 +54,12 @@ impl NamespaceSchema {
         }
         for name in names(map, "drop")? {
             once(name)?;
-            let id = self.require(name)?.id;
+            let id = self.require_own(name)?.id;
             changed.attributes.retain(|attribute| attribute.id != id);
         }
         for (name, definition) in object(map, "add")? {
             let id = changed.next_attribute;
-            if id >= FIRST_HIDDEN_ID {
+            if id >= FIRST_HIDDEN {
                 return Err(Error::new(
                     ErrorKind::OutOfRange,
                     format!("this namespace has had {id} attributes, and there are no numbers left for more"),
@@ -72,32 +69,33 @@ impl NamespaceSchema {
             changed.attributes.push(parse_attribute(id, name, definition)?);
             changed.next_attribute += 1;
         }
+        changed.attributes.sort_by_key(|attribute| attribute.id);
         changed.check_changed()?;
         Ok(changed)
     }
 
     /// The id of the next new attribute.
     fn next_id(&self) -> AttributeId {
-        let above = self.attributes.iter().map(|attribute| attribute.id).filter(|id| *id < FIRST_HIDDEN_ID).max();
+        let above = self.own_attributes().map(|attribute| attribute.id).max();
         self.next_attribute.max(above.map_or(0, |id| id + 1))
     }
 
     fn place_of(&self, name: &str) -> Result<usize> {
-        let id = self.require(name)?.id;
+        let id = self.require_own(name)?.id;
         self.attributes
             .binary_search_by_key(&id, |attribute| attribute.id)
             .map_err(|_| Error::internal("the attributes of a schema are not in order"))
     }
 
     fn check_changed(&self) -> Result<()> {
-        if self.attributes.len() > MAX_ATTRIBUTES {
-            let count = self.attributes.len();
+        let count = self.own_attributes().count();
+        if count > MAX_ATTRIBUTES {
             return Err(Error::new(
                 ErrorKind::OutOfRange,
                 format!("schema has {count} attributes, more than {MAX_ATTRIBUTES}"),
             ));
         }
-        if self.vector.is_none() && self.attributes.is_empty() {
+        if self.vector.is_none() && count == 0 {
             return Err(Error::invalid("the namespace would have neither vectors nor attributes"));
         }
         let mut names: Vec<&str> = self.attributes.iter().map(|attribute| attribute.name.as_str()).collect();

@@ -20,7 +20,7 @@ use parquet::schema::types::{ColumnPath, SchemaDescriptor, Type};
 
 use crate::document::{Document, Value};
 use crate::error::{Error, Result};
-use crate::ids::{EntryId, Uuid};
+use crate::ids::{EntryId, IdType, Key, Uuid};
 use crate::schema::{AttributeId, AttributeType, NamespaceSchema};
 
 /// Rows of one row group: bounds what a reader of the whole file holds at once.
@@ -55,9 +55,11 @@ pub struct ColumnMap {
 
 impl ColumnMap {
     /// The columns of a schema: `id`, `seq`, `xid`, `vector` if it has vectors, attributes in id order by their name. A
-    /// name that is taken, compared without case because SQL engines do, gets underscores.
+    /// name that is taken, compared without case because SQL engines do, gets underscores. Where ids are texts the first
+    /// column is `key`, and `id` is the hidden attribute.
     pub fn new(schema: &NamespaceSchema) -> Self {
-        let mut names: Vec<String> = ["id", "seq", "xid"].map(String::from).to_vec();
+        let first = if schema.id == IdType::Text { "key" } else { "id" };
+        let mut names: Vec<String> = [first, "seq", "xid"].map(String::from).to_vec();
         let vector = schema.vector.map(|_| names.len());
         if vector.is_some() {
             names.push("vector".to_string());
@@ -91,11 +93,12 @@ impl ColumnMap {
                 id.to_string(),
             )]))
         };
-        let mut fields = vec![
-            field(0, DataType::Int64, false, 0),
-            field(1, DataType::UInt64, false, 1),
-            field(2, DataType::UInt64, false, 2),
-        ];
+        let key = match schema.id {
+            IdType::Int => DataType::Int64,
+            IdType::Uuid | IdType::Text => DataType::FixedSizeBinary(UUID_BYTES),
+        };
+        let mut fields =
+            vec![field(0, key, false, 0), field(1, DataType::UInt64, false, 1), field(2, DataType::UInt64, false, 2)];
         if let Some(index) = self.vector {
             fields.push(field(index, DataType::List(element(DataType::Float32)), true, 3));
         }
@@ -124,15 +127,21 @@ impl ColumnMap {
     fn parquet_schema(&self, schema: &NamespaceSchema, arrow: &Schema) -> parquet::errors::Result<SchemaDescriptor> {
         let converted = ArrowSchemaConverter::new().convert(arrow)?;
         let mut fields = converted.root_schema().get_fields().to_vec();
-        for (place, attribute) in schema.attributes.iter().enumerate().filter(|(_, a)| a.kind == AttributeType::Uuid) {
-            let index = self.first_attribute + place;
-            let field = Type::primitive_type_builder(&self.names[index], PhysicalType::FIXED_LEN_BYTE_ARRAY)
+        let uuid = |index: usize, repetition: Repetition, id: u32| {
+            Type::primitive_type_builder(&self.names[index], PhysicalType::FIXED_LEN_BYTE_ARRAY)
                 .with_length(UUID_BYTES)
                 .with_logical_type(Some(LogicalType::Uuid))
-                .with_repetition(Repetition::OPTIONAL)
-                .with_id(Some((FIRST_ATTRIBUTE_FIELD_ID + u32::from(attribute.id)) as i32))
-                .build()?;
-            fields[index] = Arc::new(field);
+                .with_repetition(repetition)
+                .with_id(Some(id as i32))
+                .build()
+        };
+        if schema.id == IdType::Uuid {
+            fields[0] = Arc::new(uuid(0, Repetition::REQUIRED, 0)?);
+        }
+        for (place, attribute) in schema.attributes.iter().enumerate().filter(|(_, a)| a.kind == AttributeType::Uuid) {
+            let index = self.first_attribute + place;
+            let id = FIRST_ATTRIBUTE_FIELD_ID + u32::from(attribute.id);
+            fields[index] = Arc::new(uuid(index, Repetition::OPTIONAL, id)?);
         }
         let root = Type::group_type_builder(converted.root_schema().name()).with_fields(fields).build()?;
         Ok(SchemaDescriptor::new(Arc::new(root)))
@@ -199,14 +208,12 @@ pub fn write_parquet(schema: &NamespaceSchema, rows: &[(EntryId, &Document)]) ->
 }
 
 fn build_columns(schema: &NamespaceSchema, rows: &[(EntryId, &Document)]) -> Vec<ArrayRef> {
-    let mut id = Int64Builder::with_capacity(rows.len());
     let (mut seq, mut xid) = (UInt64Builder::with_capacity(rows.len()), UInt64Builder::with_capacity(rows.len()));
     for (entry, _) in rows {
-        id.append_value(entry.key);
         seq.append_value(entry.order.seq);
         xid.append_value(entry.order.xid);
     }
-    let mut columns: Vec<ArrayRef> = vec![Arc::new(id.finish()), Arc::new(seq.finish()), Arc::new(xid.finish())];
+    let mut columns: Vec<ArrayRef> = vec![key_column(schema.id, rows), Arc::new(seq.finish()), Arc::new(xid.finish())];
     if let Some(vector) = schema.vector {
         let values = Float32Builder::with_capacity(rows.len() * vector.dim);
         let mut list = ListBuilder::new(values).with_field(element(DataType::Float32));
@@ -283,6 +290,24 @@ fn build_columns(schema: &NamespaceSchema, rows: &[(EntryId, &Document)]) -> Vec
         });
     }
     columns
+}
+
+/// The keys: as numbers, as UUIDs, or as the bytes of a hash.
+fn key_column(kind: IdType, rows: &[(EntryId, &Document)]) -> ArrayRef {
+    let keys = rows.iter().map(|(entry, _)| entry.key);
+    let bytes = |key: Key| match kind {
+        IdType::Uuid => Uuid::of_key(key).0,
+        IdType::Int | IdType::Text => key.to_be_bytes(),
+    };
+    if kind.is_int() {
+        let int = |key: Key| i64::try_from(key).expect("invariant: keys of a narrow segment were checked");
+        let mut out = Int64Builder::with_capacity(rows.len());
+        keys.for_each(|key| out.append_value(int(key)));
+        return Arc::new(out.finish());
+    }
+    let mut out = FixedSizeBinaryBuilder::with_capacity(rows.len(), UUID_BYTES);
+    keys.for_each(|key| out.append_value(bytes(key)).expect("invariant: a key has the width of its column"));
+    Arc::new(out.finish())
 }
 
 fn as_str(value: &Value) -> Option<&str> {

@@ -6,9 +6,10 @@
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use super::key_index::Layout;
 use crate::error::{Error, Result};
 use crate::ids::Key;
-use crate::schema::AttributeId;
+use crate::schema::{AttributeId, NamespaceSchema};
 
 /// Version of the segment format that this code writes. It reads this one only: it is the first.
 pub const FORMAT_VERSION: u32 = 1;
@@ -88,18 +89,6 @@ impl Blob {
         let chunks = self.0.chunks_exact(4);
         chunks.remainder().is_empty().then(|| chunks.map(|b| u32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect())
     }
-
-    /// Little-endian i64 values as bytes.
-    pub fn from_i64s(values: &[i64]) -> Self {
-        Self(values.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>().into())
-    }
-
-    /// The reverse of [`Self::from_i64s`]; None if the length is no multiple of eight.
-    pub fn to_i64s(&self) -> Option<Vec<i64>> {
-        let chunks = self.0.chunks_exact(8);
-        let value = |b: &[u8]| i64::from_le_bytes([b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7]]);
-        chunks.remainder().is_empty().then(|| chunks.map(value).collect())
-    }
 }
 
 /// One tantivy file inside `search.idx`.
@@ -154,7 +143,7 @@ pub struct Footer {
     pub schema: String,
     /// Blocks of the key index.
     pub key_index: Span,
-    /// First key of each block of the key index, i64 little-endian.
+    /// First key of each block of the key index, little-endian, as wide as there.
     pub fences: Blob,
     /// Key, seq, xid of each row.
     pub identities: Span,
@@ -262,13 +251,16 @@ fn check_footer(footer: &Footer, body_len: u64) -> std::result::Result<(), Strin
     if footer.vectors > footer.rows || footer.rows >= u64::from(u32::MAX) {
         return Err("the numbers of rows and vectors do not agree".to_string());
     }
+    // What the schema says else is checked by who opens the segment.
+    let schema = NamespaceSchema::from_stored(&footer.schema).map_err(|error| error.message)?;
+    let layout = Layout::of(schema.id);
     let records = footer.rows.checked_add(footer.tombstones).ok_or("the number of tombstones is too large")?;
-    if footer.key_index.len != super::key_index::encoded_len(records)
-        || Some(footer.identities.len) != footer.rows.checked_mul(super::key_index::IDENTITY_BYTES)
+    if footer.key_index.len != layout.encoded_len(records)
+        || Some(footer.identities.len) != footer.rows.checked_mul(layout.identity_bytes())
     {
         return Err("the key index does not fit the number of rows".to_string());
     }
-    if footer.fences.0.len() as u64 != super::key_index::blocks(records) * 8 {
+    if footer.fences.0.len() as u64 != layout.blocks(records) * layout.key_bytes() {
         return Err("the fences do not fit the key index".to_string());
     }
     if footer.parquet.is_none() && footer.rows > 0 {

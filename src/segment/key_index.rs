@@ -4,18 +4,25 @@
 //! page. Beside it the identities: the same facts by ordinal.
 
 use crate::error::{Error, Result};
-use crate::ids::{EntryId, EntryOrder, Key};
+use crate::ids::{EntryId, EntryOrder, IdType, Key};
 
 /// Ordinal of a record that says its key is deleted.
 pub const TOMBSTONE: u32 = u32::MAX;
-/// Bytes of one record: key i64, seq u64, xid u64, ordinal u32.
-pub const RECORD_BYTES: u64 = 28;
 /// Bytes of one block: a page of the block cache; the key index starts at offset 0, so blocks are pages.
 pub const BLOCK_BYTES: u64 = 16 << 10;
-/// Records of one block; four bytes of zeros fill it up.
-pub const RECORDS_PER_BLOCK: u64 = BLOCK_BYTES / RECORD_BYTES;
-/// Bytes of one identity: key i64, seq u64, xid u64.
-pub const IDENTITY_BYTES: u64 = 24;
+/// Bytes of an order: seq u64, xid u64.
+const ORDER_BYTES: u64 = 16;
+/// Bytes of an ordinal.
+const ORDINAL_BYTES: u64 = 4;
+
+/// How wide keys are: 8 bytes where ids are 64-bit numbers and in an index, else 16.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Layout {
+    /// Keys are i64.
+    Narrow,
+    /// Keys are i128.
+    Wide,
+}
 
 /// One entry of a segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,38 +33,159 @@ pub struct KeyRecord {
     pub ordinal: u32,
 }
 
-/// Number of blocks for that many records.
-pub fn blocks(records: u64) -> u64 {
-    records.div_ceil(RECORDS_PER_BLOCK)
-}
+impl Layout {
+    /// That of a namespace's segments.
+    pub fn of(id: IdType) -> Self {
+        if id.is_int() { Self::Narrow } else { Self::Wide }
+    }
 
-/// Length of the section for that many records: the last block is not filled up.
-pub fn encoded_len(records: u64) -> u64 {
-    (records / RECORDS_PER_BLOCK).saturating_mul(BLOCK_BYTES).saturating_add(records % RECORDS_PER_BLOCK * RECORD_BYTES)
-}
-
-/// Encodes records that are sorted by key; returns the section and the first key of each block.
-pub fn encode(records: &[KeyRecord]) -> (Vec<u8>, Vec<Key>) {
-    let mut out = Vec::with_capacity(encoded_len(records.len() as u64) as usize);
-    let mut fences = Vec::new();
-    for block in records.chunks(RECORDS_PER_BLOCK as usize) {
-        fences.push(block[0].id.key);
-        for record in block {
-            encode_identity(record.id, &mut out);
-            out.extend_from_slice(&record.ordinal.to_le_bytes());
-        }
-        if block.len() as u64 == RECORDS_PER_BLOCK {
-            out.resize(out.len().next_multiple_of(BLOCK_BYTES as usize), 0);
+    /// Bytes of a key.
+    pub fn key_bytes(self) -> u64 {
+        match self {
+            Self::Narrow => 8,
+            Self::Wide => 16,
         }
     }
-    (out, fences)
+
+    /// Bytes of one identity: key, seq u64, xid u64.
+    pub fn identity_bytes(self) -> u64 {
+        self.key_bytes() + ORDER_BYTES
+    }
+
+    /// Bytes of one record: an identity, ordinal u32.
+    pub fn record_bytes(self) -> u64 {
+        self.identity_bytes() + ORDINAL_BYTES
+    }
+
+    /// Records of one block; a few bytes of zeros fill it up.
+    pub fn records_per_block(self) -> u64 {
+        BLOCK_BYTES / self.record_bytes()
+    }
+
+    /// Number of blocks for that many records.
+    pub fn blocks(self, records: u64) -> u64 {
+        records.div_ceil(self.records_per_block())
+    }
+
+    /// Length of the section for that many records: the last block is not filled up.
+    pub fn encoded_len(self, records: u64) -> u64 {
+        let (full, rest) = (records / self.records_per_block(), records % self.records_per_block());
+        full.saturating_mul(BLOCK_BYTES).saturating_add(rest * self.record_bytes())
+    }
+
+    /// Encodes records that are sorted by key; returns the section and the first key of each block.
+    pub fn encode(self, records: &[KeyRecord]) -> (Vec<u8>, Vec<Key>) {
+        let mut out = Vec::with_capacity(self.encoded_len(records.len() as u64) as usize);
+        let mut fences = Vec::new();
+        for block in records.chunks(self.records_per_block() as usize) {
+            fences.push(block[0].id.key);
+            for record in block {
+                self.encode_identity(record.id, &mut out);
+                out.extend_from_slice(&record.ordinal.to_le_bytes());
+            }
+            if block.len() as u64 == self.records_per_block() {
+                out.resize(out.len().next_multiple_of(BLOCK_BYTES as usize), 0);
+            }
+        }
+        (out, fences)
+    }
+
+    /// Appends one identity, whose key fits ([`Self::check`]).
+    pub fn encode_identity(self, id: EntryId, out: &mut Vec<u8>) {
+        self.encode_key(id.key, out);
+        out.extend_from_slice(&id.order.seq.to_le_bytes());
+        out.extend_from_slice(&id.order.xid.to_le_bytes());
+    }
+
+    /// Appends one key, which fits.
+    pub fn encode_key(self, key: Key, out: &mut Vec<u8>) {
+        // Two's complement: the lower half of a key that fits into it is the key.
+        out.extend_from_slice(&key.to_le_bytes()[..self.key_bytes() as usize]);
+    }
+
+    /// Reads one key from the first bytes of `bytes`, which must be long enough.
+    pub fn decode_key(self, bytes: &[u8]) -> Key {
+        match self {
+            Self::Narrow => Key::from(u64_at(bytes, 0).cast_signed()),
+            Self::Wide => (u128::from(u64_at(bytes, 8)) << 64 | u128::from(u64_at(bytes, 0))).cast_signed(),
+        }
+    }
+
+    /// Finds a key in the bytes of its block.
+    pub fn find(self, block: &[u8], key: Key) -> Option<KeyRecord> {
+        let record = self.record_bytes() as usize;
+        let count = (block.len() / record).min(self.records_per_block() as usize);
+        let (mut low, mut high) = (0, count);
+        while low < high {
+            let middle = (low + high) / 2;
+            let bytes = &block[middle * record..(middle + 1) * record];
+            match self.decode_key(bytes).cmp(&key) {
+                std::cmp::Ordering::Less => low = middle + 1,
+                std::cmp::Ordering::Greater => high = middle,
+                std::cmp::Ordering::Equal => return Some(self.decode_record(bytes)),
+            }
+        }
+        None
+    }
+
+    /// All records of whole blocks, in their order; the last block may be shorter.
+    pub fn decode_blocks(self, blocks: &[u8]) -> impl Iterator<Item = KeyRecord> {
+        // What fills a block up is shorter than a record.
+        let record = self.record_bytes() as usize;
+        let records = blocks.chunks(BLOCK_BYTES as usize).flat_map(move |block| block.chunks_exact(record));
+        records.map(move |bytes| self.decode_record(bytes))
+    }
+
+    /// Reads one record from `bytes`, which must be [`Self::record_bytes`] long.
+    fn decode_record(self, bytes: &[u8]) -> KeyRecord {
+        let at = self.identity_bytes() as usize;
+        let ordinal = u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
+        KeyRecord { id: self.decode_identity(bytes), ordinal }
+    }
+
+    /// Reads one identity from the first [`Self::identity_bytes`] of `bytes`, which must be that long.
+    pub fn decode_identity(self, bytes: &[u8]) -> EntryId {
+        let at = self.key_bytes() as usize;
+        EntryId {
+            key: self.decode_key(bytes),
+            order: EntryOrder { seq: u64_at(bytes, at), xid: u64_at(bytes, at + 8) },
+        }
+    }
+
+    /// The section of fences.
+    pub fn encode_fences(self, fences: &[Key]) -> Vec<u8> {
+        let mut out = Vec::with_capacity(fences.len() * self.key_bytes() as usize);
+        fences.iter().for_each(|key| self.encode_key(*key, &mut out));
+        out
+    }
+
+    /// The reverse of [`Self::encode_fences`]; None if the length is no multiple of a key's.
+    pub fn decode_fences(self, bytes: &[u8]) -> Option<Vec<Key>> {
+        let chunks = bytes.chunks_exact(self.key_bytes() as usize);
+        chunks.remainder().is_empty().then(|| chunks.map(|bytes| self.decode_key(bytes)).collect())
+    }
+
+    /// Checks what the writer is given: sorted by key, each key once, each of this width.
+    ///
+    /// # Errors
+    /// `Internal`, naming the key: the caller must have resolved INV-3 already.
+    pub fn check(self, records: &[KeyRecord]) -> Result<()> {
+        if let Some(pair) = records.windows(2).find(|pair| pair[0].id.key >= pair[1].id.key) {
+            return Err(Error::internal(format!("key {} occurs twice in one segment", pair[1].id.key)));
+        }
+        // Sorted: the outermost ones are the first and the last.
+        let fits = |record: &KeyRecord| self == Self::Wide || i64::try_from(record.id.key).is_ok();
+        match [records.first(), records.last()].into_iter().flatten().find(|record| !fits(record)) {
+            None => Ok(()),
+            Some(record) => Err(Error::internal(format!("key {} is wider than 64 bits", record.id.key))),
+        }
+    }
 }
 
-/// Appends one identity.
-pub fn encode_identity(id: EntryId, out: &mut Vec<u8>) {
-    out.extend_from_slice(&id.key.to_le_bytes());
-    out.extend_from_slice(&id.order.seq.to_le_bytes());
-    out.extend_from_slice(&id.order.xid.to_le_bytes());
+fn u64_at(bytes: &[u8], at: usize) -> u64 {
+    let mut value = [0; 8];
+    value.copy_from_slice(&bytes[at..at + 8]);
+    u64::from_le_bytes(value)
 }
 
 /// The block that holds `key` if any does.
@@ -69,60 +197,6 @@ pub fn block_of(fences: &[Key], key: Key) -> Option<usize> {
 pub fn block_range(block: usize, section_len: u64) -> std::ops::Range<u64> {
     let start = block as u64 * BLOCK_BYTES;
     start..(start + BLOCK_BYTES).min(section_len)
-}
-
-/// Finds a key in the bytes of its block.
-pub fn find(block: &[u8], key: Key) -> Option<KeyRecord> {
-    let record = RECORD_BYTES as usize;
-    let count = (block.len() / record).min(RECORDS_PER_BLOCK as usize);
-    let (mut low, mut high) = (0, count);
-    while low < high {
-        let middle = (low + high) / 2;
-        let bytes = &block[middle * record..(middle + 1) * record];
-        let found = decode_identity(bytes);
-        match found.key.cmp(&key) {
-            std::cmp::Ordering::Less => low = middle + 1,
-            std::cmp::Ordering::Greater => high = middle,
-            std::cmp::Ordering::Equal => return Some(decode_record(bytes)),
-        }
-    }
-    None
-}
-
-/// All records of whole blocks, in their order; the last block may be shorter.
-pub fn decode_blocks(blocks: &[u8]) -> impl Iterator<Item = KeyRecord> {
-    // What fills a block up is shorter than a record.
-    blocks.chunks(BLOCK_BYTES as usize).flat_map(|block| block.chunks_exact(RECORD_BYTES as usize)).map(decode_record)
-}
-
-/// Reads one record from `bytes`, which must be [`RECORD_BYTES`] long.
-fn decode_record(bytes: &[u8]) -> KeyRecord {
-    let ordinal = u32::from_le_bytes([bytes[24], bytes[25], bytes[26], bytes[27]]);
-    KeyRecord { id: decode_identity(bytes), ordinal }
-}
-
-/// Reads one identity from the first [`IDENTITY_BYTES`] of `bytes`, which must be that long.
-pub fn decode_identity(bytes: &[u8]) -> EntryId {
-    let word = |at: usize| {
-        let mut value = [0; 8];
-        value.copy_from_slice(&bytes[at..at + 8]);
-        value
-    };
-    EntryId {
-        key: i64::from_le_bytes(word(0)),
-        order: EntryOrder { seq: u64::from_le_bytes(word(8)), xid: u64::from_le_bytes(word(16)) },
-    }
-}
-
-/// Checks what the writer is given: sorted by key, each key once.
-///
-/// # Errors
-/// `Internal`, naming the key: the caller must have resolved INV-3 already.
-pub fn check_unique(records: &[KeyRecord]) -> Result<()> {
-    match records.windows(2).find(|pair| pair[0].id.key >= pair[1].id.key) {
-        None => Ok(()),
-        Some(pair) => Err(Error::internal(format!("key {} occurs twice in one segment", pair[1].id.key))),
-    }
 }
 
 #[cfg(test)]

@@ -22,7 +22,7 @@ mod writer;
 
 pub use columns::ROW_GROUP_ROWS;
 pub use format::{FORMAT_VERSION, INDEX_MAGIC, TRAILER_BYTES};
-pub use key_index::{KeyRecord, RECORDS_PER_BLOCK, TOMBSTONE};
+pub use key_index::{KeyRecord, TOMBSTONE};
 pub use reader::{KeyHit, Segment};
 pub use rows::RowRead;
 pub use source::{SegmentSource, prefetch_attributes};

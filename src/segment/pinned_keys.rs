@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::key_index::KeyRecord;
 use crate::error::{Error, Result};
-use crate::ids::{EntryId, EntryOrder};
+use crate::ids::{EntryId, EntryOrder, Key};
 use crate::segment_info::SegmentInfo;
 
 const MAGIC: [u8; 8] = *b"ELACKEYS";
@@ -17,8 +17,8 @@ const VERSION: u32 = 1;
 const HEADER_BYTES: usize = 16;
 /// Level of zstd: deltas are small already, and higher levels gain under 2 % for several times the time.
 const COMPRESSION: i32 = 1;
-/// Most bytes of a row before compression: three numbers of 64 bits and one of 32 bits as varints.
-const MAX_ROW_BYTES: usize = 35;
+/// Most bytes of a row before compression: a number of 128 bits, two of 64 bits and one of 32 bits as varints.
+const MAX_ROW_BYTES: usize = 44;
 /// Most bytes before compression besides rows: lengths of the four columns.
 const MAX_LENGTHS_BYTES: usize = 40;
 
@@ -35,7 +35,7 @@ struct Body {
 /// By ascending key. The first three hold differences to the row before, the first one's to 0.
 #[derive(Default, Serialize, Deserialize)]
 struct Columns {
-    keys: Vec<i64>,
+    keys: Vec<Key>,
     seqs: Vec<i64>,
     xids: Vec<i64>,
     ordinals: Vec<u32>,

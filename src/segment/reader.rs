@@ -10,7 +10,7 @@ use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions};
 
 use super::columns::ColumnMap;
 use super::format::{Footer, Span, VectorPage, decode_tail};
-use super::key_index::{self, IDENTITY_BYTES, KeyRecord, TOMBSTONE};
+use super::key_index::{self, KeyRecord, Layout, TOMBSTONE};
 use super::page_map;
 use super::pinned_keys;
 use super::source::TextFileReader;
@@ -58,6 +58,7 @@ pub struct Segment {
     parquet: Option<PagedObject>,
     pub(super) parquet_metadata: Option<ArrowReaderMetadata>,
     pages: Vec<VectorPage>,
+    layout: Layout,
     fences: Vec<Key>,
     key_index: Span,
     identities: Span,
@@ -111,7 +112,8 @@ impl Segment {
         let stored = NamespaceSchema::from_stored(&footer.schema).map_err(|e| corrupt(&e.message))?;
         let body_crcs = footer.body_crcs.to_u32s().ok_or_else(|| corrupt("the page checksums are cut"))?;
         let parquet_crcs = footer.parquet_crcs.to_u32s().ok_or_else(|| corrupt("the page checksums are cut"))?;
-        let fences = footer.fences.to_i64s().ok_or_else(|| corrupt("the fences are cut"))?;
+        let layout = Layout::of(stored.id);
+        let fences = layout.decode_fences(&footer.fences.0).ok_or_else(|| corrupt("the fences are cut"))?;
         let index = PagedObject::new(store.clone(), info.index_key(), body_len, body_crcs.into(), cache.clone())?;
         let head = open_head(&footer, &stored, &object, body_len)?;
         let text = if footer.rows > 0 {
@@ -152,6 +154,7 @@ impl Segment {
             parquet,
             parquet_metadata,
             pages: footer.vector_pages,
+            layout,
             fences,
             key_index: footer.key_index,
             identities: footer.identities,
@@ -252,7 +255,7 @@ impl Segment {
             while blocks[at] != block {
                 at += 1;
             }
-            let hit = match key_index::find(&bytes[at], keys[place]) {
+            let hit = match self.layout.find(&bytes[at], keys[place]) {
                 None => None,
                 Some(record) if record.ordinal == TOMBSTONE => Some(KeyHit { order: record.id.order, ordinal: None }),
                 Some(record) if record.ordinal < self.rows() => {
@@ -275,12 +278,11 @@ impl Segment {
     /// # Errors
     /// `Corrupt`, or the store's; `Internal` for an ordinal that is no row.
     pub async fn identities(&self, ordinals: &[u32], stats: &Arc<ReadStats>) -> Result<Vec<EntryId>> {
-        let ranges: Vec<Range<u64>> = ordinals
-            .iter()
-            .map(|ordinal| u64::from(*ordinal) * IDENTITY_BYTES..(u64::from(*ordinal) + 1) * IDENTITY_BYTES)
-            .collect();
+        let width = self.layout.identity_bytes();
+        let ranges: Vec<Range<u64>> =
+            ordinals.iter().map(|ordinal| u64::from(*ordinal) * width..(u64::from(*ordinal) + 1) * width).collect();
         let bytes = self.read_section(self.identities, &ranges, stats).await?;
-        Ok(bytes.iter().map(|bytes| key_index::decode_identity(bytes)).collect())
+        Ok(bytes.iter().map(|bytes| self.layout.decode_identity(bytes)).collect())
     }
 
     /// The key of every row, dead ones included, by ascending key.
@@ -293,13 +295,18 @@ impl Segment {
         while at < self.key_index.len {
             let range = at..self.key_index.len.min(at + CHECK_BYTES);
             for bytes in self.read_section(self.key_index, std::slice::from_ref(&range), stats).await? {
-                records.extend(key_index::decode_blocks(&bytes).filter(|record| record.ordinal != TOMBSTONE));
+                records.extend(self.layout.decode_blocks(&bytes).filter(|record| record.ordinal != TOMBSTONE));
             }
             at = range.end;
         }
         pinned_keys::check(&records, &self.info)
             .map_err(|what| Error::corrupt(&self.object_name(), self.key_index.offset, what))?;
         Ok(records)
+    }
+
+    /// Entries in a block of the key index, the last one apart.
+    pub fn records_per_block(&self) -> u64 {
+        self.layout.records_per_block()
     }
 
     /// The blocks of the key index that may hold keys from this one on.
@@ -317,7 +324,7 @@ impl Segment {
         let range = range(blocks.start).start..range(last).end;
         let offset = self.key_index.offset + range.start;
         let bytes = self.read_section(self.key_index, std::slice::from_ref(&range), stats).await?;
-        let records = bytes.iter().flat_map(|bytes| key_index::decode_blocks(bytes));
+        let records = bytes.iter().flat_map(|bytes| self.layout.decode_blocks(bytes));
         let records: Vec<KeyRecord> = records.filter(|record| record.ordinal != TOMBSTONE).collect();
         match records.iter().find(|record| record.ordinal >= self.rows()) {
             None => Ok(records),

@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::columns::{ColumnMap, write_parquet};
 use super::format::{Blob, FORMAT_VERSION, Footer, SECTION_ALIGNMENT, Span, encode_tail};
-use super::key_index::{self, KeyRecord, TOMBSTONE};
+use super::key_index::{KeyRecord, Layout, TOMBSTONE};
 use super::page_map;
 use crate::cache::page_crcs;
 use crate::document::Document;
@@ -45,13 +45,14 @@ pub struct WrittenSegment {
     pub index: Bytes,
     /// Its description for the catalog.
     pub info: SegmentInfo,
+    layout: Layout,
 }
 
 impl WrittenSegment {
     /// The key of every row, by ascending key.
     pub fn key_records(&self) -> Vec<KeyRecord> {
-        let section = key_index::encoded_len(self.info.rows + self.info.tombstones) as usize;
-        key_index::decode_blocks(&self.index[..section]).filter(|record| record.ordinal != TOMBSTONE).collect()
+        let section = self.layout.encoded_len(self.info.rows + self.info.tombstones) as usize;
+        self.layout.decode_blocks(&self.index[..section]).filter(|record| record.ordinal != TOMBSTONE).collect()
     }
 }
 
@@ -79,7 +80,8 @@ pub fn write_segment(
         rows.iter().enumerate().map(|(ordinal, (id, _))| KeyRecord { id: *id, ordinal: ordinal as u32 }).collect();
     records.extend(tombstones.iter().map(|id| KeyRecord { id: *id, ordinal: TOMBSTONE }));
     records.sort_by_key(|record| record.id);
-    key_index::check_unique(&records)?;
+    let layout = Layout::of(schema.id);
+    layout.check(&records)?;
     let (Some(first), Some(last)) = (records.first(), records.last()) else {
         return Err(Error::internal("a segment without entries"));
     };
@@ -96,11 +98,11 @@ pub fn write_segment(
     };
 
     let mut body = Body::default();
-    let (key_bytes, fences) = key_index::encode(&records);
+    let (key_bytes, fences) = layout.encode(&records);
     // First, so that its blocks are pages.
     let key_section = body.add(&key_bytes);
-    let mut identity_bytes = Vec::with_capacity(rows.len() * key_index::IDENTITY_BYTES as usize);
-    rows.iter().for_each(|(id, _)| key_index::encode_identity(*id, &mut identity_bytes));
+    let mut identity_bytes = Vec::with_capacity(rows.len() * layout.identity_bytes() as usize);
+    rows.iter().for_each(|(id, _)| layout.encode_identity(*id, &mut identity_bytes));
     let identities = body.add(&identity_bytes);
     let postings = body.add(&index.postings);
     let row_codes = body.add(&index.row_codes);
@@ -121,7 +123,7 @@ pub fn write_segment(
         max_seq,
         schema: schema.to_stored(),
         key_index: key_section,
-        fences: Blob::from_i64s(&fences),
+        fences: Blob(layout.encode_fences(&fences).into()),
         identities,
         postings,
         row_codes,
@@ -154,7 +156,7 @@ pub fn write_segment(
         min_seq,
         max_seq,
     };
-    Ok(WrittenSegment { parquet, index: index_bytes.into(), info })
+    Ok(WrittenSegment { parquet, index: index_bytes.into(), info, layout })
 }
 
 /// How many rows have a value for each attribute of the schema.
@@ -184,7 +186,7 @@ fn order_rows(
             None => Ok((without, 0, empty)),
             Some((id, _)) => Err(Error::new(
                 ErrorKind::TypeMismatch,
-                format!("document {} has a vector, its namespace has none", id.key),
+                format!("document {} has a vector, its namespace has none", schema.id.describe(id.key)),
             )),
         };
     };
@@ -197,7 +199,12 @@ fn order_rows(
         if values.len() != vector.dim {
             return Err(Error::new(
                 ErrorKind::TypeMismatch,
-                format!("vector of document {} has {} dimensions, not {}", id.key, values.len(), vector.dim),
+                format!(
+                    "vector of document {} has {} dimensions, not {}",
+                    schema.id.describe(id.key),
+                    values.len(),
+                    vector.dim
+                ),
             ));
         }
         flat.extend_from_slice(values);

@@ -11,7 +11,7 @@ use super::stats::CorpusStats;
 use super::top::{SearchStatistics, TopRows, pruning_weight};
 use crate::error::{Error, Result};
 use crate::filter::Filter;
-use crate::schema::NamespaceSchema;
+use crate::schema::{AttributeId, NamespaceSchema};
 use roaring::RoaringBitmap;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -24,6 +24,9 @@ use tantivy::{DocSet, Searcher};
 /// Looking up one row in one posting list costs about as much as scoring this many rows in passing: below that ratio the
 /// allowed rows are scored one by one instead of searching with the filter as a sieve.
 const SEEK_COST_ROWS: u64 = 16;
+
+/// Values whose rows are looked up together: their posting lists are a few bytes each, and lie side by side.
+const TERMS_AT_ONCE: usize = 1024;
 
 /// One segment's text part, open for searching. Cheap to share; every method may be called from many threads.
 ///
@@ -189,6 +192,61 @@ impl TextSegment {
     pub fn filter(&self, filter: &Filter) -> Result<RoaringBitmap> {
         let planned = self.plan_postings(None, Some(filter))?;
         self.directory.with_reads(planned, || Evaluator { segment: self }.evaluate(filter))
+    }
+
+    /// The first `limit` allowed rows by the value of a string attribute that is indexed for filters, with their values, which are
+    /// above `after`. Reads the dictionary and the posting lists of the values that it passes.
+    ///
+    /// # Errors
+    /// `Corrupt`, and the reader's.
+    pub fn rows_by_term(
+        &self,
+        attribute: AttributeId,
+        after: Option<&str>,
+        limit: usize,
+        allowed: Option<&RoaringBitmap>,
+    ) -> Result<Vec<(String, u32)>> {
+        let Some(field) = attribute_fields(self.reader().schema(), attribute).filter else { return Ok(Vec::new()) };
+        let cold = self.cold_dictionaries(&BTreeSet::from([field]));
+        let inverted = self
+            .directory
+            .with_reads(cold, || self.reader().inverted_index(field).map_err(|error| self.failed(error)))?;
+        let failed = |error: std::io::Error| from_io(&self.object, &error);
+        let range = inverted.terms().range();
+        let range = if let Some(after) = after { range.gt(after.as_bytes()) } else { range };
+        let mut stream = range.into_stream().map_err(failed)?;
+        let mut found = Vec::new();
+        let mut more = true;
+        while more && found.len() < limit {
+            let mut terms: Vec<(String, TermInfo)> = Vec::new();
+            while terms.len() < TERMS_AT_ONCE && more {
+                match stream.next() {
+                    Some((term, info)) => {
+                        let term = std::str::from_utf8(term).map_err(|error| Error::corrupt(&self.object, 0, error))?;
+                        terms.push((term.to_string(), info.clone()));
+                    }
+                    None => more = false,
+                }
+            }
+            // The lists of neighbouring terms are neighbours: one read covers them all.
+            let planned = directory::plan(|| {
+                if let (Some((_, first)), Some((_, last))) = (terms.first(), terms.last()) {
+                    let mut span = first.clone();
+                    span.postings_range.end = last.postings_range.end;
+                    drop(inverted.read_block_postings_from_terminfo(&span, IndexRecordOption::Basic));
+                }
+            });
+            let lists = self.directory.with_reads(planned, || {
+                let lists = terms.iter().map(|(_, info)| rows_of_lists(&inverted, [info]));
+                lists.collect::<std::io::Result<Vec<RoaringBitmap>>>().map_err(failed)
+            })?;
+            for ((term, _), rows) in terms.into_iter().zip(lists) {
+                let rows = rows.iter().filter(|row| allowed.is_none_or(|allowed| allowed.contains(*row)));
+                found.extend(rows.map(|row| (term.clone(), row)));
+            }
+        }
+        found.truncate(limit);
+        Ok(found)
     }
 
     pub(super) fn reader(&self) -> &SegmentReader {

@@ -19,7 +19,7 @@ fn info(id: &str, rows: u32) -> SegmentInfo {
         index_bytes: 1,
         tail_bytes: 1,
         min_key: 0,
-        max_key: i64::from(rows),
+        max_key: rows.into(),
         min_seq: 7,
         max_seq: 7,
     }
@@ -27,7 +27,7 @@ fn info(id: &str, rows: u32) -> SegmentInfo {
 
 fn records(rows: u32) -> Vec<KeyRecord> {
     let id = |key| EntryId { key, order: EntryOrder { seq: 7, xid: 1 } };
-    (0..rows).map(|row| KeyRecord { id: id(i64::from(row)), ordinal: row }).collect()
+    (0..rows).map(|row| KeyRecord { id: id(row.into()), ordinal: row }).collect()
 }
 
 fn now() -> SystemTime {

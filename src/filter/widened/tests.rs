@@ -99,7 +99,14 @@ fn long_strings() -> Vec<String> {
 
 #[test]
 fn numbers_beyond_those_of_floats_are_told_apart() {
-    let amounts = ["9007199254740991", "9007199254740992", "9007199254740993", "9007199254740993.0000001", "-9007199254740993", "0.1"];
+    let amounts = [
+        "9007199254740991",
+        "9007199254740992",
+        "9007199254740993",
+        "9007199254740993.0000001",
+        "-9007199254740993",
+        "0.1",
+    ];
     let bound = Decimal::parse("9007199254740993").unwrap();
     for op in ["eq", "ne", "gt", "gte", "lt", "lte"] {
         let condition = format!(r#"{{"field": "amount", "op": "{op}", "value": 9007199254740993}}"#);
@@ -116,8 +123,10 @@ fn numbers_beyond_those_of_floats_are_told_apart() {
         assert_eq!(finds(&negated, &missing), op != "ne", "not null {op}");
     }
     let listed = widened(r#"{"field": "amount", "op": "not_in", "value": [9007199254740993, 0.10]}"#);
-    let found: Vec<_> =
-        amounts.into_iter().filter(|amount| finds(&listed, &Values { amount: Some(*amount), ..Values::default() })).collect();
+    let found: Vec<_> = amounts
+        .into_iter()
+        .filter(|amount| finds(&listed, &Values { amount: Some(*amount), ..Values::default() }))
+        .collect();
     assert_eq!(found, ["9007199254740991", "9007199254740992", "9007199254740993.0000001", "-9007199254740993"]);
 }
 
@@ -149,7 +158,8 @@ fn long_elements_of_arrays_are_compared_whole() {
     let one = widened(&json!({"field": "tags", "op": "contains", "value": long}).to_string());
     let any = widened(&json!({"field": "tags", "op": "contains_any", "value": ["a", other]}).to_string());
     let none = widened(
-        &json!({"type": "not", "conditions": [{"field": "tags", "op": "contains_any", "value": ["a", other]}]}).to_string(),
+        &json!({"type": "not", "conditions": [{"field": "tags", "op": "contains_any", "value": ["a", other]}]})
+            .to_string(),
     );
     for (tags, has_long, has_any) in [
         (vec![long.clone()], true, false),
@@ -253,7 +263,7 @@ fn tree(random: &mut impl FnMut(usize) -> usize, depth: usize) -> serde_json::Va
         0 => json!({"type": "not", "conditions": [tree(random, depth - 1)]}),
         kind => {
             let conditions: Vec<_> = (0..1 + random(3)).map(|_| tree(random, depth - 1)).collect();
-            json!({"type": ["", "and", "or"][kind], "conditions": conditions})
+            json!({"type": (["", "and", "or"][kind]), "conditions": conditions})
         }
     }
 }

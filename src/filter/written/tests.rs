@@ -3,7 +3,8 @@ use serde_json::json;
 
 #[test]
 fn numbers_become_strings_and_nothing_else_changes() {
-    let written = r#"{"a 1": [1, -2.50, 3e+5], "b\"2": "x\\", "c": [true, false, null, "4", ""], "é": 9007199254740993.1}"#;
+    let written =
+        r#"{"a 1": [1, -2.50, 3e+5], "b\"2": "x\\", "c": [true, false, null, "4", ""], "é": 9007199254740993.1}"#;
     let expected = json!({
         "a 1": ["1", "-2.50", "3e+5"], "b\"2": "x\\", "c": [true, false, null, "4", ""], "é": "9007199254740993.1"
     });

@@ -113,8 +113,8 @@ proptest! {
     }
 
     #[test]
-    fn rows_survive(keys in proptest::collection::vec(any::<i64>(), 0..50), text in ".{0,40}") {
-        let rows: Vec<_> = keys.iter().map(|&key| ResultRow { key, score: 0.5, attributes: Some(text.clone()), ..ResultRow::default() }).collect();
+    fn rows_survive(keys in proptest::collection::vec(any::<crate::ids::Key>(), 0..50), text in ".{0,40}") {
+        let rows: Vec<_> = keys.iter().map(|&key| ResultRow { key, score: 0.5, id: Some(text.clone()), attributes: Some(text.clone()), ..ResultRow::default() }).collect();
         let message = Response::Rows { rows, last: true, stats: crate::ipc::message::RequestStats::default() };
         let frame = encode(Kind::Response, &message).unwrap();
         prop_assert_eq!(feed::<Response>(&mut Decoder::new(Kind::Response), &frame, 100).unwrap(), Some(message));

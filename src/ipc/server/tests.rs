@@ -1,5 +1,5 @@
 use super::*;
-use crate::ids::EntryOrder;
+use crate::ids::{EntryOrder, Key};
 use crate::ipc::message::{ProvidedEntry, RequestStats, ScanRow, Tombstone};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
@@ -20,7 +20,7 @@ impl Drop for Running<'_> {
     }
 }
 
-fn entry(key: i64) -> EntryId {
+fn entry(key: Key) -> EntryId {
     EntryId { key, order: EntryOrder { seq: 1, xid: 2 } }
 }
 
@@ -58,12 +58,12 @@ impl Session for Arc<Fake> {
             Request::PutManifest { generation, .. } => {
                 let text = "x".repeat(100_000);
                 let row = |key| ResultRow { key, attributes: Some(text.clone()), ..ResultRow::default() };
-                let rows = (0..generation.cast_signed()).map(row).collect();
+                let rows = (0..Key::from(generation)).map(row).collect();
                 Ok(Reply::Rows(rows, RequestStats { segments: 7, ..RequestStats::default() }))
             }
             Request::ScanNext { scan, rows } => {
                 let row = |key| ScanRow { key, value: Some(0.5) };
-                let rows = (0..i64::from(rows)).map(row).collect();
+                let rows = (0..Key::from(rows)).map(row).collect();
                 let stats = RequestStats { segments: 9, ..RequestStats::default() };
                 Ok(Reply::ScanRows { scan, rows, exhausted: true, stats })
             }
@@ -254,7 +254,7 @@ async fn many_rows_come_in_bounded_frames_in_order() {
                 break;
             }
         }
-        assert_eq!(keys, (0..wanted.cast_signed()).collect::<Vec<_>>());
+        assert_eq!(keys, (0..Key::from(wanted)).collect::<Vec<_>>());
         assert!(frames >= wanted / 12, "{frames}");
     }
 }
@@ -331,7 +331,7 @@ async fn rows_of_a_scan_come_in_parts_and_no_rows_are_one_part() {
                 break;
             }
         }
-        assert_eq!(keys, (0..i64::from(wanted)).collect::<Vec<_>>());
+        assert_eq!(keys, (0..Key::from(wanted)).collect::<Vec<_>>());
         assert!(parts >= least_parts, "{parts}");
     }
 }

@@ -10,7 +10,7 @@ use super::relation::Rel;
 use super::{key, options};
 use crate::document::Document;
 use crate::error::{Error, ErrorKind, Result};
-use crate::ids::{EntryId, EntryOrder, NamespaceId, Op};
+use crate::ids::{EntryId, EntryOrder, Key, NamespaceId, Op};
 use crate::ipc::message::{BufferedEntry, FlushRequest, NamespaceView, ProvidedEntry, Request};
 use crate::pg::catalog::{self, NamespaceRow};
 use crate::pg::client::{Needs, Provided};
@@ -210,7 +210,7 @@ impl Build {
         unsafe { self.memory.switch_to(|_| work(columns)) }
     }
 
-    fn add(&mut self, key: i64, document: &Document) -> Result<()> {
+    fn add(&mut self, key: Key, document: &Document) -> Result<()> {
         // SAFETY: no arguments; not in recovery.
         let seq = unsafe { pg_sys::GetXLogInsertRecPtr() };
         let id = EntryId { key, order: EntryOrder { seq, xid: self.xid } };

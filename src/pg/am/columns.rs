@@ -4,6 +4,7 @@ use super::relation::Rel;
 use super::values::{SqlType, Translated, text};
 use crate::document::{Document, Value};
 use crate::error::{Error, ErrorKind, Result};
+use crate::ids::IdType;
 use crate::pg::vector_type::PgVector;
 use crate::schema::{
     Attribute, AttributeId, AttributeType, FullTextOptions, NamespaceSchema, VectorSchema, ZERO_VECTOR,
@@ -130,7 +131,7 @@ impl Columns {
                 full_text: None,
             });
         }
-        NamespaceSchema { vector: self.vector, attributes, next_attribute: 0 }
+        NamespaceSchema { vector: self.vector, attributes, next_attribute: 0, id: IdType::Int }
     }
 
     /// Whether an attribute is a column of type `numeric`, which the index holds as floats.

@@ -6,7 +6,7 @@ use pgrx::pg_sys;
 /// The key of a tid.
 pub fn of_tid(tid: pg_sys::ItemPointerData) -> Key {
     let (block, offset) = pgrx::itemptr::item_pointer_get_both(tid);
-    (i64::from(block) << 16) | i64::from(offset)
+    (Key::from(block) << 16) | Key::from(offset)
 }
 
 /// The tid of a key.

@@ -26,7 +26,8 @@ fn encode(generation: u64, items: &[Tombstone]) -> Vec<u8> {
     out.extend_from_slice(&(items.len() as u32).to_le_bytes());
     out.extend_from_slice(&[0; 4]);
     for item in items {
-        out.extend_from_slice(&item.key.to_le_bytes());
+        let key = u64::try_from(item.key).expect("invariant: a heap tid has 48 bits");
+        out.extend_from_slice(&key.to_le_bytes());
         out.extend_from_slice(&item.seq.to_le_bytes());
     }
     let crc = crc32fast::hash(&out);
@@ -54,7 +55,7 @@ fn decode(block: u32, bytes: &[u8], generation: u64) -> Result<Option<Vec<Tombst
     if u64_at(8) != generation {
         return Ok(None);
     }
-    let item = |at: usize| Tombstone { key: u64_at(at).cast_signed(), seq: u64_at(at + 8) };
+    let item = |at: usize| Tombstone { key: u64_at(at).cast_signed().into(), seq: u64_at(at + 8) };
     Ok(Some((0..count).map(|i| item(HEADER_BYTES + i * ITEM_BYTES)).collect()))
 }
 

@@ -1,7 +1,10 @@
 //! What the functions have in common in reading their arguments.
 
 use super::Text;
+use crate::document::DocumentId;
 use crate::error::{Error, ErrorKind, Result};
+use crate::ids::Key;
+use crate::ipc::message::ResultRow;
 use crate::schema::{AttributeId, NamespaceSchema};
 use pgrx::pg_sys::elog::PgLogLevel;
 use pgrx::pg_sys::errcodes::PgSqlErrorCode;
@@ -24,7 +27,7 @@ fn raise_null(message: String) -> ! {
 
 /// Document ids without nulls, each once, in the order of their first place.
 #[track_caller]
-pub fn ids(ids: Option<Vec<Option<i64>>>) -> Result<Vec<i64>> {
+pub fn ids<T: Clone + Eq + std::hash::Hash>(ids: Option<Vec<Option<T>>>) -> Result<Vec<T>> {
     let ids = required(ids, "ids");
     if ids.len() > MAX_IDS {
         return Err(Error::new(ErrorKind::OutOfRange, format!("{} ids are more than {MAX_IDS}", ids.len()))
@@ -34,7 +37,67 @@ pub fn ids(ids: Option<Vec<Option<i64>>>) -> Result<Vec<i64>> {
         raise_null(format!("argument \"ids\" has a null at position {}", at + 1));
     }
     let mut seen = std::collections::HashSet::with_capacity(ids.len());
-    Ok(ids.into_iter().flatten().filter(|id| seen.insert(*id)).collect())
+    Ok(ids.into_iter().flatten().filter(|id| seen.insert(id.clone())).collect())
+}
+
+/// Ids of documents as a function takes them: numbers for namespaces with ids of type int, their text form for every namespace.
+#[derive(Debug)]
+pub enum Ids {
+    /// As bigint.
+    Ints(Vec<i64>),
+    /// As text.
+    Texts(Vec<Text>),
+}
+
+impl Ids {
+    /// An array of bigint, checked as [`ids`].
+    pub fn ints(values: Option<Vec<Option<i64>>>) -> Result<Self> {
+        ids(values).map(Self::Ints)
+    }
+
+    /// An array of text, checked as [`ids`].
+    pub fn texts(values: Option<Vec<Option<Text>>>) -> Result<Self> {
+        ids(values).map(Self::Texts)
+    }
+
+    /// The keys, each once, in the order of their first place.
+    ///
+    /// # Errors
+    /// `StatementType` for numbers where ids are none; what [`DocumentId::from_text`] says of a text.
+    pub fn keys(self, schema: &NamespaceSchema) -> Result<Vec<Key>> {
+        let keys: Vec<Key> = match self {
+            Self::Ints(ids) => {
+                require_int(schema)?;
+                ids.into_iter().map(Key::from).collect()
+            }
+            Self::Texts(ids) => {
+                let key = |id: Text| DocumentId::from_text(schema.id, &id).map(|id| id.key());
+                ids.into_iter().map(key).collect::<Result<_>>()?
+            }
+        };
+        // Several texts may stand for one uuid or number.
+        let mut seen = std::collections::HashSet::with_capacity(keys.len());
+        Ok(keys.into_iter().filter(|key| seen.insert(*key)).collect())
+    }
+}
+
+/// Checks that ids are 64-bit numbers, for a function that takes or returns them as bigint.
+///
+/// # Errors
+/// `StatementType`.
+pub fn require_int(schema: &NamespaceSchema) -> Result<()> {
+    if schema.id.is_int() {
+        return Ok(());
+    }
+    let message = format!("ids of this namespace are of type {}, not bigint", schema.id.name());
+    Err(Error::new(ErrorKind::StatementType, message).with_hint(
+        "Use upsert_key, delete_keys, delete_keys_if, fetch_keys, scan_keys or query_keys, whose ids are text.",
+    ))
+}
+
+/// The id of a result as bigint. The function has checked with [`require_int`] that it is one.
+pub fn int_id(row: &ResultRow) -> i64 {
+    i64::try_from(row.key).expect("invariant: ids of this namespace are 64-bit numbers")
 }
 
 /// The attributes a caller wants back: null or `{}` is none, `{*}` is all.
@@ -43,8 +106,8 @@ pub fn attributes(schema: &NamespaceSchema, names: Option<Vec<Option<Text>>>) ->
     for name in names.unwrap_or_default() {
         match name.as_deref() {
             None => raise_null("argument \"include_attributes\" must not contain nulls".to_string()),
-            Some("*") => return Ok(schema.attributes.iter().map(|a| a.id).collect()),
-            Some(name) => wanted.push(schema.require(name)?.id),
+            Some("*") => return Ok(schema.own_attributes().map(|a| a.id).collect()),
+            Some(name) => wanted.push(schema.require_own(name)?.id),
         }
     }
     wanted.sort_unstable();

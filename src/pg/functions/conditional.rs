@@ -1,6 +1,6 @@
 //! Conditional writes: each document is looked at before it is written, and nobody writes it in between.
 
-use super::arguments::{ids, required};
+use super::arguments::{Ids, required};
 use super::search::visible;
 use super::write::documents_of;
 use super::{Jsonb, Text};
@@ -55,12 +55,12 @@ fn elacsym_delete_if(namespace: Option<Text>, ids: Option<Vec<Option<i64>>>, con
     acl::check_may_write(c"elacsym.delete_if()");
     let namespace = required(namespace, "namespace");
     let condition = required(condition, "condition");
-    or_raise_or_retry(delete_if(&namespace, ids, &condition))
+    or_raise_or_retry(Ids::ints(ids).and_then(|ids| delete_if(&namespace, ids, &condition)))
 }
 
-fn delete_if(name: &str, keys: Option<Vec<Option<i64>>>, condition: &Jsonb) -> Result<i64> {
-    let keys = ids(keys)?;
+pub(super) fn delete_if(name: &str, ids: Ids, condition: &Jsonb) -> Result<i64> {
     let namespace = namespace::resolve_to_look_and_write(name)?;
+    let keys = ids.keys(&namespace.schema)?;
     let condition = Condition::parse(&namespace.schema, &condition.parse("condition")?)?;
     let writes = keys.into_iter().map(|key| Write { key, op: Op::Delete, payload: Vec::new(), condition: 0 }).collect();
     write_if(&namespace, writes, vec![condition])
@@ -89,12 +89,14 @@ fn write_documents(
     for mut json in documents_of(documents)? {
         let own = json.as_object_mut().and_then(|map| map.remove("if"));
         let (key, op, payload) = parse(schema, &json)?;
+        // As it is written, now that it is known to be one.
+        let id = json.get("id").map(Json::to_string).unwrap_or_default();
         let in_document = |error: Error| {
-            let detail = format!("document id {key}");
+            let detail = format!("document id {id}");
             error.with_detail(detail)
         };
         if !seen.insert(key) {
-            return Err(Error::invalid(format!("document id {key} occurs twice"))
+            return Err(Error::invalid(format!("document id {id} occurs twice"))
                 .with_hint("Which of them meets the condition would depend on their order: use several calls."));
         }
         let condition = match (own, &of_all) {
@@ -173,7 +175,7 @@ pub(super) fn current_states(
         let then = look(Snapshot::for_change(table))?;
         let changed = now.iter().zip(&then).position(|(now, then)| now.order != then.order);
         if let Some(at) = changed {
-            let key = keys[at].0;
+            let key = namespace.schema.id.describe(keys[at].0);
             let message = format!("could not serialize access due to a concurrent write of document {key}");
             return Err(Error::new(ErrorKind::Fenced, message));
         }

@@ -6,6 +6,7 @@ use super::index_search::IndexColumns;
 use super::ranking::{Options, Prepared, Target, vector_of};
 use super::search::{ask, target};
 use super::{Jsonb, Text};
+use crate::document::DocumentId;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ipc::message::Operator;
 use crate::limits::{MAX_EVALUATED_QUERIES, MAX_GRADE};
@@ -114,7 +115,7 @@ fn evaluate(name: &str, queries: &Jsonb, qrels: &Jsonb, shared: &Shared) -> Resu
             let target = target(&namespace.schema);
             measure(&queries, &judged, shared, &target, |prepared| {
                 let rows = ask(namespace, prepared.request)?;
-                Ok(rows.into_iter().map(|row| row.key.to_string()).collect())
+                rows.into_iter().map(|row| DocumentId::text_of(namespace.schema.id, row.key, row.id)).collect()
             })
         }
         Evaluated::Index(open) => {

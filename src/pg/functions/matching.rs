@@ -8,8 +8,8 @@ use super::{Jsonb, Text};
 use crate::document::Patch;
 use crate::error::Result;
 use crate::filter::Filter;
-use crate::ids::{Key, Op};
-use crate::ipc::message::{PageRequest, Request};
+use crate::ids::{IdType, Key, Op};
+use crate::ipc::message::{PageRequest, Request, ResultRow};
 use crate::limits::MAX_PAGE_ROWS;
 use crate::pg::buffer_table::Writer;
 use crate::pg::engine_call::{Source, rows_of};
@@ -60,8 +60,9 @@ fn write_where(namespace: &Namespace, filter: &Filter, op: Op, payload: &[u8]) -
     let view = visible(namespace, &snapshot)?;
     let (mut written, mut after) = (0, None);
     loop {
-        let keys = matching_keys(&view, &snapshot, filter, after)?;
-        let Some(last) = keys.last().copied() else { return Ok(written) };
+        let rows = matching_rows(namespace, &view, &snapshot, filter, after)?;
+        let Some(last) = rows.last().cloned() else { return Ok(written) };
+        let keys: Vec<Key> = rows.iter().map(|row| row.key).collect();
         let is_last = keys.len() < MAX_PAGE_ROWS;
         if is_last {
             buckets::lock_to_look(namespace, keys.iter().copied())?;
@@ -85,16 +86,23 @@ fn write_where(namespace: &Namespace, filter: &Filter, op: Op, payload: &[u8]) -
     }
 }
 
-/// The first keys above `after` that the snapshot shows and that match.
-fn matching_keys(view: &View, snapshot: &Snapshot, filter: &Filter, after: Option<Key>) -> Result<Vec<Key>> {
+/// The first documents after that one that the snapshot shows and that match, without their values.
+fn matching_rows(
+    namespace: &Namespace,
+    view: &View,
+    snapshot: &Snapshot,
+    filter: &Filter,
+    after: Option<ResultRow>,
+) -> Result<Vec<ResultRow>> {
+    let by_text = namespace.schema.id == IdType::Text;
     let request = PageRequest {
         namespace: view.message(),
         filter: Some(filter.clone()),
-        after,
+        after: after.as_ref().filter(|_| !by_text).map(|row| row.key),
+        after_text: after.and_then(|row| row.id),
         rows: MAX_PAGE_ROWS as u32,
         include_vector: false,
         include_attributes: Vec::new(),
     };
-    let rows = rows_of(&Request::Page(Box::new(request)), Source { view, snapshot })?;
-    Ok(rows.into_iter().map(|row| row.key).collect())
+    rows_of(&Request::Page(Box::new(request)), Source { view, snapshot })
 }

@@ -13,6 +13,7 @@ mod index_aggregate;
 mod index_ranking;
 mod index_search;
 mod jsonb;
+mod keys;
 mod matching;
 mod namespaces;
 mod patch;

@@ -1,9 +1,10 @@
 //! `query` and `fetch`: the statement's snapshot decides what is searched, the engine searches.
 
-use super::arguments::{attributes, ids, not_negative, required};
+use super::arguments::{Ids, attributes, int_id, not_negative, require_int, required};
 use super::ranking::{FullTextField, Options, Prepared, Target, arms_json, rank};
 use super::{Jsonb, Text};
 use crate::error::{Error, ErrorKind, Result};
+use crate::ids::{IdType, Key};
 use crate::ipc::message::{ArmRequest, FetchRequest, Operator, QueryRequest, Request, ResultRow, TextQuery};
 use crate::limits::MAX_QUERY_TEXT_BYTES;
 use crate::pg::engine_call::{Source, rows_of};
@@ -80,11 +81,11 @@ fn elacsym_query(
         include_attributes,
         options,
     };
-    let answer = query(&namespace, arguments).or_raise();
-    let Answer { rows, arms, by_arm } = answer;
+    let answer = query(&namespace, arguments, require_int).or_raise();
+    let Answer { rows, arms, by_arm, .. } = answer;
     TableIterator::new(rows.into_iter().map(move |row| {
         (
-            row.key,
+            int_id(&row),
             // Nothing was searched for: there is no score.
             (!arms.is_empty()).then_some(row.score),
             row.vector_rank.map(rank),
@@ -99,25 +100,36 @@ fn elacsym_query(
 }
 
 /// Arguments of a query, before they are checked.
-struct Arguments {
-    vector: Option<PgVector>,
-    full_text: Option<Jsonb>,
-    filter: Option<Jsonb>,
-    top_k: Option<i32>,
-    include_vector: bool,
-    include_attributes: Option<Vec<Option<Text>>>,
-    options: Options,
+pub(super) struct Arguments {
+    pub vector: Option<PgVector>,
+    pub full_text: Option<Jsonb>,
+    pub filter: Option<Jsonb>,
+    pub top_k: Option<i32>,
+    pub include_vector: bool,
+    pub include_attributes: Option<Vec<Option<Text>>>,
+    pub options: Options,
 }
 
 /// The rows of a query, and the arms that their places are in.
-struct Answer {
-    rows: Vec<ResultRow>,
-    arms: Vec<ArmRequest>,
-    by_arm: bool,
+pub(super) struct Answer {
+    /// The rows.
+    pub rows: Vec<ResultRow>,
+    /// The arms.
+    pub arms: Vec<ArmRequest>,
+    /// The caller wants places arm by arm.
+    pub by_arm: bool,
+    /// What ids are.
+    pub id: IdType,
 }
 
-fn query(name: &str, arguments: Arguments) -> Result<Answer> {
+/// `check` looks at the schema before anything else does.
+pub(super) fn query(
+    name: &str,
+    arguments: Arguments,
+    check: impl FnOnce(&NamespaceSchema) -> Result<()>,
+) -> Result<Answer> {
     let namespace = namespace::resolve(name, Mode::AccessShare)?;
+    check(&namespace.schema)?;
     let prepared = arguments.check(&namespace.schema)?;
     let request = prepared.request;
     if request.arms.is_empty() && request.order_by.is_empty() {
@@ -125,7 +137,7 @@ fn query(name: &str, arguments: Arguments) -> Result<Answer> {
             .with_hint("To read documents by id use elacsym.fetch()."));
     }
     let arms = request.arms.clone();
-    Ok(Answer { rows: ask(&namespace, request)?, arms, by_arm: prepared.by_arm })
+    Ok(Answer { rows: ask(&namespace, request)?, arms, by_arm: prepared.by_arm, id: namespace.schema.id })
 }
 
 /// Runs a prepared request over what the statement's snapshot shows.
@@ -320,25 +332,26 @@ fn elacsym_fetch(
 ) -> TableIterator<'static, (name!(id, i64), name!(vector, Option<PgVector>), name!(attributes, Option<Jsonb>))> {
     preload::require();
     let namespace = required(namespace, "namespace");
-    let rows = fetch(&namespace, ids, include_vector.unwrap_or(true), include_attributes).or_raise();
-    TableIterator::new(
-        rows.into_iter()
-            .map(|row| (row.key, row.vector.map(|vector| PgVector::new(vector).or_raise()), row.attributes.map(Jsonb))),
-    )
+    let include_vector = include_vector.unwrap_or(true);
+    let rows = Ids::ints(ids).and_then(|ids| fetch(&namespace, ids, include_vector, include_attributes)).or_raise().0;
+    TableIterator::new(rows.into_iter().map(|row| {
+        (int_id(&row), row.vector.map(|vector| PgVector::new(vector).or_raise()), row.attributes.map(Jsonb))
+    }))
 }
 
-/// Documents by id, in the order of the ids; missing ones are left out.
-fn fetch(
+/// Documents by id, in the order of the ids, and what ids are; missing ones are left out.
+pub(super) fn fetch(
     name: &str,
-    keys: Option<Vec<Option<i64>>>,
+    ids: Ids,
     include_vector: bool,
     include_attributes: Option<Vec<Option<Text>>>,
-) -> Result<Vec<ResultRow>> {
-    let keys = ids(keys)?;
+) -> Result<(Vec<ResultRow>, IdType)> {
     let namespace = namespace::resolve(name, Mode::AccessShare)?;
+    let id = namespace.schema.id;
+    let keys = ids.keys(&namespace.schema)?;
     let include_attributes = attributes(&namespace.schema, include_attributes)?;
     if keys.is_empty() {
-        return Ok(Vec::new());
+        return Ok((Vec::new(), id));
     }
     let snapshot = Snapshot::statement()?;
     let view = visible(&namespace, &snapshot)?;
@@ -349,6 +362,6 @@ fn fetch(
         include_attributes,
     }));
     let rows = rows_of(&request, Source { view: &view, snapshot: &snapshot })?;
-    let mut by_key: std::collections::HashMap<i64, ResultRow> = rows.into_iter().map(|row| (row.key, row)).collect();
-    Ok(keys.iter().filter_map(|key| by_key.remove(key)).collect())
+    let mut by_key: std::collections::HashMap<Key, ResultRow> = rows.into_iter().map(|row| (row.key, row)).collect();
+    Ok((keys.iter().filter_map(|key| by_key.remove(key)).collect(), id))
 }

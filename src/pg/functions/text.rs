@@ -13,7 +13,7 @@ use std::ops::Deref;
 pub const ENCODING_HINT: &str = "elacsym needs a database whose encoding is UTF8.";
 
 /// A `text` value.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Text(String);
 
 impl Deref for Text {

@@ -1,8 +1,8 @@
 //! `upsert` in its two forms, `delete`.
 
-use super::arguments::{ids, required};
+use super::arguments::{Ids, require_int, required};
 use super::{Jsonb, Text};
-use crate::document::Document;
+use crate::document::{Document, DocumentId};
 use crate::error::{Error, Result};
 use crate::ids::{Key, Op};
 use crate::pg::buffer_table::Writer;
@@ -10,7 +10,7 @@ use crate::pg::error::OrRaise;
 use crate::pg::locks::Mode;
 use crate::pg::vector_type::PgVector;
 use crate::pg::{acl, buckets, bulk, namespace, preload};
-use crate::schema::json_type;
+use crate::schema::{NamespaceSchema, json_type};
 use pgrx::pg_extern;
 use serde_json::Value as Json;
 use std::collections::HashMap;
@@ -78,13 +78,21 @@ fn elacsym_upsert_row(
     acl::check_may_write(c"elacsym.upsert()");
     let namespace = required(namespace, "namespace");
     let id = required(id, "id");
+    let id = |schema: &NamespaceSchema| require_int(schema).map(|()| DocumentId::Int(id));
     upsert_row(&namespace, id, vector, attributes).or_raise()
 }
 
-fn upsert_row(name: &str, key: Key, vector: Option<PgVector>, attributes: Option<Jsonb>) -> Result<i64> {
+/// `id` says the id by the schema.
+pub(super) fn upsert_row(
+    name: &str,
+    id: impl FnOnce(&NamespaceSchema) -> Result<DocumentId>,
+    vector: Option<PgVector>,
+    attributes: Option<Jsonb>,
+) -> Result<i64> {
     let namespace = namespace::resolve(name, Mode::RowExclusive)?;
+    let id = id(&namespace.schema)?;
     let in_document = |error: Error| {
-        let detail = format!("document id {key}");
+        let detail = format!("document id {id}");
         if error.detail.is_some() { error } else { error.with_detail(detail) }
     };
     let attributes = match attributes {
@@ -94,8 +102,9 @@ fn upsert_row(name: &str, key: Key, vector: Option<PgVector>, attributes: Option
             Document::parse_attributes(&namespace.schema, &json).map_err(in_document)?
         }
     };
-    let document = Document { vector: vector.map(PgVector::into_elements), attributes };
+    let document = Document::new(&id, vector.map(PgVector::into_elements), attributes);
     document.check(&namespace.schema).map_err(in_document)?;
+    let key = id.key();
     buckets::lock_to_write(&namespace, std::iter::once(key))?;
     Writer::open(namespace.id)?.append(key, Op::Upsert, &document.encode())?;
     Ok(1)
@@ -107,14 +116,14 @@ fn elacsym_delete(namespace: Option<Text>, ids: Option<Vec<Option<i64>>>) -> i64
     preload::require();
     acl::check_may_write(c"elacsym.delete()");
     let namespace = required(namespace, "namespace");
-    delete(&namespace, ids).or_raise()
+    Ids::ints(ids).and_then(|ids| delete(&namespace, ids)).or_raise()
 }
 
 /// Records a deletion of each id. Whether there was such a document only a search would tell, and a delete must work
 /// while object storage does not (INV-6).
-fn delete(name: &str, keys: Option<Vec<Option<i64>>>) -> Result<i64> {
-    let keys = ids(keys)?;
+pub(super) fn delete(name: &str, ids: Ids) -> Result<i64> {
     let namespace = namespace::resolve(name, Mode::RowExclusive)?;
+    let keys = ids.keys(&namespace.schema)?;
     if keys.is_empty() {
         return Ok(0);
     }

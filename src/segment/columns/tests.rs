@@ -2,6 +2,7 @@ use super::*;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde_json::json;
 
+use crate::document::DocumentId;
 use crate::ids::EntryOrder;
 
 fn schema() -> NamespaceSchema {
@@ -78,4 +79,39 @@ fn any_parquet_reader_gets_every_value_back() {
     assert_eq!(ids, ["0", "1", "2", "3", "16", "17", "18", "19", "20", "21", "22", "23", "24"]);
     let names: Vec<String> = batch.schema().fields().iter().skip(10).map(|f| f.data_type().to_string()).collect();
     assert_eq!(names[..2], ["Timestamp(µs, \"UTC\")", "FixedSizeBinary(16)"]);
+}
+
+#[test]
+fn any_parquet_reader_sees_uuids_as_uuids_and_texts_as_texts() {
+    let file_of = |kind: &str, ids: &[&str]| {
+        let schema = NamespaceSchema::parse(&json!({"id": kind, "attributes": {"key": "int"}})).unwrap();
+        let rows: Vec<(EntryId, Document)> = ids
+            .iter()
+            .map(|id| {
+                let id = DocumentId::from_text(schema.id, id).unwrap();
+                let entry = EntryId { key: id.key(), order: EntryOrder { seq: 1, xid: 1 } };
+                (entry, Document::new(&id, None, vec![(0, Value::Int(5))]))
+            })
+            .collect();
+        let borrowed: Vec<_> = rows.iter().map(|(id, document)| (*id, document)).collect();
+        (ColumnMap::new(&schema).names, write_parquet(&schema, &borrowed).unwrap())
+    };
+    let batch_of =
+        |file: Bytes| ParquetRecordBatchReaderBuilder::try_new(file).unwrap().build().unwrap().next().unwrap().unwrap();
+    let uuid = "0191e0a5-7cf8-7bd2-8f6e-5d6b2a6a0c11";
+    let (names, file) = file_of("uuid", &[uuid]);
+    assert_eq!(names, ["id", "seq", "xid", "key"]);
+    let builder = ParquetRecordBatchReaderBuilder::try_new(file.clone()).unwrap();
+    let id = builder.parquet_schema().root_schema().get_fields()[0].clone();
+    assert_eq!(id.get_basic_info().logical_type_ref().cloned(), Some(LogicalType::Uuid));
+    assert!(!id.is_optional());
+    assert_eq!(batch_of(file).column(0).as_fixed_size_binary().value(0), Uuid::parse(uuid).unwrap().0);
+
+    let (names, file) = file_of("text", &["abc", "é"]);
+    assert_eq!(names, ["key", "seq", "xid", "key_", "id"]);
+    let batch = batch_of(file);
+    // The first bytes of SHA-256("abc").
+    assert_eq!(batch.column(0).as_fixed_size_binary().value(0)[..4], [0xba, 0x78, 0x16, 0xbf]);
+    let ids: Vec<_> = batch.column(4).as_string::<i32>().iter().flatten().collect();
+    assert_eq!(ids, ["abc", "é"]);
 }

@@ -12,9 +12,9 @@ fn footer() -> Footer {
         max_key: 9,
         min_seq: 1,
         max_seq: u64::MAX,
-        schema: "{}".to_string(),
+        schema: r#"{"vector":null,"attributes":[]}"#.to_string(),
         key_index: Span { offset: 0, len: 84 },
-        fences: Blob::from_i64s(&[-3]),
+        fences: Blob((-3_i64).to_le_bytes().to_vec().into()),
         identities: Span { offset: 128, len: 48 },
         postings: Span { offset: 192, len: 10 },
         row_codes: Span { offset: 256, len: 0 },
@@ -106,4 +106,27 @@ fn a_newer_version_is_named() {
     newer[trailer + 60..].copy_from_slice(&crc.to_le_bytes());
     let error = decode_tail(&newer, OBJECT, 300 + tail.len() as u64).unwrap_err();
     assert!(error.message.contains("unknown segment format 2"), "{error}");
+}
+
+#[test]
+fn sections_of_wide_keys_are_wider() {
+    let wide = Footer {
+        schema: r#"{"vector":null,"attributes":[],"id":"uuid"}"#.to_string(),
+        min_key: crate::ids::Key::MIN,
+        max_key: crate::ids::Key::MAX,
+        // Three records, two rows, one block.
+        key_index: Span { offset: 0, len: 108 },
+        identities: Span { offset: 128, len: 64 },
+        fences: Blob(vec![0; 16].into()),
+        ..footer()
+    };
+    let decoded = |footer: &Footer| {
+        let tail = encode_tail(footer, 300);
+        decode_tail(&tail, OBJECT, 300 + tail.len() as u64)
+    };
+    assert_eq!(decoded(&wide).unwrap(), wide);
+    let narrow_schema = Footer { schema: footer().schema, ..wide.clone() };
+    assert_eq!(decoded(&narrow_schema).unwrap_err().kind, ErrorKind::Corrupt);
+    let wide_schema = Footer { schema: wide.schema, ..footer() };
+    assert_eq!(decoded(&wide_schema).unwrap_err().kind, ErrorKind::Corrupt);
 }

@@ -23,7 +23,7 @@ fn info(records: &[KeyRecord]) -> SegmentInfo {
 }
 
 fn record(key: i64, seq: u64, xid: u64, ordinal: u32) -> KeyRecord {
-    KeyRecord { id: EntryId { key, order: EntryOrder { seq, xid } }, ordinal }
+    KeyRecord { id: EntryId { key: Key::from(key), order: EntryOrder { seq, xid } }, ordinal }
 }
 
 /// Rows of a heap as a table filled row by row has them: 60 on a page, the log position grows, ordinals by list.

@@ -15,14 +15,14 @@ fn schema() -> NamespaceSchema {
     .unwrap()
 }
 
-fn id(key: i64) -> EntryId {
+fn id(key: Key) -> EntryId {
     EntryId { key, order: EntryOrder { seq: (100 + key) as u64, xid: 5 } }
 }
 
-fn document(key: i64) -> Document {
+fn document(key: Key) -> Document {
     Document {
         vector: (key % 5 != 0).then(|| (0..4).map(|d| ((key * 7 + d * 3) % 11) as f32 + 0.5).collect()),
-        attributes: vec![(0, Value::String(format!("word{} other", key % 3))), (1, Value::Int(key))],
+        attributes: vec![(0, Value::String(format!("word{} other", key % 3))), (1, Value::Int(key as i64))],
     }
 }
 
@@ -35,7 +35,7 @@ struct Fixture {
 }
 
 impl Fixture {
-    async fn new(rows: i64) -> Self {
+    async fn new(rows: Key) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let root = format!("file://{}", directory.path().display());
         let place = Place { id: "01".to_string(), root: root.clone(), path: "p/01".to_string() };
@@ -108,7 +108,7 @@ async fn opening_is_one_read_and_every_entry_is_found() {
     let rows = read.finish().unwrap();
     for ordinal in [0, 700, 1999] {
         let key = ordinals[ordinal].1;
-        assert_eq!(rows[&(ordinal as u32)].attributes, vec![(1, Value::Int(key))]);
+        assert_eq!(rows[&(ordinal as u32)].attributes, vec![(1, Value::Int(key as i64))]);
     }
     // Facts are remembered: asking again reads nothing.
     let before = fixture.stats.snapshot();

@@ -9,7 +9,7 @@ fn schema() -> NamespaceSchema {
 }
 
 fn id(key: i64) -> EntryId {
-    EntryId { key, order: EntryOrder { seq: (100 + key) as u64, xid: 5 } }
+    EntryId { key: key.into(), order: EntryOrder { seq: (100 + key) as u64, xid: 5 } }
 }
 
 fn place() -> Place {
