@@ -316,20 +316,29 @@ impl Leaf<'_> {
     /// those among visible rows. Whether there may be more.
     fn look(&mut self, depth: usize, deepest: usize, cost: &mut RequestStats) -> Result<bool> {
         let mut ask = (depth + depth / SPARE + SPARE).min(deepest);
-        while self.depth < ask && (self.depth == 0 || self.full) {
-            self.ask(ask, cost)?;
-            let arms = self.request.arms.len();
-            let short = (0..arms).any(|arm| {
+        loop {
+            if self.depth < ask && (self.depth == 0 || self.full) {
+                self.ask(ask, cost)?;
+            }
+            // Also of an answer that was deep enough to begin with: it may hold fewer visible rows than are wanted now.
+            let short = (0..self.request.arms.len()).any(|arm| {
                 let visible = self.visible().filter(|(row, _)| row.values[arm].is_some()).count();
                 let found = self.rows.iter().filter(|row| row.values[arm].is_some()).count();
                 visible < depth && found >= self.depth
             });
-            if short {
-                ask = ask.saturating_mul(DEEPER).min(deepest);
+            if !short {
+                return Ok(self.full);
             }
+            if self.depth >= deepest {
+                return Err(Error::new(
+                    ErrorKind::Exhausted,
+                    format!("fewer than {depth} of the best {deepest} rows are visible to this transaction"),
+                )
+                .with_hint("Use a filter, or a smaller number of candidates."));
+            }
+            ask = self.depth.saturating_mul(DEEPER).min(deepest);
             pgrx::check_for_interrupts!();
         }
-        Ok(self.full)
     }
 
     fn ask(&mut self, depth: usize, cost: &mut RequestStats) -> Result<()> {
