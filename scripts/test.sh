@@ -75,7 +75,7 @@ build_ahead() {
 }
 
 # The tests of PostgreSQL 15 run two files at a time: they wait for servers much of the time, and no two share a cluster.
-two_workers=(-n 2 --dist loadfile)
+two_workers=(-n 2 --dist loadfile --no-loadscope-reorder)
 
 # pg_tests MAJOR [pytest arguments]: builds, installs and tests; leaves the report, and the exit code beside it.
 pg_tests() {
