@@ -25,6 +25,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("segment_info", &["schema"]),
     ("rank", &["schema", "document", "filter", "vector"]),
     ("batch", &[]),
+    ("compaction", &[]),
     ("ipc", &["message", "aggregate", "schema", "document", "filter", "rank", "segment_info", "vector"]),
     // engine, from the bottom
     ("env", &[]),
@@ -75,6 +76,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         "pg",
         &[
             "batch",
+            "compaction",
             "config",
             "schema",
             "document",
