@@ -17,6 +17,8 @@ const DEAD_PERCENT: u64 = 40;
 const DEAD_SHARE: u64 = 4;
 /// What a row takes in memory during a merge besides its values: its identity and places, in bytes.
 const ROW_OVERHEAD: u64 = 192;
+/// A merge of less than this share of the memory of one does not wait for a larger one: the divisor.
+const SMALL_SHARE: u64 = 8;
 /// Segments within the bound whatever the number of rows.
 const LEAST_BOUND: usize = 2;
 
@@ -90,6 +92,11 @@ impl Figures {
         let tombstones = if self.can_forget(complete) { self.tombstones } else { 0 };
         (self.dead + tombstones, self.rows + self.tombstones)
     }
+}
+
+/// Whether a merge of so many bytes is small enough to run beside a large one, which holds up to `memory`.
+pub fn is_small(bytes: u64, memory: u64) -> bool {
+    bytes < memory / SMALL_SHARE
 }
 
 /// Most segments of a namespace with so many live rows in the steady state.

@@ -54,6 +54,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         "engine",
         &[
             "env",
+            "compaction",
             "config",
             "schema",
             "document",

@@ -22,6 +22,7 @@ use super::segments::Opener;
 use super::stats::Kind;
 use super::view::Schema;
 use crate::cache::ReadStats;
+use crate::compaction::is_small;
 use crate::document::Document;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{EntryId, Key};
@@ -35,8 +36,6 @@ use merge::{Input, Merged, merge};
 pub use running::Running;
 use running::Progress;
 
-/// Compactions whose inputs take less than this share of the memory of a build do not wait for larger ones: the divisor.
-const SMALL_SHARE: u64 = 8;
 /// Share of the memory of a build for the vectors that lists are trained on: the divisor. The rest is for the new objects.
 const TRAINING_SHARE: u64 = 4;
 /// Bytes of vectors read at once.
@@ -61,7 +60,7 @@ impl Default for Lanes {
 
 impl Lanes {
     async fn enter(&self, bytes: u64, build_memory: u64) -> Result<SemaphorePermit<'_>> {
-        let lane = if bytes < build_memory / SMALL_SHARE { &self.small } else { &self.large };
+        let lane = if is_small(bytes, build_memory) { &self.small } else { &self.large };
         lane.acquire().await.map_err(|_| Error::new(ErrorKind::Cancelled, "the engine is stopping"))
     }
 }
