@@ -33,8 +33,8 @@ use crate::segment::{
 };
 use crate::segment_info::DeleteVector;
 use merge::{Input, Merged, merge};
-pub use running::Running;
 use running::Progress;
+pub use running::Running;
 
 /// Share of the memory of a build for the vectors that lists are trained on: the divisor. The rest is for the new objects.
 const TRAINING_SHARE: u64 = 4;

@@ -1,6 +1,8 @@
 //! The complete answer to one request, as both ends see it: the server splits it into frames, the client joins them.
 
-use super::message::{CandidateRow, CompactState, CorpusStats, FlushResult, KeyInfo, KeyState, RequestStats, ResultRow, ScanRow};
+use super::message::{
+    CandidateRow, CompactState, CorpusStats, FlushResult, KeyInfo, KeyState, RequestStats, ResultRow, ScanRow,
+};
 
 /// What a request that succeeded gives.
 #[derive(Debug, Clone, PartialEq)]

@@ -7,9 +7,7 @@
 
 use crate::compaction::{Figures, Limits};
 use crate::error::{Error, Result};
-use crate::ipc::message::{
-    CarryRequest, CompactInput, CompactRequest, CompactResult, CompactState, Request,
-};
+use crate::ipc::message::{CarryRequest, CompactInput, CompactRequest, CompactResult, CompactState, Request};
 use crate::pg::buffer_table::{self, Budget};
 use crate::pg::catalog::{self, NamespaceRow, SegmentRow};
 use crate::pg::client::{self, NoNeeds, Reply};
@@ -168,15 +166,14 @@ impl Plan {
         let Some(output) = result.segment.as_ref().filter(|output| output.rows > 0 && !changes.died.is_empty()) else {
             return Ok(Vec::new());
         };
-        let request = CarryRequest {
-            schema: self.row.schema.clone(),
-            output: output.clone(),
-            died: changes.died.clone(),
-        };
+        let request =
+            CarryRequest { schema: self.row.schema.clone(), output: output.clone(), died: changes.died.clone() };
         match client::call(&Request::Carry(Box::new(request)), &mut NoNeeds)? {
             Reply::Carried(bytes) if DeleteVector::decode(&bytes, &output.id)?.0.is_empty() => Ok(Vec::new()),
             Reply::Carried(bytes) => Ok(bytes),
-            other => Err(Error::internal(format!("the engine answered \"{}\" instead of a delete vector", other.name()))),
+            other => {
+                Err(Error::internal(format!("the engine answered \"{}\" instead of a delete vector", other.name())))
+            }
         }
     }
 
@@ -185,13 +182,7 @@ impl Plan {
     ///
     /// # Errors
     /// `Fenced` when anything the result rests on has changed; the transaction must be rolled back then.
-    pub fn publish(
-        &self,
-        snapshot: &Snapshot,
-        changes: &Changes,
-        result: CompactResult,
-        carried: &[u8],
-    ) -> Result<()> {
+    pub fn publish(&self, snapshot: &Snapshot, changes: &Changes, result: CompactResult, carried: &[u8]) -> Result<()> {
         let current = catalog::namespace_by_id(self.row.id, snapshot)?;
         // A segment of an older schema may lack an index, which nobody would notice (`outdated_generation`).
         let Some(mut row) = current.filter(|row| row.schema == self.row.schema) else {

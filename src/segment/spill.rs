@@ -53,7 +53,8 @@ impl Spill {
             }
             None => tempfile::tempfile(),
         };
-        let failed = |error| failed(&error, &format!("in \"{}\" ", directory.unwrap_or(&std::env::temp_dir()).display()));
+        let failed =
+            |error| failed(&error, &format!("in \"{}\" ", directory.unwrap_or(&std::env::temp_dir()).display()));
         let buffered = |file| BufWriter::with_capacity(BUFFER_BYTES, file);
         let vectors = buffered(file().map_err(failed)?);
         let documents = buffered(file().map_err(failed)?);

@@ -75,7 +75,8 @@ impl Segment {
             return Ok(Vec::new());
         }
         let object = self.parquet.as_ref().map(|object| object.with_stats(stats.clone()));
-        let object = object.ok_or_else(|| Error::internal(format!("segment {} has no rows to read", self.info().id)))?;
+        let object =
+            object.ok_or_else(|| Error::internal(format!("segment {} has no rows to read", self.info().id)))?;
         let runs = runs(ranges);
         let reads = futures::stream::iter(runs.clone()).map(|run| object.read_uncached(run));
         let read: Result<Vec<Bytes>> = reads.buffered(REQUESTS).try_collect().await;

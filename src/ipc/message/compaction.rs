@@ -40,7 +40,7 @@ pub struct CompactResult {
 }
 
 /// What a compaction is doing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
 #[repr(u32)]
 pub enum CompactPhase {
     /// Others are before it.
@@ -60,8 +60,7 @@ pub enum CompactPhase {
 
 impl CompactPhase {
     /// All, in their order.
-    pub const ALL: [Self; 6] =
-        [Self::Waiting, Self::Keys, Self::Rows, Self::Vectors, Self::Writing, Self::Uploading];
+    pub const ALL: [Self; 6] = [Self::Waiting, Self::Keys, Self::Rows, Self::Vectors, Self::Writing, Self::Uploading];
 
     /// As shown to people.
     pub fn name(self) -> &'static str {

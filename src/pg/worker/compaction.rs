@@ -147,13 +147,15 @@ impl Compactor {
                     Choice::Nothing if survey.figures.iter().any(|figures| figures.busy) => {}
                     Choice::Nothing => drop(self.settled.insert(row.id, row.generation)),
                     Choice::Wait => waits = true,
-                    Choice::Merge(chosen) => match SessionLock::try_acquire(Target::Compact(row.id), Mode::Exclusive)? {
-                        Some(lock) => {
-                            let plan = Plan::read(row, &survey, &chosen, &snapshot)?;
-                            candidates.push(Candidate { plan, lock });
+                    Choice::Merge(chosen) => {
+                        match SessionLock::try_acquire(Target::Compact(row.id), Mode::Exclusive)? {
+                            Some(lock) => {
+                                let plan = Plan::read(row, &survey, &chosen, &snapshot)?;
+                                candidates.push(Candidate { plan, lock });
+                            }
+                            None => waits = true,
                         }
-                        None => waits = true,
-                    },
+                    }
                 }
             }
             Ok((candidates, waits))

@@ -9,8 +9,8 @@ use super::layout::{
 use super::query::{divisor, prepare_row};
 use crate::error::{Error, ErrorKind, Result};
 use crate::vector::kmeans::{Codebook, Points, invert};
-use crate::vector::random::Random;
 use crate::vector::rabitq::{BlockWriter, Factors, eight_bit, one_bit, row_len, write_row};
+use crate::vector::random::Random;
 use crate::vector::rotate::{Rotation, padded};
 use crate::vector::simd::kernels;
 use crate::vector::{Metric, parallel, validate, validate_dimension};
