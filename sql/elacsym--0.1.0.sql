@@ -161,7 +161,8 @@ COMMENT ON FUNCTION elacsym.flush(text) IS 'moves what is buffered into a segmen
 
 -- compaction
 CREATE FUNCTION elacsym.compact(target text, OUT segments_before bigint, OUT segments_after bigint)
-    LANGUAGE c VOLATILE PARALLEL UNSAFE
+    RETURNS SETOF record
+    LANGUAGE c VOLATILE PARALLEL UNSAFE ROWS 1
     AS 'MODULE_PATHNAME', 'elacsym_compact_wrapper';
 COMMENT ON FUNCTION elacsym.compact(text) IS 'merges all segments now, into one where it fits; returns how many there were and are';
 

@@ -48,7 +48,7 @@ pub struct Figures {
 pub struct Limits {
     /// Rows of one flush.
     pub flush_rows: u64,
-    /// A merge holds about so many bytes in memory.
+    /// Most bytes of a merge: [`max_bytes`].
     pub max_bytes: u64,
     /// Every transaction before this one is over, and nothing of it is in the write buffer.
     pub complete: u64,
@@ -92,6 +92,12 @@ impl Figures {
         let tombstones = if self.can_forget(complete) { self.tombstones } else { 0 };
         (self.dead + tombstones, self.rows + self.tombstones)
     }
+}
+
+/// Most bytes of segments that are merged into one where a build may take `memory`. The new rows are in memory twice while
+/// their last row group is written, and their codes once.
+pub fn max_bytes(memory: u64) -> u64 {
+    memory / 8 * 5
 }
 
 /// Whether a merge of so many bytes is small enough to run beside a large one, which holds up to `memory`.

@@ -5,7 +5,7 @@
 //! flush lock first, looks whether its inputs are still there, and carries over to the new segment what has died in them since the
 //! plan was made. Readers see either the inputs or the new segment, with everything flushed so far in both (INV-1).
 
-use crate::compaction::{Figures, Limits};
+use crate::compaction::{Figures, Limits, max_bytes};
 use crate::error::{Error, Result};
 use crate::ipc::message::{CarryRequest, CompactInput, CompactRequest, CompactResult, CompactState, Request};
 use crate::pg::buffer_table::{self, Budget};
@@ -45,7 +45,7 @@ impl Survey {
         });
         let figures = figures.collect();
         let complete = complete_before(row, snapshot)?;
-        let limits = Limits { flush_rows, max_bytes: gucs::build_memory() as u64, complete };
+        let limits = Limits { flush_rows, max_bytes: max_bytes(gucs::build_memory() as u64), complete };
         Ok(Self { segments, figures, limits })
     }
 }

@@ -142,6 +142,12 @@ impl SessionLock {
         self.aborts == crate::pg::xact::aborts()
     }
 
+    /// Whether somebody waits for it.
+    pub fn has_waiters(&self) -> bool {
+        // SAFETY: a complete tag; held by this session.
+        self.is_held() && unsafe { pg_sys::LockHasWaiters(&raw const self.tag, self.mode.number(), true) }
+    }
+
     /// Releases it, if no abort has done that before.
     pub fn release(mut self) {
         self.release_now();

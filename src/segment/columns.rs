@@ -190,7 +190,7 @@ fn element(kind: DataType) -> Arc<Field> {
 /// # Errors
 /// `Internal`, with what the Parquet writer says.
 pub fn write_parquet(schema: &NamespaceSchema, rows: &[(EntryId, &Document)]) -> Result<Bytes> {
-    let mut file = ParquetFile::new(schema)?;
+    let mut file = ParquetFile::new(schema, 0)?;
     for rows in rows.chunks(BATCH_ROWS) {
         file.write(rows)?;
     }
@@ -209,18 +209,19 @@ fn not_written(error: parquet::errors::ParquetError) -> Error {
 }
 
 impl<'a> ParquetFile<'a> {
-    /// An empty one.
+    /// An empty one, for which so many bytes are reserved: growing would hold it twice for a moment.
     ///
     /// # Errors
     /// As [`write_parquet`].
-    pub fn new(schema: &'a NamespaceSchema) -> Result<Self> {
+    pub fn new(schema: &'a NamespaceSchema, bytes: usize) -> Result<Self> {
         let map = ColumnMap::new(schema);
         let arrow = Arc::new(map.arrow_schema(schema));
         let options = ArrowWriterOptions::new()
             .with_properties(map.properties(schema)?)
             .with_parquet_schema(map.parquet_schema(schema, &arrow).map_err(not_written)?)
             .with_skip_arrow_metadata(true);
-        let writer = ArrowWriter::try_new_with_options(Vec::new(), arrow.clone(), options).map_err(not_written)?;
+        let writer = ArrowWriter::try_new_with_options(Vec::with_capacity(bytes), arrow.clone(), options)
+            .map_err(not_written)?;
         Ok(Self { schema, arrow, writer })
     }
 

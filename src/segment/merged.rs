@@ -70,7 +70,7 @@ pub fn write_merged(
     let (parquet, text) = if rows.is_empty() {
         (None, TextBundle { files: Vec::new(), hotcache: Vec::new() })
     } else {
-        let mut file = ParquetFile::new(schema)?;
+        let mut file = ParquetFile::new(schema, rows.bytes())?;
         let mut text = TextBuilder::new(schema)?;
         let width = schema.vector.map_or(1, |vector| vector.dim * size_of::<f32>());
         for batch in order.chunks((BATCH_BYTES / width).clamp(1, BATCH_ROWS)) {

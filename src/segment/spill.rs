@@ -102,6 +102,7 @@ impl Spill {
             dim: self.dim,
             vectors: close(self.vectors)?,
             documents: close(self.documents)?,
+            document_bytes: self.end,
             rows,
             with_vector: vectors,
             check,
@@ -114,12 +115,18 @@ pub struct SpilledRows {
     dim: usize,
     vectors: File,
     documents: File,
+    document_bytes: u64,
     rows: Vec<Row>,
     with_vector: usize,
     check: Check,
 }
 
 impl SpilledRows {
+    /// Bytes of all of them.
+    pub fn bytes(&self) -> usize {
+        self.with_vector * self.dim * size_of::<f32>() + usize::try_from(self.document_bytes).unwrap_or(0)
+    }
+
     /// Number of rows.
     pub fn len(&self) -> usize {
         self.rows.len()

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use super::columns::{ColumnMap, write_parquet};
-use super::format::{Blob, FORMAT_VERSION, Footer, SECTION_ALIGNMENT, Span, VectorPage, encode_tail};
+use super::format::{Blob, FORMAT_VERSION, Footer, SECTION_ALIGNMENT, Span, TextFile, VectorPage, encode_tail};
 use super::key_index::{KeyRecord, Layout, TOMBSTONE};
 use super::page_map;
 use crate::cache::page_crcs;
@@ -139,9 +139,10 @@ pub(super) fn assemble(schema: &NamespaceSchema, parts: Parts, place: Place) -> 
     let mut identity_bytes = Vec::with_capacity(ids.len() * layout.identity_bytes() as usize);
     ids.iter().for_each(|id| layout.encode_identity(*id, &mut identity_bytes));
     let identities = body.add(&identity_bytes);
-    let postings = body.add(&index.postings);
-    let row_codes = body.add(&index.row_codes);
-    let text_files = text.files.iter().map(|(name, bytes)| body.add_file(name, bytes)).collect();
+    let BuiltIndex { head, postings, row_codes, .. } = index;
+    let postings = body.add_all(postings);
+    let row_codes = body.add_all(row_codes);
+    let text_files = text.files.into_iter().map(|(name, bytes)| TextFile { name, span: body.add_all(bytes) }).collect();
 
     let footer = Footer {
         rows: ids.len() as u64,
@@ -157,7 +158,7 @@ pub(super) fn assemble(schema: &NamespaceSchema, parts: Parts, place: Place) -> 
         identities,
         postings,
         row_codes,
-        head: Blob(index.head.into()),
+        head: Blob(head.into()),
         text_files,
         hotcache: Blob(text.hotcache.into()),
         attribute_values: values.0,
@@ -284,8 +285,9 @@ impl Body {
         Span { offset: aligned as u64, len: section.len() as u64 }
     }
 
-    fn add_file(&mut self, name: &str, bytes: &[u8]) -> super::format::TextFile {
-        super::format::TextFile { name: name.to_string(), span: self.add(bytes) }
+    /// As [`Self::add`], of what is not needed any more: each section is large.
+    fn add_all(&mut self, section: Vec<u8>) -> Span {
+        self.add(&section)
     }
 }
 

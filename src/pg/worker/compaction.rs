@@ -26,6 +26,8 @@ use std::time::{Duration, Instant};
 
 /// Time between two looks at a compaction under way, and at what waits.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
+/// The same while a small one is under way, which takes little longer.
+const LOOK_SOON: Duration = Duration::from_millis(20);
 
 /// What is under way, and what is known of namespaces with nothing to do.
 #[derive(Default)]
@@ -80,7 +82,9 @@ impl Compactor {
             }
         };
         shmem::set_compacting(!self.jobs.is_empty());
-        (waits || !self.jobs.is_empty()).then_some(LOOK_AGAIN)
+        let soon = self.jobs.iter().any(|job| job.small && matches!(job.state, State::Running(_)));
+        let pause = if soon { LOOK_SOON } else { LOOK_AGAIN };
+        (waits || !self.jobs.is_empty()).then_some(pause)
     }
 
     fn note_failure(&mut self, row: &NamespaceRow, error: Error) {
@@ -210,22 +214,24 @@ fn advance_locked(job: &mut Job) -> Result<Step> {
     }
     let State::Done(result) = &job.state else { return Ok(Step::Goes) };
     match publish(&job.plan, result) {
-        Ok(false) => Ok(Step::Goes),
-        Ok(true) => {
+        Ok(Published::Done) => {
             gucs::fault_point("compaction.after_commit");
-            Ok(Step::Over)
+            return Ok(Step::Over);
         }
-        Err(error) if error.kind == ErrorKind::Fenced => {
-            // Somebody else has replaced an input, the schema has changed, or the namespace is gone.
-            if let Err(error) = Plan::discard(result) {
-                warn("elacsym could not delete the objects of an abandoned compaction", error);
-            }
-            Ok(Step::Over)
-        }
+        // A transaction that has the flush lock and wants ours would wait for ever, and nobody would notice.
+        Ok(Published::Busy) if !job.lock.has_waiters() => return Ok(Step::Goes),
+        // A drop may wait for somebody who waits for our lock.
+        Ok(Published::Busy | Published::Dropped) => {}
+        // Somebody else has replaced an input, or the schema has changed.
+        Err(error) if error.kind == ErrorKind::Fenced => {}
         // Whether a commit that failed has happened is not always known, so the objects stay: the search for orphans removes
         // them if nothing refers to them.
-        Err(error) => Err(error),
+        Err(error) => return Err(error),
     }
+    if let Err(error) = Plan::discard(result) {
+        warn("elacsym could not delete the objects of an abandoned compaction", error);
+    }
+    Ok(Step::Over)
 }
 
 /// Whether all inputs are: objects of those that are not may be gone, which is no failure of their compaction.
@@ -236,34 +242,39 @@ fn still_there(plan: &Plan) -> Result<bool> {
     }
 }
 
-/// False when the flush lock or the namespace's is not free now: nothing was changed then.
-fn publish(plan: &Plan, result: &CompactResult) -> Result<bool> {
+/// What came of the attempt to publish. But for the first, nothing was changed.
+enum Published {
+    Done,
+    /// Somebody has the flush lock: later.
+    Busy,
+    /// The namespace is dropped, or about to be.
+    Dropped,
+}
+
+fn publish(plan: &Plan, result: &CompactResult) -> Result<Published> {
     let id = plan.row.id;
     let looked = transaction_after(
         || SessionLock::try_acquire(Target::Flush(id), Mode::Exclusive),
         |lock| {
             let Some(lock) = lock else { return Ok(None) };
-            let snapshot = Snapshot::statement()?;
-            match plan.changes(&snapshot) {
-                Ok(changes) => Ok(Some((lock, changes))),
-                Err(error) => {
-                    lock.release();
-                    Err(error)
-                }
-            }
+            // An error releases the lock, as every abort does.
+            Ok(Some((lock, plan.changes(&Snapshot::statement()?)?)))
         },
     )?;
-    let Some((lock, changes)) = looked else { return Ok(false) };
+    let Some((lock, changes)) = looked else { return Ok(Published::Busy) };
     let published = plan.carry(&changes, result).and_then(|carried| {
         transaction_after(
             || locks::try_lock(Target::Namespace(id), Mode::RowExclusive),
             |free| {
-                if !free || !lock.is_held() {
-                    return Ok(false);
+                if !lock.is_held() {
+                    return Ok(Published::Busy);
+                }
+                if !free {
+                    return Ok(Published::Dropped);
                 }
                 plan.publish(&Snapshot::statement()?, &changes, result.clone(), &carried)?;
                 gucs::fault_point("compaction.after_publish_before_commit");
-                Ok(true)
+                Ok(Published::Done)
             },
         )
     });
