@@ -21,7 +21,8 @@ use serde_json::json;
 
 const DIM: usize = 16;
 const BODY: u16 = 0;
-const YEAR: u16 = 1;
+const TAGS: u16 = 1;
+const YEAR: u16 = 2;
 
 fn schema(id: &str) -> NamespaceSchema {
     let plain = json!({"stemming": false, "remove_stopwords": false});
@@ -35,11 +36,11 @@ fn schema(id: &str) -> NamespaceSchema {
 
 fn document(random: &mut Random) -> Document {
     let words: Vec<String> = (0..3 + random.below(9)).map(|_| format!("w{}", random.below(40))).collect();
-    let mut attributes =
-        vec![(BODY, Value::String(words.join(" "))), (YEAR, Value::Int(2000 + random.below(20) as i64))];
+    let mut attributes = vec![(BODY, Value::String(words.join(" ")))];
     if random.chance(30) {
-        attributes.push((2, Value::ArrayString(vec![format!("t{}", random.below(3))])));
+        attributes.push((TAGS, Value::ArrayString(vec![format!("t{}", random.below(3))])));
     }
+    attributes.push((YEAR, Value::Int(2000 + random.below(20) as i64)));
     Document { vector: random.chance(90).then(|| (0..DIM).map(|_| random.unit() - 0.5).collect()), attributes }
 }
 
