@@ -94,7 +94,8 @@ class Model:
 
 @pytest.fixture
 def model(new_cluster, request):
-    config = {"elacsym.flush_interval": "50ms", "elacsym.object_retention": 0, "elacsym.fault_point": "", "elacsym.compaction": "on"}
+    # a second: what a query of `check` reads must not be merged away and deleted under its hands
+    config = {"elacsym.flush_interval": "50ms", "elacsym.object_retention": "1s", "elacsym.fault_point": "", "elacsym.compaction": "on"}
     return Model(new_cluster(config=config), request.node.name)
 
 

@@ -109,3 +109,6 @@ fn runs(ranges: &[Range<u64>]) -> Vec<Range<u64>> {
     }
     runs
 }
+
+#[cfg(test)]
+mod tests;
