@@ -94,10 +94,10 @@ impl Figures {
     }
 }
 
-/// Most bytes of segments that are merged into one where a build may take `memory`. The new rows are in memory twice while
-/// their last row group is written, and their codes once.
+/// Most bytes of segments that are merged into one where a build may take `memory`: the new objects are in memory once, but for
+/// the vectors' codes, which are there twice for a moment.
 pub fn max_bytes(memory: u64) -> u64 {
-    memory / 8 * 5
+    memory / 8 * 7
 }
 
 /// Whether a merge of so many bytes is small enough to run beside a large one, which holds up to `memory`.

@@ -493,12 +493,12 @@ def test_what_does_not_fit_into_memory_stays_apart(quiet):
         conn.execute("""SELECT elacsym.create_namespace('ns', '{"vector_dim": 2000, "vector_metric": "l2", "attributes": {"n": "int"}}')""")
         for n in range(4):
             conn.execute(
-                "SELECT count(elacsym.upsert('ns', %s * 900 + i, array_fill(i::real, '{2000}')::vector, '{}')) FROM generate_series(1, 900) i", [n]
+                "SELECT count(elacsym.upsert('ns', %s * 1200 + i, array_fill(i::real, '{2000}')::vector, '{}')) FROM generate_series(1, 1200) i", [n]
             )
             conn.execute("SELECT elacsym.flush('ns')")
         sizes = [row[0] for row in conn.execute("SELECT bytes FROM elacsym.segments")]
-        assert len(sizes) == 4 and all(8 << 20 < size < 10 << 20 for size in sizes), sizes
+        assert len(sizes) == 4 and all(11 << 20 < size < 14 << 20 for size in sizes), sizes
         before, after = compact(conn)
         assert (before, after) == (4, 2)
-        assert all(row[0] < 20 << 20 for row in conn.execute("SELECT bytes FROM elacsym.segments"))
-        assert conn.execute("SELECT elacsym.count('ns')").fetchone() == (3600,)
+        assert all(row[0] < 28 << 20 for row in conn.execute("SELECT bytes FROM elacsym.segments"))
+        assert conn.execute("SELECT elacsym.count('ns')").fetchone() == (4800,)

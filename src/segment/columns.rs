@@ -1,5 +1,6 @@
 //! `rows.parquet`: the columns, how they are written, and how attribute values are read out of decoded batches.
 
+use std::io::Write;
 use std::sync::Arc;
 
 use arrow_array::builder::{
@@ -190,38 +191,37 @@ fn element(kind: DataType) -> Arc<Field> {
 /// # Errors
 /// `Internal`, with what the Parquet writer says.
 pub fn write_parquet(schema: &NamespaceSchema, rows: &[(EntryId, &Document)]) -> Result<Bytes> {
-    let mut file = ParquetFile::new(schema, 0)?;
+    let mut file = ParquetFile::new(schema, Vec::new())?;
     for rows in rows.chunks(BATCH_ROWS) {
         file.write(rows)?;
     }
-    file.finish()
+    file.finish().map(Bytes::from)
 }
 
 /// A Parquet file while it is written.
-pub struct ParquetFile<'a> {
+pub struct ParquetFile<'a, W: Write + Send> {
     schema: &'a NamespaceSchema,
     arrow: Arc<Schema>,
-    writer: ArrowWriter<Vec<u8>>,
+    writer: ArrowWriter<W>,
 }
 
 fn not_written(error: parquet::errors::ParquetError) -> Error {
     Error::internal(format!("cannot write Parquet: {error}"))
 }
 
-impl<'a> ParquetFile<'a> {
-    /// An empty one, for which so many bytes are reserved: growing would hold it twice for a moment.
+impl<'a, W: Write + Send> ParquetFile<'a, W> {
+    /// An empty one.
     ///
     /// # Errors
     /// As [`write_parquet`].
-    pub fn new(schema: &'a NamespaceSchema, bytes: usize) -> Result<Self> {
+    pub fn new(schema: &'a NamespaceSchema, to: W) -> Result<Self> {
         let map = ColumnMap::new(schema);
         let arrow = Arc::new(map.arrow_schema(schema));
         let options = ArrowWriterOptions::new()
             .with_properties(map.properties(schema)?)
             .with_parquet_schema(map.parquet_schema(schema, &arrow).map_err(not_written)?)
             .with_skip_arrow_metadata(true);
-        let writer = ArrowWriter::try_new_with_options(Vec::with_capacity(bytes), arrow.clone(), options)
-            .map_err(not_written)?;
+        let writer = ArrowWriter::try_new_with_options(to, arrow.clone(), options).map_err(not_written)?;
         Ok(Self { schema, arrow, writer })
     }
 
@@ -236,12 +236,12 @@ impl<'a> ParquetFile<'a> {
         self.writer.write(&batch).map_err(not_written)
     }
 
-    /// The file.
+    /// Where all of it has been written.
     ///
     /// # Errors
     /// As [`write_parquet`].
-    pub fn finish(self) -> Result<Bytes> {
-        Ok(Bytes::from(self.writer.into_inner().map_err(not_written)?))
+    pub fn finish(self) -> Result<W> {
+        self.writer.into_inner().map_err(not_written)
     }
 }
 

@@ -1,6 +1,8 @@
 //! A segment of rows that come from other segments: written from the local disk, so that in memory are only the new objects, the
 //! sample that the vector lists are trained on, and what a batch of rows takes.
 
+use bytes::Bytes;
+
 use super::columns::{BATCH_ROWS, ColumnMap, ParquetFile};
 use super::page_map;
 use super::spill::SpilledRows;
@@ -70,21 +72,25 @@ pub fn write_merged(
     let (parquet, text) = if rows.is_empty() {
         (None, TextBundle { files: Vec::new(), hotcache: Vec::new() })
     } else {
-        let mut file = ParquetFile::new(schema, rows.bytes())?;
         let mut text = TextBuilder::new(schema)?;
         let width = schema.vector.map_or(1, |vector| vector.dim * size_of::<f32>());
-        for batch in order.chunks((BATCH_BYTES / width).clamp(1, BATCH_ROWS)) {
-            parallel::pace();
-            let documents = batch.iter().map(|row| rows.document(*row as usize)).collect::<Result<Vec<Document>>>()?;
-            for document in &documents {
-                text.add(document)?;
-                values.add(document);
+        let parquet = rows.by_way_of_disk(|to| {
+            let mut file = ParquetFile::new(schema, to)?;
+            for batch in order.chunks((BATCH_BYTES / width).clamp(1, BATCH_ROWS)) {
+                parallel::pace();
+                let documents = batch.iter().map(|row| rows.document(*row as usize));
+                let documents = documents.collect::<Result<Vec<Document>>>()?;
+                for document in &documents {
+                    text.add(document)?;
+                    values.add(document);
+                }
+                let ids = batch.iter().map(|row| rows.id(*row as usize));
+                file.write(&ids.zip(&documents).collect::<Vec<_>>())?;
+                on(MergeStep::Wrote(batch.len()));
             }
-            let ids = batch.iter().map(|row| rows.id(*row as usize));
-            file.write(&ids.zip(&documents).collect::<Vec<_>>())?;
-            on(MergeStep::Wrote(batch.len()));
-        }
-        (Some(file.finish()?), text.finish()?)
+            file.finish()
+        })?;
+        (Some(Bytes::from(parquet)), text.finish()?)
     };
     let vector_pages = match (&parquet, schema.vector, ColumnMap::new(schema).vector) {
         (Some(file), Some(vector), Some(leaf)) => {

@@ -34,6 +34,8 @@ pub struct Spill {
     dim: usize,
     vectors: BufWriter<File>,
     documents: BufWriter<File>,
+    /// For who reads the rows.
+    scratch: File,
     end: u64,
     with_vector: Vec<Row>,
     without: Vec<Row>,
@@ -58,7 +60,8 @@ impl Spill {
         let buffered = |file| BufWriter::with_capacity(BUFFER_BYTES, file);
         let vectors = buffered(file().map_err(failed)?);
         let documents = buffered(file().map_err(failed)?);
-        Ok(Self { dim, vectors, documents, end: 0, with_vector: Vec::new(), without: Vec::new() })
+        let scratch = file().map_err(failed)?;
+        Ok(Self { dim, vectors, documents, scratch, end: 0, with_vector: Vec::new(), without: Vec::new() })
     }
 
     /// Adds a row.
@@ -102,7 +105,7 @@ impl Spill {
             dim: self.dim,
             vectors: close(self.vectors)?,
             documents: close(self.documents)?,
-            document_bytes: self.end,
+            scratch: self.scratch,
             rows,
             with_vector: vectors,
             check,
@@ -115,18 +118,13 @@ pub struct SpilledRows {
     dim: usize,
     vectors: File,
     documents: File,
-    document_bytes: u64,
+    scratch: File,
     rows: Vec<Row>,
     with_vector: usize,
     check: Check,
 }
 
 impl SpilledRows {
-    /// Bytes of all of them.
-    pub fn bytes(&self) -> usize {
-        self.with_vector * self.dim * size_of::<f32>() + usize::try_from(self.document_bytes).unwrap_or(0)
-    }
-
     /// Number of rows.
     pub fn len(&self) -> usize {
         self.rows.len()
@@ -171,6 +169,22 @@ impl SpilledRows {
     /// `Unavailable`; those of the check.
     pub fn is_vector(&self, row: usize, bytes: &[u8]) -> Result<bool> {
         Ok(self.vector_bytes(row..row + 1)? == bytes)
+    }
+
+    /// What `write` writes, which is on the local disk until it is complete: so the memory it is written from and the memory it
+    /// ends in are not needed at the same time.
+    ///
+    /// # Errors
+    /// Those of `write`; `Unavailable` or `Exhausted`.
+    pub fn by_way_of_disk(&self, write: impl FnOnce(BufWriter<&File>) -> Result<BufWriter<&File>>) -> Result<Vec<u8>> {
+        let io = |error: std::io::Error| failed(&error, "");
+        let mut written = write(BufWriter::with_capacity(BUFFER_BYTES, &self.scratch))?;
+        written.flush().map_err(io)?;
+        drop(written);
+        let len = self.scratch.metadata().map_err(io)?.len();
+        let mut bytes = vec![0; usize::try_from(len).map_err(|_| Error::internal("an object of more than memory"))?];
+        self.scratch.read_exact_at(&mut bytes, 0).map_err(io)?;
+        Ok(bytes)
     }
 
     fn vector_bytes(&self, rows: Range<usize>) -> Result<Vec<u8>> {

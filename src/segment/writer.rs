@@ -6,7 +6,7 @@ use super::columns::{ColumnMap, write_parquet};
 use super::format::{Blob, FORMAT_VERSION, Footer, SECTION_ALIGNMENT, Span, TextFile, VectorPage, encode_tail};
 use super::key_index::{KeyRecord, Layout, TOMBSTONE};
 use super::page_map;
-use crate::cache::page_crcs;
+use crate::cache::{PAGE_BYTES, page_crcs};
 use crate::document::Document;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::EntryId;
@@ -132,7 +132,11 @@ pub(super) fn assemble(schema: &NamespaceSchema, parts: Parts, place: Place) -> 
     let seqs = || records.iter().map(|record| record.id.order.seq);
     let (min_seq, max_seq) = (seqs().min().unwrap_or_default(), seqs().max().unwrap_or_default());
 
-    let mut body = Body::default();
+    let sections = [&index.postings, &index.row_codes].into_iter().chain(text.files.iter().map(|(_, bytes)| bytes));
+    let large: usize = sections.map(|bytes| bytes.len() + SECTION_ALIGNMENT as usize).sum();
+    let small = (layout.record_bytes() + layout.identity_bytes()) as usize * records.len() + 2 * PAGE_BYTES;
+    // Growing would hold it twice for a moment.
+    let mut body = Body { bytes: Vec::with_capacity(large + small) };
     let (key_bytes, fences) = layout.encode(&records);
     // First, so that its blocks are pages.
     let key_section = body.add(&key_bytes);
@@ -271,7 +275,6 @@ pub(super) fn build_params(vector: VectorSchema, threads: usize) -> BuildParams 
 }
 
 /// The body of `search.idx` while it grows.
-#[derive(Default)]
 struct Body {
     bytes: Vec<u8>,
 }
