@@ -398,6 +398,28 @@ def test_drop_while_a_compaction_is_under_way(far, what):
             wait_until(lambda: not progress(conn), "the compaction to end", 10)
 
 
+def test_a_transaction_that_keeps_the_worker_from_publishing_does_not_wait_for_it(quiet):
+    """It has the flush lock, the worker the compaction lock: nobody would notice that they wait for each other."""
+    with quiet.connect("d") as conn, quiet.connect("d") as other:
+        create(conn)
+        for n in range(6):
+            put(conn, range(n * 20, n * 20 + 40), n)
+            conn.execute("SELECT elacsym.flush('ns')")
+        expected = all_of(conn)
+        with conn.transaction():
+            put(conn, range(1000, 1000 + FLUSH_ROWS), 7)
+            assert len(segments(conn)) == 7, "a bulk write"
+            quiet.write_config(**{"elacsym.compaction": "on"})
+            quiet.reload()
+            put(other, [500], 5)
+            wait_until(lambda: progress(other), "the worker to start a compaction", 20)
+            time.sleep(1)
+            conn.execute("SET LOCAL statement_timeout = '20s'")
+            assert compact(conn) == (7, 1)
+        assert all_of(conn) == {**expected, **dict.fromkeys(range(1000, 1000 + FLUSH_ROWS), 7), 500: 5}
+        wait_until(lambda: not progress(other), "the compaction to end", 10)
+
+
 def test_a_concurrent_change_is_a_serialization_failure_where_there_is_one_snapshot(quiet):
     with quiet.connect("d") as conn, quiet.connect("d", autocommit=False) as old:
         create(conn)

@@ -2,7 +2,7 @@
 //! their identities and places. The files have no name, so that nothing is left of them whatever ends the process.
 
 use std::fs::{DirBuilder, File};
-use std::io::{BufWriter, Write};
+use std::io::{BufWriter, Seek, Write};
 use std::ops::Range;
 use std::os::unix::fs::{DirBuilderExt, FileExt};
 use std::path::Path;
@@ -178,6 +178,8 @@ impl SpilledRows {
     /// Those of `write`; `Unavailable` or `Exhausted`.
     pub fn by_way_of_disk(&self, write: impl FnOnce(BufWriter<&File>) -> Result<BufWriter<&File>>) -> Result<Vec<u8>> {
         let io = |error: std::io::Error| failed(&error, "");
+        self.scratch.set_len(0).map_err(io)?;
+        (&self.scratch).rewind().map_err(io)?;
         let mut written = write(BufWriter::with_capacity(BUFFER_BYTES, &self.scratch))?;
         written.flush().map_err(io)?;
         drop(written);

@@ -18,6 +18,9 @@ use crate::vector::{self, BuildParams, BuiltIndex};
 /// Seed of the vector index's rotation and training. Any number does; one number makes segments reproducible.
 const SEED: u64 = 0x656c_6163_7379_6d31;
 
+/// The tail of `search.idx` takes at most about this share of both objects besides the heads: the divisor.
+const TAIL_SHARE: usize = 256;
+
 /// Where a new segment will live.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Place {
@@ -135,8 +138,10 @@ pub(super) fn assemble(schema: &NamespaceSchema, parts: Parts, place: Place) -> 
     let sections = [&index.postings, &index.row_codes].into_iter().chain(text.files.iter().map(|(_, bytes)| bytes));
     let large: usize = sections.map(|bytes| bytes.len() + SECTION_ALIGNMENT as usize).sum();
     let small = (layout.record_bytes() + layout.identity_bytes()) as usize * records.len() + 2 * PAGE_BYTES;
+    // Heads, checksums, and the pages of the other object.
+    let tail = index.head.len() + text.hotcache.len() + (large + parquet.as_ref().map_or(0, Bytes::len)) / TAIL_SHARE;
     // Growing would hold it twice for a moment.
-    let mut body = Body { bytes: Vec::with_capacity(large + small) };
+    let mut body = Body { bytes: Vec::with_capacity(large + small + tail) };
     let (key_bytes, fences) = layout.encode(&records);
     // First, so that its blocks are pages.
     let key_section = body.add(&key_bytes);

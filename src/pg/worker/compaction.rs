@@ -37,6 +37,8 @@ pub struct Compactor {
     settled: HashMap<NamespaceId, u64>,
     /// Failures in a row, and when to try again.
     failed: HashMap<NamespaceId, (u32, Instant)>,
+    /// The same of looking for what should be merged.
+    look_failed: Option<(u32, Instant)>,
 }
 
 struct Job {
@@ -74,12 +76,9 @@ impl Compactor {
             }
         });
         self.jobs = jobs;
-        let waits = match self.start_all(thresholds) {
-            Ok(waits) => waits,
-            Err(error) => {
-                warn("elacsym maintenance could not look for segments to merge", error);
-                true
-            }
+        let waits = match self.look_failed {
+            Some((_, retry_at)) if Instant::now() < retry_at => true,
+            _ => self.look(thresholds),
         };
         shmem::set_compacting(!self.jobs.is_empty());
         let soon = self.jobs.iter().any(|job| job.small && matches!(job.state, State::Running(_)));
@@ -94,6 +93,24 @@ impl Compactor {
         }
         *failures += 1;
         *retry_at = Instant::now() + back_off(*failures);
+    }
+
+    /// As [`Self::start_all`]; of failures in a row it tells once.
+    fn look(&mut self, thresholds: &HashMap<NamespaceId, Thresholds>) -> bool {
+        match self.start_all(thresholds) {
+            Ok(waits) => {
+                self.look_failed = None;
+                waits
+            }
+            Err(error) => {
+                let failures = self.look_failed.map_or(0, |(failures, _)| failures);
+                if failures == 0 {
+                    warn("elacsym maintenance could not look for segments to merge", error);
+                }
+                self.look_failed = Some((failures + 1, Instant::now() + back_off(failures + 1)));
+                true
+            }
+        }
     }
 
     /// Starts what should be under way. True if something waits for a moment when it can be.

@@ -29,6 +29,18 @@ fn rows_come_back_as_they_went_those_with_a_vector_first() {
 }
 
 #[test]
+fn what_goes_by_way_of_the_disk_comes_back_whole_each_time() {
+    let rows = Spill::new(None, 1).unwrap().finish(Arc::new(|| Ok(()))).unwrap();
+    for bytes in [vec![7_u8; 3 << 20], vec![1, 2, 3], Vec::new()] {
+        let back = rows.by_way_of_disk(|mut to| {
+            to.write_all(&bytes).unwrap();
+            Ok(to)
+        });
+        assert!(back.unwrap() == bytes);
+    }
+}
+
+#[test]
 fn a_cancelled_merge_reads_no_further() {
     let mut spill = Spill::new(None, 1).unwrap();
     spill.add(id(1), document(1, Some(vec![1.0]))).unwrap();
