@@ -94,6 +94,7 @@ impl CpuPool {
         let (sender, receiver) = tokio::sync::oneshot::channel();
         let run = move || {
             parallel::set_pace(move || give_way(&permits));
+            parallel::pace();
             let result = std::panic::catch_unwind(AssertUnwindSafe(|| cancel.check().and_then(|()| work(&cancel))));
             let panicked = |_| Err(Error::internal("work in the background failed"));
             // It fails only if nobody waits any more.

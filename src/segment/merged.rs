@@ -12,10 +12,14 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::ids::EntryId;
 use crate::schema::NamespaceSchema;
 use crate::text::{TextBuilder, TextBundle};
+use crate::vector::rotate::padded;
 use crate::vector::{self, BuiltIndex, parallel};
 
 /// Bytes of vectors in one batch of rows.
 const BATCH_BYTES: usize = 8 << 20;
+
+/// Rows whose texts are analysed without a pause: some milliseconds.
+const PACED_ROWS: usize = 128;
 
 /// How a merge is done; the first does not change its bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,7 +60,7 @@ pub fn write_merged(
     on(MergeStep::Vectors);
     let mut index = match schema.vector {
         Some(vector) if vectors > 0 => {
-            let in_memory = options.training_bytes / (vector.dim * size_of::<f32>());
+            let in_memory = options.training_bytes / (padded(vector.dim) * size_of::<f32>());
             vector::build_from(&build_params(vector, options.threads), rows, in_memory.max(1))?
         }
         None if vectors > 0 => {
@@ -77,13 +81,16 @@ pub fn write_merged(
         let parquet = rows.by_way_of_disk(|to| {
             let mut file = ParquetFile::new(schema, to)?;
             for batch in order.chunks((BATCH_BYTES / width).clamp(1, BATCH_ROWS)) {
-                parallel::pace();
                 let documents = batch.iter().map(|row| rows.document(*row as usize));
                 let documents = documents.collect::<Result<Vec<Document>>>()?;
-                for document in &documents {
-                    text.add(document)?;
-                    values.add(document);
+                for documents in documents.chunks(PACED_ROWS) {
+                    parallel::pace();
+                    for document in documents {
+                        text.add(document)?;
+                        values.add(document);
+                    }
                 }
+                parallel::pace();
                 let ids = batch.iter().map(|row| rows.id(*row as usize));
                 file.write(&ids.zip(&documents).collect::<Vec<_>>())?;
                 on(MergeStep::Wrote(batch.len()));
