@@ -33,8 +33,8 @@ const LOOK_SOON: Duration = Duration::from_millis(20);
 #[derive(Default)]
 pub struct Compactor {
     jobs: Vec<Job>,
-    /// The generation at which nothing was to be done.
-    settled: HashMap<NamespaceId, u64>,
+    /// The generation, and the CRC32 of the schema, with which nothing was to be done.
+    settled: HashMap<NamespaceId, (u64, u32)>,
     /// Failures in a row, and when to try again.
     failed: HashMap<NamespaceId, (u32, Instant)>,
     /// The same of looking for what should be merged.
@@ -151,7 +151,8 @@ impl Compactor {
             self.settled.retain(|id, _| rows.iter().any(|row| row.id == *id));
             self.failed.retain(|id, _| rows.iter().any(|row| row.id == *id));
             for row in rows {
-                if self.settled.get(&row.id) == Some(&row.generation) {
+                let state = (row.generation, crc32fast::hash(row.schema.as_bytes()));
+                if self.settled.get(&row.id) == Some(&state) {
                     continue;
                 }
                 if self.failed.get(&row.id).is_some_and(|(_, retry_at)| Instant::now() < *retry_at) {
@@ -166,7 +167,7 @@ impl Compactor {
                 match choose(&survey.figures, &survey.limits) {
                     // What is under way may fail, and would have to be tried again.
                     Choice::Nothing if survey.figures.iter().any(|figures| figures.busy) => {}
-                    Choice::Nothing => drop(self.settled.insert(row.id, row.generation)),
+                    Choice::Nothing => drop(self.settled.insert(row.id, state)),
                     Choice::Wait => waits = true,
                     Choice::Merge(chosen) => {
                         match SessionLock::try_acquire(Target::Compact(row.id), Mode::Exclusive)? {
