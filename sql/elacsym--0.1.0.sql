@@ -62,6 +62,7 @@ CREATE TABLE elacsym.segment (
     delete_version  bigint NOT NULL,                    -- position in the log where the delete vector was written; 0: it has none
     delete_vector   bytea,
     stats           jsonb NOT NULL,
+    horizon         xid8 NOT NULL,                      -- transactions from this one on draw higher orders than all entries
     CONSTRAINT segment_pkey PRIMARY KEY (namespace, id)
 );
 ALTER TABLE elacsym.segment REPLICA IDENTITY NOTHING;
@@ -157,6 +158,21 @@ CREATE FUNCTION elacsym.flush(target text) RETURNS bigint
     LANGUAGE c VOLATILE PARALLEL UNSAFE
     AS 'MODULE_PATHNAME', 'elacsym_flush_wrapper';
 COMMENT ON FUNCTION elacsym.flush(text) IS 'moves what is buffered into a segment now; returns the number of entries';
+
+-- compaction
+CREATE FUNCTION elacsym.compact(target text, OUT segments_before bigint, OUT segments_after bigint)
+    RETURNS SETOF record
+    LANGUAGE c VOLATILE PARALLEL UNSAFE ROWS 1
+    AS 'MODULE_PATHNAME', 'elacsym_compact_wrapper';
+COMMENT ON FUNCTION elacsym.compact(text) IS 'merges all segments now, into one where it fits; returns how many there were and are';
+
+CREATE FUNCTION elacsym.compaction_progress(
+        OUT database oid, OUT namespace uuid, OUT target text, OUT pid integer, OUT phase text,
+        OUT rows_done bigint, OUT rows_total bigint, OUT started timestamptz)
+    RETURNS SETOF record
+    LANGUAGE c VOLATILE PARALLEL SAFE ROWS 1
+    AS 'MODULE_PATHNAME', 'elacsym_compaction_progress_wrapper';
+COMMENT ON FUNCTION elacsym.compaction_progress() IS 'the compactions under way, of all databases';
 
 CREATE FUNCTION elacsym.stat_engine(
         OUT pid integer, OUT version text, OUT uptime_seconds double precision, OUT starts bigint, OUT stats jsonb)

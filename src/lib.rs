@@ -13,6 +13,7 @@ compile_error!("features `engine` and `pgNN` never meet: build the library with 
 
 pub mod aggregate;
 pub mod batch;
+pub mod compaction;
 pub mod config;
 pub mod document;
 pub mod error;

@@ -25,6 +25,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("segment_info", &["schema"]),
     ("rank", &["schema", "document", "filter", "vector"]),
     ("batch", &[]),
+    ("compaction", &[]),
     ("ipc", &["message", "aggregate", "schema", "document", "filter", "rank", "segment_info", "vector"]),
     // engine, from the bottom
     ("env", &[]),
@@ -53,6 +54,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         "engine",
         &[
             "env",
+            "compaction",
             "config",
             "schema",
             "document",
@@ -75,6 +77,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         "pg",
         &[
             "batch",
+            "compaction",
             "config",
             "schema",
             "document",

@@ -26,6 +26,8 @@ DEFAULT_CONFIG = {
     "log_line_prefix": "%m [%p] %b %d ",
     "logging_collector": "off",
     "shared_preload_libraries": "elacsym",
+    # tests that spread rows over segments want to find them there
+    "elacsym.compaction": "off",
 }
 
 
@@ -61,6 +63,7 @@ class Cluster:
         self.config = dict(DEFAULT_CONFIG)
         if not preload:
             self.config["shared_preload_libraries"] = None
+            self.config["elacsym.compaction"] = None
         if tcp:
             self.config["listen_addresses"] = "127.0.0.1"
         self.config.update(config or {})

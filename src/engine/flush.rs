@@ -101,7 +101,7 @@ fn newly_dead(live: &LiveView) -> Vec<(String, Vec<u8>)> {
 }
 
 /// Puts the objects of a new segment: rows first, so that an index that exists always has its rows.
-async fn upload(store: &dyn ObjectStore, written: &WrittenSegment) -> Result<()> {
+pub(super) async fn upload(store: &dyn ObjectStore, written: &WrittenSegment) -> Result<()> {
     if let Some(parquet) = &written.parquet {
         put_new(store, &written.info.parquet_key(), parquet.clone()).await?;
     }

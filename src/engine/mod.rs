@@ -15,6 +15,7 @@ mod bounded;
 mod buffer;
 mod candidates;
 mod check;
+mod compact;
 mod fetch;
 mod flush;
 mod keys;
@@ -52,6 +53,7 @@ use segments::OpenSegments;
 use stats::RequestCounters;
 
 pub use aggregate::Aggregated;
+pub use compact::Running as RunningCompaction;
 pub use scan::{Scan, ScanPart};
 pub use session::Session;
 pub use texts::Scorer;
@@ -89,6 +91,7 @@ pub struct Engine {
     killed: Bounded<(String, tombstones::Name), Arc<RoaringBitmap>>,
     views: Bounded<u64, view::Remembered>,
     counters: RequestCounters,
+    compactions: compact::Lanes,
     started: std::time::Duration,
 }
 
@@ -116,6 +119,7 @@ impl Engine {
             killed: Bounded::new(budgets.delete_vectors),
             views: Bounded::new(budgets.views),
             counters: RequestCounters::default(),
+            compactions: compact::Lanes::default(),
             started: env.clock.monotonic(),
             settings: RwLock::new(settings),
             env,

@@ -43,10 +43,14 @@ pub enum Kind {
     Aggregate,
     /// [`super::Engine::text_analysis`].
     TextAnalysis,
+    /// [`super::Engine::compact`].
+    Compact,
+    /// [`super::Engine::carry`].
+    Carry,
 }
 
 /// Names in the order of the discriminants.
-const NAMES: [&str; 18] = [
+const NAMES: [&str; 20] = [
     "query",
     "fetch",
     "flush",
@@ -65,6 +69,8 @@ const NAMES: [&str; 18] = [
     "check",
     "aggregate",
     "text_analysis",
+    "compact",
+    "carry",
 ];
 
 #[derive(Debug, Default)]

@@ -8,8 +8,13 @@ use crate::schema::{AttributeId, FullTextOptions};
 use crate::segment_info::SegmentInfo;
 use serde::{Deserialize, Serialize};
 
+mod compaction;
+pub use compaction::{
+    CarryRequest, CompactInput, CompactPhase, CompactProgress, CompactRequest, CompactResult, CompactState,
+};
+
 /// Version of the messages; both sides must have the same.
-pub const PROTOCOL_VERSION: u32 = 6;
+pub const PROTOCOL_VERSION: u32 = 7;
 
 /// What a backend or worker asks of the engine.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -117,6 +122,17 @@ pub enum Request {
     Aggregate(Box<AggregateRequest>),
     /// How texts and queries are understood; answered by [`Response::Analysis`].
     TextAnalysis(Box<TextAnalysis>),
+    /// Starts a compaction; answered by [`Response::CompactStarted`], ended by [`Request::ScanClose`].
+    Compact(Box<CompactRequest>),
+    /// How far a compaction of this connection is; answered by [`Response::Compacting`].
+    CompactPoll {
+        /// From [`Response::CompactStarted`].
+        compaction: u64,
+        /// How long to wait for its end.
+        wait_ms: u32,
+    },
+    /// Which rows of a compaction's segment have died meanwhile; answered by [`Response::Carried`].
+    Carry(Box<CarryRequest>),
 }
 
 /// A question about analysis, which needs no rows.
@@ -253,6 +269,15 @@ pub enum Response {
     },
     /// Answer to `TextAnalysis`, as JSON.
     Analysis(String),
+    /// Answer to `Compact`.
+    CompactStarted {
+        /// Number of the compaction on this connection; shares its numbers with scans.
+        compaction: u64,
+    },
+    /// Answer to `CompactPoll`.
+    Compacting(CompactState),
+    /// Answer to `Carry`: a delete vector, encoded.
+    Carried(Vec<u8>),
 }
 
 /// The visible state of a namespace, as the reader's snapshot has it.

@@ -1,6 +1,8 @@
 //! The complete answer to one request, as both ends see it: the server splits it into frames, the client joins them.
 
-use super::message::{CandidateRow, CorpusStats, FlushResult, KeyInfo, KeyState, RequestStats, ResultRow, ScanRow};
+use super::message::{
+    CandidateRow, CompactState, CorpusStats, FlushResult, KeyInfo, KeyState, RequestStats, ResultRow, ScanRow,
+};
 
 /// What a request that succeeded gives.
 #[derive(Debug, Clone, PartialEq)]
@@ -49,6 +51,12 @@ pub enum Reply {
     },
     /// How a text or a query is understood, as JSON.
     Analysis(String),
+    /// Number of a compaction.
+    CompactStarted(u64),
+    /// The state of a compaction.
+    Compacting(CompactState),
+    /// A delete vector, encoded.
+    Carried(Vec<u8>),
 }
 
 impl Reply {
@@ -69,6 +77,9 @@ impl Reply {
             Self::Checked(_) => "states",
             Self::Aggregated { .. } => "counts",
             Self::Analysis(_) => "analysis",
+            Self::CompactStarted(_) => "a compaction",
+            Self::Compacting(_) => "the state of a compaction",
+            Self::Carried(_) => "a delete vector",
         }
     }
 }

@@ -173,6 +173,9 @@ impl Frames {
             }
             Ok(Reply::Scores(scores)) => self.write(&Response::Scores(scores)).await,
             Ok(Reply::Analysis(json)) => self.write(&Response::Analysis(json)).await,
+            Ok(Reply::CompactStarted(compaction)) => self.write(&Response::CompactStarted { compaction }).await,
+            Ok(Reply::Compacting(state)) => self.write(&Response::Compacting(state)).await,
+            Ok(Reply::Carried(bytes)) => self.write(&Response::Carried(bytes)).await,
             Ok(Reply::Rows(rows, stats)) => {
                 self.write_parts(rows, row_bytes, |rows, last| {
                     let stats = if last { stats } else { Default::default() };

@@ -20,6 +20,11 @@ fn has_privileges_of(role: pg_sys::Oid) -> bool {
     unsafe { pg_sys::has_privs_of_role(current_role(), role) }
 }
 
+/// Whether the current role is a member of `pg_read_all_stats`, as superusers are.
+pub fn may_read_all_statistics() -> bool {
+    has_privileges_of(pg_sys::Oid::from(pg_sys::ROLE_PG_READ_ALL_STATS))
+}
+
 fn denied(namespace: &str, hint: String) -> Error {
     Error::new(ErrorKind::Denied, format!("permission denied for namespace \"{namespace}\"")).with_hint(hint)
 }

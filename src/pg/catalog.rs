@@ -2,8 +2,9 @@
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::NamespaceId;
+use crate::pg::buffer_table;
 use crate::pg::heap_table::{Column, Deleted, HeapTable, IndexName, Key, Name, Row, Scan};
-use crate::pg::snapshot::{Snapshot, top_transaction_id};
+use crate::pg::snapshot::{Snapshot, next_transaction_id, top_transaction_id};
 use crate::schema::NamespaceSchema;
 use crate::segment_info::{DeleteVector, SegmentInfo};
 use pgrx::pg_sys;
@@ -155,11 +156,15 @@ pub struct SegmentRow {
     pub generation: u64,
     /// Names its delete vector, for caches: never used again, not even after a rollback. 0 means it has none.
     pub delete_version: u64,
+    /// Rows that the delete vector marks.
+    pub deleted: u64,
     /// Statistics of its build, a JSON object.
     pub stats: String,
+    /// Transactions from this one on draw higher orders than all of its entries.
+    pub horizon: u64,
 }
 
-const SEGMENT_COLUMNS: usize = 10;
+const SEGMENT_COLUMNS: usize = 11;
 /// Column number (from 1) of the delete vector.
 const DELETE_VECTOR_COLUMN: i32 = 9;
 
@@ -169,7 +174,15 @@ impl SegmentRow {
         let info = serde_json::from_str(&row.jsonb(3)?).map_err(|error| {
             Error::new(ErrorKind::Corrupt, format!("description of segment {id} is not readable: {error}"))
         })?;
-        Ok(Self { tid: row.tid, info, generation: row.u64(2), delete_version: row.u64(7), stats: row.jsonb(9)? })
+        Ok(Self {
+            tid: row.tid,
+            info,
+            generation: row.u64(2),
+            delete_version: row.u64(7),
+            deleted: row.u64(6),
+            stats: row.jsonb(9)?,
+            horizon: row.u64(10),
+        })
     }
 }
 
@@ -195,6 +208,7 @@ fn write_segment(
         Column::I64(segment.delete_version as i64),
         delete_vector.map_or(Column::Null, Column::Bytes),
         Column::Jsonb(&segment.stats),
+        Column::Xid8(segment.horizon),
     ];
     let table = HeapTable::write(Name::Segment)?;
     if replace { table.replace(segment.tid, columns) } else { table.insert(columns) }
@@ -211,10 +225,26 @@ pub fn segments(namespace: NamespaceId, snapshot: &Snapshot) -> Result<Vec<Segme
     Ok(rows)
 }
 
-/// Adds a new segment, which has no delete vector.
+/// Adds a new segment, which has no delete vector. All of its entries have been written by now.
 pub fn insert_segment(namespace: NamespaceId, info: SegmentInfo, generation: u64, stats: String) -> Result<()> {
-    let segment = SegmentRow { tid: pg_sys::ItemPointerData::default(), info, generation, delete_version: 0, stats };
-    write_segment(namespace, &segment, None, false)
+    insert_compacted(namespace, info, generation, stats, next_transaction_id(), &[])
+}
+
+/// As [`insert_segment`], with a horizon of its own and an encoded delete vector, unless that is empty.
+pub fn insert_compacted(
+    namespace: NamespaceId,
+    info: SegmentInfo,
+    generation: u64,
+    stats: String,
+    horizon: u64,
+    delete_vector: &[u8],
+) -> Result<()> {
+    let tid = pg_sys::ItemPointerData::default();
+    let has_dead = !delete_vector.is_empty();
+    // See `set_delete_vector`; of a new segment any number but 0 would do.
+    let delete_version = if has_dead { buffer_table::next_order().seq } else { 0 };
+    let segment = SegmentRow { tid, info, generation, delete_version, deleted: 0, stats, horizon };
+    write_segment(namespace, &segment, has_dead.then_some(delete_vector), false)
 }
 
 /// Gives a segment a new delete vector. `version` must never have been used for another one of the segment: the engine

@@ -342,6 +342,9 @@ impl Connection {
                 }
                 Response::Scores(scores) => return Ok(Reply::Scores(scores)),
                 Response::Analysis(json) => return Ok(Reply::Analysis(json)),
+                Response::CompactStarted { compaction } => return Ok(Reply::CompactStarted(compaction)),
+                Response::Compacting(state) => return Ok(Reply::Compacting(state)),
+                Response::Carried(bytes) => return Ok(Reply::Carried(bytes)),
                 Response::Stats(json) => return Ok(Reply::Stats(json)),
                 Response::Error(error) => return Err(Failure::Refused(error)),
                 Response::Need { entries, delete_vectors, tombstones } => {

@@ -48,6 +48,7 @@ static REPLACE_HNSW: GucSetting<bool> = GucSetting::<bool>::new(false);
 static ENGINE_PATH: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c""));
 static ENGINE_THREADS: GucSetting<i32> = GucSetting::<i32>::new(0);
 static ENGINE_LOG_LEVEL: GucSetting<EngineLogLevel> = GucSetting::<EngineLogLevel>::new(EngineLogLevel::Info);
+static COMPACTION: GucSetting<bool> = GucSetting::<bool>::new(true);
 static FAULT_POINT: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c""));
 
 /// The values of `elacsym.engine_log_level`.
@@ -245,6 +246,14 @@ fn define_flush_and_search() {
         c"For programs whose index statements cannot be changed.",
         &REPLACE_HNSW,
         GucContext::Userset,
+        no_flags,
+    );
+    GucRegistry::define_bool_guc(
+        c"elacsym.compaction",
+        c"Merge segments in the background.",
+        c"While it is off, segments pile up and searches get slower; elacsym.compact() still works.",
+        &COMPACTION,
+        GucContext::Sighup,
         no_flags,
     );
     GucRegistry::define_string_guc(
@@ -477,6 +486,11 @@ pub fn engine_settings() -> Result<EngineSettings> {
     };
     settings.validate()?;
     Ok(settings)
+}
+
+/// \[worker\] Whether segments are merged in the background.
+pub fn compaction() -> bool {
+    COMPACTION.get()
 }
 
 /// \[backend, worker\] If `elacsym.fault_point` is `name`, the whole server dies here as if the machine had: the

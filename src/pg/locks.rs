@@ -12,9 +12,11 @@
 //! | drop | access exclusive | | |
 //! | create | (name lock) exclusive | | |
 //! | VACUUM of an indexed table | | | share, while it lists the entries |
+//! | compaction, publishing | row exclusive | exclusive, while publishing | exclusive, while publishing |
 //!
 //! Order: namespace, then buckets in ascending order, then flush, then publish. The maintenance worker takes the first two conditionally and waits for
-//! neither. Nobody needs a namespace lock to search an index or to write to it: the locks on the relations do that.
+//! neither. Beside these there is a compaction lock, held exclusively for the whole of a compaction, before all others but the
+//! namespace's: two would only throw away each other's work. Nobody needs a namespace lock to search an index or to write to it: the locks on the relations do that.
 
 use crate::error::Result;
 use crate::ids::NamespaceId;
@@ -59,6 +61,8 @@ pub enum Target<'a> {
     Publish(NamespaceId),
     /// The right to create a namespace of this name, or to change who may use it.
     Name(&'a str),
+    /// The right to merge its segments.
+    Compact(NamespaceId),
     /// The documents of one bucket of a namespace.
     Bucket(NamespaceId, u16),
 }
@@ -72,6 +76,7 @@ impl Target<'_> {
             Self::Namespace(id) => (crc32fast::hash(&id.0), 0),
             Self::Flush(id) => (crc32fast::hash(&id.0), 1),
             Self::Publish(id) => (crc32fast::hash(&id.0), 3),
+            Self::Compact(id) => (crc32fast::hash(&id.0), 4),
             Self::Name(name) => (crc32fast::hash(name.as_bytes()), 2),
             Self::Bucket(id, number) => (crc32fast::hash(&id.0), FIRST_BUCKET + number),
         };
@@ -137,11 +142,24 @@ impl SessionLock {
         self.aborts == crate::pg::xact::aborts()
     }
 
+    /// Whether somebody waits for it.
+    pub fn has_waiters(&self) -> bool {
+        // SAFETY: a complete tag; held by this session.
+        self.is_held() && unsafe { pg_sys::LockHasWaiters(&raw const self.tag, self.mode.number(), true) }
+    }
+
     /// Releases it, if no abort has done that before.
-    pub fn release(self) {
+    pub fn release(mut self) {
+        self.release_now();
+    }
+
+    /// As [`Self::release`], of one that stays where it is; the second time nothing happens.
+    pub fn release_now(&mut self) {
         if self.is_held() {
             // SAFETY: held by this session.
             unsafe { pg_sys::LockRelease(&raw const self.tag, self.mode.number(), true) };
+            // There are never so many aborts.
+            self.aborts = u64::MAX;
         }
     }
 }

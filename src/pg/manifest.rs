@@ -19,6 +19,17 @@ pub struct NamespaceOptions {
     /// Storage root of the newest manifest.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub manifest_root: Option<String>,
+    /// Segments of this generation or an older one were written without an index that the schema wants by now: whoever opens
+    /// one makes the index, until a compaction has written it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outdated_generation: Option<u64>,
+}
+
+impl NamespaceOptions {
+    /// The stored form.
+    pub fn to_stored(&self) -> String {
+        serde_json::to_string(self).expect("invariant: options have string keys only")
+    }
 }
 
 impl NamespaceRow {
@@ -91,7 +102,7 @@ pub fn record(mut row: NamespaceRow, root: &str) -> Result<()> {
         catalog::release_objects(old_root, [key.as_str()])?;
     }
     options.manifest_root = Some(root.to_string());
-    row.options = serde_json::to_string(&options).expect("invariant: options have string keys only");
+    row.options = options.to_stored();
     row.manifest_generation = row.generation;
     catalog::replace_namespace(&row)
 }

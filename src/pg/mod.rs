@@ -8,6 +8,8 @@ pub mod bulk;
 pub mod c_function;
 pub mod catalog;
 pub mod client;
+pub mod compaction;
+pub mod compaction_progress;
 pub mod engine_call;
 pub mod error;
 pub mod explain;

@@ -6,6 +6,7 @@ use crate::pg::catalog::{self, NamespaceRow};
 use crate::pg::grants::{self, Privilege};
 use crate::pg::heap_table::{Deleted, Name};
 use crate::pg::locks::{self, Mode, Target};
+use crate::pg::manifest::NamespaceOptions;
 use crate::pg::snapshot::Snapshot;
 use crate::pg::{acl, buffer_table, xact};
 use crate::schema::{NamespaceSchema, check_name};
@@ -215,6 +216,10 @@ pub fn alter(name: &str, changes: &serde_json::Value) -> Result<()> {
     }
     locks::lock(Target::Publish(row.id), Mode::Exclusive)?;
     row.schema = changed.to_stored();
+    if changed.index_lacks(&schema) {
+        let options = row.parse_options()?;
+        row.options = NamespaceOptions { outdated_generation: Some(row.generation), ..options }.to_stored();
+    }
     catalog::replace_namespace(&row)?;
     xact::mark_written();
     after_own_change();

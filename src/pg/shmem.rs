@@ -16,6 +16,8 @@ const HOLD_LIMIT: Duration = Duration::from_secs(30);
 const STOP_LIMIT: Duration = Duration::from_secs(5);
 /// Pause after the first failure of a maintenance worker, doubled with each further one.
 const FIRST_RETRY: Duration = Duration::from_secs(1);
+/// Pause after a compaction was cancelled: who cancels it wants the machine for something else.
+const COMPACT_PAUSE: Duration = Duration::from_secs(60);
 /// Longest pause between two attempts.
 const LAST_RETRY: Duration = Duration::from_secs(60);
 /// Failures to connect to a database after which nobody tries again until the next request (it may be gone).
@@ -41,6 +43,8 @@ struct Slot {
     /// No worker starts before this time because somebody needs the database for himself.
     hold_until: AtomicI64,
     latch: AtomicPtr<pg_sys::Latch>,
+    /// No worker starts a compaction before this time: one was cancelled.
+    compact_after: AtomicI64,
 }
 
 #[repr(C)]
@@ -55,6 +59,7 @@ struct Shared {
     launcher_done: AtomicBool,
     overflowed: AtomicBool,
     slots: [Slot; MAX_DATABASES],
+    compactions: super::compaction_progress::Table,
 }
 
 static SHARED: AtomicPtr<Shared> = AtomicPtr::new(std::ptr::null_mut());
@@ -62,6 +67,9 @@ static SHARED: AtomicPtr<Shared> = AtomicPtr::new(std::ptr::null_mut());
 static LAST_SLOT: AtomicUsize = AtomicUsize::new(0);
 /// \[worker\] The slot this process has claimed.
 static OWN_SLOT: AtomicUsize = AtomicUsize::new(usize::MAX);
+
+/// \[worker\] See [`set_compacting`].
+static COMPACTING: AtomicBool = AtomicBool::new(false);
 
 const NAME: &std::ffi::CStr = c"elacsym";
 
@@ -239,6 +247,7 @@ impl Shared {
         slot.failures.store(0, Ordering::Release);
         slot.retry_at.store(0, Ordering::Release);
         slot.hold_until.store(0, Ordering::Release);
+        slot.compact_after.store(0, Ordering::Release);
         slot.database.store(database, Ordering::Release);
         Some(slot)
     }
@@ -394,6 +403,9 @@ unsafe extern "C-unwind" fn worker_exit(code: i32, index: pg_sys::Datum) {
         slot.failures.store(0, Ordering::Release);
     } else {
         slot.failed();
+        if COMPACTING.load(Ordering::Relaxed) {
+            slot.compact_after.store(after(COMPACT_PAUSE), Ordering::Release);
+        }
     }
     slot.latch.store(std::ptr::null_mut(), Ordering::Release);
     slot.registration.store(0, Ordering::Release);
@@ -412,6 +424,23 @@ pub fn connected() {
 /// commits after that asks again.
 pub fn take_pending() -> bool {
     own_slot().is_some_and(|slot| slot.pending.swap(false, Ordering::SeqCst))
+}
+
+/// \[worker\] Whether this process has a compaction under way. If it is cancelled then (or fails), the next worker waits a
+/// minute before it starts one.
+pub fn set_compacting(compacting: bool) {
+    COMPACTING.store(compacting, Ordering::Relaxed);
+}
+
+/// \[worker\] How long no compaction is to be started because one was cancelled.
+pub fn compaction_pause() -> Option<Duration> {
+    let left = own_slot()?.compact_after.load(Ordering::Acquire).saturating_sub(now());
+    u64::try_from(left).ok().filter(|left| *left > 0).map(Duration::from_micros)
+}
+
+/// The compactions under way, of all databases; none when not preloaded.
+pub fn compactions() -> Option<&'static super::compaction_progress::Table> {
+    shared().map(|shared| &shared.compactions)
 }
 
 /// \[worker\] Other databases wait for a worker: do not idle.

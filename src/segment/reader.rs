@@ -33,7 +33,7 @@ const MAX_READ_AHEAD: u64 = 1 << 20;
 
 /// Bytes of one read while all of an object or section is read: bounds memory, and is long enough that requests cost little.
 /// A multiple of the key index's blocks.
-const CHECK_BYTES: u64 = 4 << 20;
+pub(super) const CHECK_BYTES: u64 = 4 << 20;
 const _: () = assert!(CHECK_BYTES.is_multiple_of(key_index::BLOCK_BYTES));
 
 /// What a segment says of a key.
@@ -54,13 +54,13 @@ pub struct Segment {
     pub(super) columns: ColumnMap,
     head: Option<Arc<Head>>,
     text: Option<Arc<TextSegment>>,
-    index: PagedObject,
-    parquet: Option<PagedObject>,
+    pub(super) index: PagedObject,
+    pub(super) parquet: Option<PagedObject>,
     pub(super) parquet_metadata: Option<ArrowReaderMetadata>,
-    pages: Vec<VectorPage>,
-    layout: Layout,
+    pub(super) pages: Vec<VectorPage>,
+    pub(super) layout: Layout,
     fences: Vec<Key>,
-    key_index: Span,
+    pub(super) key_index: Span,
     identities: Span,
     postings: Span,
     row_codes: Span,
@@ -456,7 +456,7 @@ impl Segment {
         read.map_err(|e| missing_is_corrupt(e, &self.info.root, self.index.key()))
     }
 
-    fn object_name(&self) -> String {
+    pub(super) fn object_name(&self) -> String {
         format!("{}/{}", self.info.root, self.info.index_key())
     }
 }

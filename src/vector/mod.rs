@@ -18,7 +18,7 @@ pub mod ivf;
 #[cfg(feature = "engine")]
 pub mod kmeans;
 #[cfg(feature = "engine")]
-mod parallel;
+pub(crate) mod parallel;
 #[cfg(feature = "engine")]
 pub mod rabitq;
 #[cfg(feature = "engine")]
@@ -28,8 +28,8 @@ pub mod rotate;
 
 #[cfg(feature = "engine")]
 pub use ivf::{
-    BuildParams, BuiltIndex, Head, Need, Reply, SearchParams, SearchStats, SearchStream, Searcher, VectorSource, build,
-    search,
+    BuildParams, BuiltIndex, Head, Need, Reply, SearchParams, SearchStats, SearchStream, Searcher, VectorInput,
+    VectorSource, build, build_from, search,
 };
 
 #[cfg(test)]

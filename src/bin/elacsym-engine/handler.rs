@@ -84,6 +84,11 @@ impl Session for Connection {
                 Ok(Reply::Aggregated { count, facets, stats })
             }
             Request::TextAnalysis(question) => Ok(Reply::Analysis(engine.text_analysis(*question).await?)),
+            Request::Compact(request) => Ok(Reply::CompactStarted(self.0.compact(*request)?)),
+            Request::CompactPoll { compaction, wait_ms } => {
+                Ok(Reply::Compacting(self.0.compact_poll(compaction, wait_ms).await?))
+            }
+            Request::Carry(request) => Ok(Reply::Carried(engine.carry(*request).await?)),
             Request::Hello { .. } | Request::Provide { .. } => {
                 Err(Error::internal("the socket server handles this request itself"))
             }

@@ -5,6 +5,7 @@
 
 mod aggregate;
 mod arguments;
+mod compact;
 mod conditional;
 mod evaluate;
 mod flush;

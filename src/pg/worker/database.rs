@@ -1,4 +1,4 @@
-//! Maintenance of one database: flush what is due, write manifests, delete released objects. Short transactions; nothing
+//! Maintenance of one database: flush what is due, merge segments, write manifests, delete released objects. Short transactions; nothing
 //! but a namespace's flush lock is held while the engine works; every lock is taken only if it is free.
 //!
 //! Steps of a flush, and what a crash between them leaves:
@@ -22,6 +22,7 @@ use crate::pg::locks::{self, Mode, SessionLock, Target};
 use crate::pg::snapshot::Snapshot;
 use crate::pg::view::View;
 use crate::pg::worker::abandoned;
+use crate::pg::worker::compaction::Compactor;
 use crate::pg::worker::fold;
 use crate::pg::worker::nap;
 use crate::pg::worker::transaction::{pin_settings, transaction, transaction_after};
@@ -91,7 +92,7 @@ fn reload_configuration() {
     unsafe { pg_sys::ProcessConfigFile(pg_sys::GucContext::PGC_SIGHUP) };
 }
 
-fn warn(what: &str, error: Error) {
+pub(super) fn warn(what: &str, error: Error) {
     let mut report = Error { message: format!("{what}: {}", error.message), ..error };
     if report.detail.is_none() {
         report.detail = Some("Nothing is lost: the work is tried again.".to_string());
@@ -135,6 +136,7 @@ struct Maintenance {
     watched: HashMap<NamespaceId, Watch>,
     garbage_looked: Option<Instant>,
     garbage_failures: u32,
+    compactor: Compactor,
 }
 
 impl Maintenance {
@@ -174,6 +176,9 @@ impl Maintenance {
             }
         }
         if let Some(pause) = tidied {
+            sooner(pause);
+        }
+        if let Some(pause) = self.compactor.step(&self.thresholds) {
             sooner(pause);
         }
         if let Some(pause) = self.collect_garbage() {
@@ -249,7 +254,7 @@ impl Watch {
     }
 }
 
-fn back_off(failures: u32) -> Duration {
+pub(super) fn back_off(failures: u32) -> Duration {
     if failures == 0 { Duration::ZERO } else { (RETRY.0 * 2_u32.pow((failures - 1).min(10))).min(RETRY.1) }
 }
 

@@ -2,6 +2,7 @@
 //! around `database`, one for each database with work).
 
 mod abandoned;
+mod compaction;
 pub mod database;
 pub mod engine_process;
 mod fold;
