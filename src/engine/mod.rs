@@ -15,6 +15,7 @@ mod bounded;
 mod buffer;
 mod candidates;
 mod check;
+mod claims;
 mod fetch;
 mod flush;
 mod keys;
@@ -46,6 +47,7 @@ pub use crate::ipc::server::Provider;
 use crate::storage::StoreRegistry;
 use bounded::Bounded;
 use buffer::BufferCache;
+use claims::Claims;
 use permits::CpuPool;
 use pins::Pins;
 use segments::OpenSegments;
@@ -89,6 +91,7 @@ pub struct Engine {
     killed: Bounded<(String, tombstones::Name), Arc<RoaringBitmap>>,
     views: Bounded<u64, view::Remembered>,
     counters: RequestCounters,
+    claims: Claims,
     started: std::time::Duration,
 }
 
@@ -116,6 +119,7 @@ impl Engine {
             killed: Bounded::new(budgets.delete_vectors),
             views: Bounded::new(budgets.views),
             counters: RequestCounters::default(),
+            claims: Claims::new(&settings.socket_path, &env),
             started: env.clock.monotonic(),
             settings: RwLock::new(settings),
             env,

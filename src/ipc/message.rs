@@ -9,7 +9,7 @@ use crate::segment_info::SegmentInfo;
 use serde::{Deserialize, Serialize};
 
 /// Version of the messages; both sides must have the same.
-pub const PROTOCOL_VERSION: u32 = 6;
+pub const PROTOCOL_VERSION: u32 = 7;
 
 /// What a backend or worker asks of the engine.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -117,6 +117,35 @@ pub enum Request {
     Aggregate(Box<AggregateRequest>),
     /// How texts and queries are understood; answered by [`Response::Analysis`].
     TextAnalysis(Box<TextAnalysis>),
+    /// A page of a listing; answered by [`Response::Objects`].
+    ListObjects {
+        /// Storage root.
+        root: String,
+        /// What the keys begin with.
+        prefix: String,
+        /// Only keys above this one.
+        after: Option<String>,
+        /// Most objects, at most [`crate::limits::MAX_LISTED_OBJECTS`]. Fewer are the last.
+        limit: u32,
+    },
+    /// Puts a mark, an object whose name says all ([`crate::garbage::marks`]), unless it is there.
+    PutMark {
+        /// Storage root.
+        root: String,
+        /// Key below it.
+        key: String,
+        /// For people who look into the bucket.
+        text: String,
+    },
+    /// Asks whether this server is alone in using a cluster's prefix; the error `Fenced` names another one.
+    Claim {
+        /// Storage root.
+        root: String,
+        /// Whose prefix.
+        cluster: NamespaceId,
+        /// Also says so in storage, for as long.
+        announce: Option<u64>,
+    },
 }
 
 /// A question about analysis, which needs no rows.
@@ -169,7 +198,7 @@ pub enum Response {
         /// Process id of the engine.
         pid: u32,
     },
-    /// Done, nothing to say (`Ping`, `PutManifest`, `DeleteObjects`, `CheckStorage`, `CheckSegment`).
+    /// Done, nothing to say (`Ping`, `PutManifest`, `DeleteObjects`, `CheckStorage`, `CheckSegment`, `PutMark`, `Claim`).
     Done,
     /// The engine needs these before it can answer.
     Need {
@@ -253,6 +282,19 @@ pub enum Response {
     },
     /// Answer to `TextAnalysis`, as JSON.
     Analysis(String),
+    /// Answer to `ListObjects`, by key.
+    Objects(Vec<StoredObject>),
+}
+
+/// One line of a listing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoredObject {
+    /// Key below the root.
+    pub key: String,
+    /// Its size.
+    pub bytes: u64,
+    /// When it was last written, by the store's clock: microseconds since 1970.
+    pub modified: i64,
 }
 
 /// The visible state of a namespace, as the reader's snapshot has it.

@@ -1,11 +1,13 @@
 //! The complete answer to one request, as both ends see it: the server splits it into frames, the client joins them.
 
-use super::message::{CandidateRow, CorpusStats, FlushResult, KeyInfo, KeyState, RequestStats, ResultRow, ScanRow};
+use super::message::{
+    CandidateRow, CorpusStats, FlushResult, KeyInfo, KeyState, RequestStats, ResultRow, ScanRow, StoredObject,
+};
 
 /// What a request that succeeded gives.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Reply {
-    /// Done, nothing to say (`Ping`, `PutManifest`, `DeleteObjects`, `CheckStorage`, `CheckSegment`, `ScanClose`).
+    /// Done, nothing to say (`Ping`, `PutManifest`, `DeleteObjects`, `CheckStorage`, `CheckSegment`, `ScanClose`, `PutMark`, `Claim`).
     Done,
     /// All rows of a query, fetch or page in their order, and what the request cost.
     Rows(Vec<ResultRow>, RequestStats),
@@ -49,6 +51,8 @@ pub enum Reply {
     },
     /// How a text or a query is understood, as JSON.
     Analysis(String),
+    /// A page of a listing.
+    Objects(Vec<StoredObject>),
 }
 
 impl Reply {
@@ -69,6 +73,7 @@ impl Reply {
             Self::Checked(_) => "states",
             Self::Aggregated { .. } => "counts",
             Self::Analysis(_) => "analysis",
+            Self::Objects(_) => "objects",
         }
     }
 }

@@ -173,6 +173,7 @@ impl Frames {
             }
             Ok(Reply::Scores(scores)) => self.write(&Response::Scores(scores)).await,
             Ok(Reply::Analysis(json)) => self.write(&Response::Analysis(json)).await,
+            Ok(Reply::Objects(objects)) => self.write(&Response::Objects(objects)).await,
             Ok(Reply::Rows(rows, stats)) => {
                 self.write_parts(rows, row_bytes, |rows, last| {
                     let stats = if last { stats } else { Default::default() };

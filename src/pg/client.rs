@@ -342,6 +342,7 @@ impl Connection {
                 }
                 Response::Scores(scores) => return Ok(Reply::Scores(scores)),
                 Response::Analysis(json) => return Ok(Reply::Analysis(json)),
+                Response::Objects(objects) => return Ok(Reply::Objects(objects)),
                 Response::Stats(json) => return Ok(Reply::Stats(json)),
                 Response::Error(error) => return Err(Failure::Refused(error)),
                 Response::Need { entries, delete_vectors, tombstones } => {

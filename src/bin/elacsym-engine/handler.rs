@@ -84,6 +84,17 @@ impl Session for Connection {
                 Ok(Reply::Aggregated { count, facets, stats })
             }
             Request::TextAnalysis(question) => Ok(Reply::Analysis(engine.text_analysis(*question).await?)),
+            Request::ListObjects { root, prefix, after, limit } => {
+                Ok(Reply::Objects(engine.list_objects(&root, &prefix, after.as_deref(), limit).await?))
+            }
+            Request::PutMark { root, key, text } => {
+                engine.put_mark(&root, &key, text).await?;
+                Ok(Reply::Done)
+            }
+            Request::Claim { root, cluster, announce } => {
+                engine.claim(&root, cluster, announce).await?;
+                Ok(Reply::Done)
+            }
             Request::Hello { .. } | Request::Provide { .. } => {
                 Err(Error::internal("the socket server handles this request itself"))
             }
