@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::fs;
 use std::io::Write;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -76,6 +76,8 @@ fn known(path: &Path) -> Option<String> {
 }
 
 fn remember(directory: &Path, instance: &str) -> std::io::Result<()> {
+    // The socket's: it is not there yet at the first start.
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
     let path: PathBuf = directory.join(FILE);
     let mut file = fs::File::create(&path)?;
     let place = place_of(&file.metadata()?);

@@ -65,7 +65,8 @@ fn marks_are_read_back_and_nothing_else_is_a_mark() {
     let dropped = Dropped { database: 5, xid: 7 << 32 };
     assert_eq!(Dropped::parse(CLUSTER, 5, &dropped.key(CLUSTER)), Some(dropped));
     assert_eq!(Dropped::parse(CLUSTER, 55, &dropped.key(CLUSTER)), None);
-    for wrong in ["servers/abc-1", &format!("servers/{ULID}"), &format!("servers/{ULID}--1"), "lent/5/6", "lent/5/6-x"] {
+    for wrong in ["servers/abc-1", &format!("servers/{ULID}"), &format!("servers/{ULID}--1"), "lent/5/6", "lent/5/6-x"]
+    {
         let key = format!("{CLUSTER}/{wrong}");
         assert_eq!(Server::parse(CLUSTER, &key), None, "{wrong}");
         assert_eq!(Lent::parse(CLUSTER, &key), None, "{wrong}");

@@ -305,23 +305,20 @@ pub fn claim(root: &str, announce: bool) -> Result<()> {
 /// A server that has not announced itself for so many periods is gone, if the retention time is shorter than that.
 const SILENT_PERIODS: u32 = 10;
 
-/// The newest segment of `lender` that another database reads, in this root. Marks of databases that are gone are removed.
+/// The newest segment of `lender` that another database reads, in this root.
 pub fn lent(root: &str, lender: u32, exists: impl Fn(u32) -> Result<bool>) -> Result<Option<String>> {
     let cluster = namespace::cluster_id();
     let mut newest: Option<String> = None;
-    let mut over = Vec::new();
     each_page(root, &Lent::prefix(cluster, Some(lender)), |objects| {
         for object in objects {
             let Some(mark) = Lent::parse(cluster, &object.key) else { continue };
+            // The mark of a database that is gone does not count.
             if exists(mark.borrower)? {
                 newest = newest.take().max(Some(mark.newest));
-            } else {
-                over.push(object.key);
             }
         }
         Ok(())
     })?;
-    delete(root, over)?;
     Ok(newest)
 }
 

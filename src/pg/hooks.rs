@@ -156,6 +156,8 @@ unsafe extern "C-unwind" fn process_ours(
         Some(Plan::Hold { database, .. }) => find(database.as_ptr()),
         _ => pg_sys::InvalidOid,
     };
+    let of_default_template =
+        matches!(&plan, Some(Plan::Hold { database, .. }) if [c"template0", c"template1"].contains(database));
     let statement = match plan {
         // SAFETY: an index statement, as classified.
         Some(Plan::Replace { method }) => unsafe { with_our_method(statement, method) },
@@ -173,6 +175,8 @@ unsafe extern "C-unwind" fn process_ours(
     drop(hold);
     match plan {
         Some(Plan::Hold { dropped: true, .. }) => shmem::forget(database),
+        // Nobody keeps data in these: a worker would only be in the way of the next command about the new database.
+        Some(Plan::Hold { .. }) if of_default_template => super::xact::mark_created(pg_sys::InvalidOid),
         // SAFETY: set when the session connected.
         Some(Plan::Nudge) => shmem::nudge_maintenance(unsafe { pg_sys::MyDatabaseId }),
         _ => {}

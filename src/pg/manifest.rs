@@ -4,8 +4,8 @@
 use crate::error::{Error, ErrorKind, Result};
 use crate::garbage::Reason;
 use crate::pg::catalog::{self, NamespaceRow};
-use crate::pg::{garbage, namespace};
 use crate::pg::snapshot::Snapshot;
+use crate::pg::{garbage, namespace};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value as Json, json};
 

@@ -43,7 +43,7 @@ struct Slot {
     latch: AtomicPtr<pg_sys::Latch>,
     /// When a worker of this database last announced the server in object storage.
     announced_at: AtomicI64,
-    /// When one last began to search for orphans.
+    /// When one last came to the end of a search for orphans.
     swept_at: AtomicI64,
 }
 
@@ -455,7 +455,7 @@ pub fn sweep_due(interval: Duration) -> bool {
     own_slot().is_some_and(|slot| is_due(&slot.swept_at, interval))
 }
 
-/// \[worker\] It is being done.
+/// \[worker\] It is done.
 pub fn swept() {
     if let Some(slot) = own_slot() {
         slot.swept_at.store(now(), Ordering::Release);

@@ -51,7 +51,8 @@ pub fn mark_written() {
     WROTE.set(true);
 }
 
-/// This transaction created a database, which maintenance should look at after its commit. (One transaction creates one.)
+/// This transaction created a database, which maintenance should look at after its commit (one transaction creates one at most); the
+/// invalid oid: it need not.
 pub fn mark_created(database: pg_sys::Oid) {
     register();
     CREATED.set(database.to_u32());

@@ -16,10 +16,12 @@ fn the_name_survives_a_restart_and_is_not_copied() {
     assert_ne!(second, first);
     assert_eq!(at(copy.path()), second);
     assert_eq!(at(directory.path()), first);
+    let missing = directory.path().join("made/by/the/first");
+    assert_eq!(at(&missing), at(&missing));
     // Damaged, or a directory that takes no file.
     fs::write(directory.path().join(FILE), "x").unwrap();
     assert_ne!(at(directory.path()), first);
-    let nowhere = directory.path().join("no/such/directory");
+    let nowhere = directory.path().join(FILE).join("below");
     assert_ne!(at(&nowhere), at(&nowhere));
     let server = Server { instance: first, valid_seconds: 3 };
     assert_eq!(Server::parse(CLUSTER, &server.key(CLUSTER)), Some(server));

@@ -8,6 +8,7 @@ mod arguments;
 mod conditional;
 mod evaluate;
 mod flush;
+mod gc;
 mod grants;
 mod index_aggregate;
 mod index_ranking;

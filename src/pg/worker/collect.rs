@@ -76,7 +76,6 @@ pub fn collect() -> Result<Collected> {
         }
         Ok(batch)
     })?;
-    let deleted = !batch.done.is_empty();
     for (root, keys) in batch.delete {
         garbage::delete(&root, keys)?;
     }
@@ -88,7 +87,7 @@ pub fn collect() -> Result<Collected> {
     gucs::fault_point("gc.after_commit");
     match fenced {
         Some(error) => Err(error),
-        None if more && deleted => Ok(Collected::More),
+        None if more => Ok(Collected::More),
         None if batch.keep.is_empty() => Ok(Collected::All),
         None => Ok(Collected::Held),
     }

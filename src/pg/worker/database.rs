@@ -42,7 +42,7 @@ const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs
 /// Time between two looks at released objects.
 const GARBAGE_EVERY: Duration = Duration::from_secs(1);
 /// Time between two looks while released objects wait for another database or another server.
-const HELD_GARBAGE_EVERY: Duration = Duration::from_secs(60);
+const HELD_GARBAGE_EVERY: Duration = Duration::from_secs(15);
 
 /// \[worker\] Maintains `database`, to which this process is connected, until there is nothing left to do.
 pub fn run(_database: pg_sys::Oid) {
@@ -245,7 +245,8 @@ impl Maintenance {
                 (collected == Collected::More).then_some(LOOK_AGAIN.1)
             }
             Err(error) => {
-                if self.garbage_failures == 0 {
+                // Of another server the announcement tells, once in a while.
+                if self.garbage_failures == 0 && !self.garbage_held {
                     warn("elacsym maintenance could not delete released objects", error);
                 }
                 self.garbage_failures += 1;

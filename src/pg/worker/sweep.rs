@@ -29,7 +29,7 @@ pub struct Sweep {
 
 /// Where it is.
 struct Underway {
-    /// Roots to go, the present one first.
+    /// Roots to go; the last one is at its turn.
     roots: Vec<String>,
     /// The last key of the page before.
     after: Option<String>,
@@ -41,25 +41,28 @@ impl Sweep {
     /// Announces, or looks at one page, if it is time.
     ///
     /// # Errors
-    /// Of storage and of the catalog; the sweep is given up then, until the next announcement.
+    /// Of storage and of the catalog. A sweep is given up then, and begun anew with the next announcement.
     pub fn step(&mut self) -> Result<Swept> {
-        if shmem::announce_due(gucs::announce_period()) {
-            // Noted before: what fails is tried again after the same time.
-            shmem::announced();
-            announce()?;
+        if let Some(underway) = self.underway.take() {
+            return self.go_on(underway);
         }
-        if self.underway.is_none() {
-            let due = gucs::orphan_sweep_interval().is_some_and(shmem::sweep_due);
-            if !due {
-                return Ok(Swept::Idle);
-            }
-            shmem::swept();
-            let roots = transaction(|| garbage::roots(&Snapshot::statement()?))?;
-            self.underway = Some(Underway { roots: roots.into_iter().collect(), after: None, found: 0 });
+        if !shmem::announce_due(gucs::announce_period()) {
+            return Ok(Swept::Idle);
         }
-        let Some(mut underway) = self.underway.take() else { return Ok(Swept::Idle) };
+        // Noted before: what fails is tried again after the same time.
+        shmem::announced();
+        announce()?;
+        if !gucs::orphan_sweep_interval().is_some_and(shmem::sweep_due) {
+            return Ok(Swept::Idle);
+        }
+        let roots = transaction(|| garbage::roots(&Snapshot::statement()?))?;
+        self.go_on(Underway { roots: roots.into_iter().collect(), after: None, found: 0 })
+    }
+
+    fn go_on(&mut self, mut underway: Underway) -> Result<Swept> {
         underway.page()?;
         if underway.roots.is_empty() {
+            shmem::swept();
             return Ok(Swept::Idle);
         }
         self.underway = Some(underway);

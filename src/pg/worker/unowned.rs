@@ -4,8 +4,9 @@
 //! older than it go. A catalog that is created meanwhile removes the mark, and its objects are younger.
 
 use crate::error::Result;
-use crate::garbage::marks::Dropped;
+use crate::garbage::marks::{Dropped, Lent};
 use crate::garbage::{cluster_prefix, database_of, database_prefix, is_lent, place_in};
+use crate::ipc::message::StoredObject;
 use crate::pg::garbage;
 use crate::pg::snapshot::Snapshot;
 use crate::pg::worker::transaction::transaction;
@@ -28,8 +29,7 @@ fn tidy(root: &str, database: u32, gone: Gone<'_>) -> Result<()> {
         let mark = Dropped { database, xid: garbage::last_transaction_id() };
         return garbage::put_mark(root, mark.key(cluster), "this database has no catalog of its objects any more\n");
     };
-    let retention = i64::try_from(gucs::object_retention().as_micros()).unwrap_or(i64::MAX);
-    if garbage::age(object) < retention {
+    if !is_old_enough(object) {
         return Ok(());
     }
     // A transaction that creates a catalog may have written objects before the mark.
@@ -57,6 +57,11 @@ fn tidy(root: &str, database: u32, gone: Gone<'_>) -> Result<()> {
     if is_left { Ok(()) } else { remove_marks() }
 }
 
+/// Whether the objects that are older than this mark may go.
+pub fn is_old_enough(mark: &StoredObject) -> bool {
+    garbage::age(mark) >= i64::try_from(gucs::object_retention().as_micros()).unwrap_or(i64::MAX)
+}
+
 /// \[worker\] This database has no extension: looks after what it has left.
 ///
 /// # Errors
@@ -81,13 +86,19 @@ pub fn tidy_own() -> Result<()> {
 pub fn tidy_dropped() -> Result<()> {
     let root = gucs::storage_root()?;
     let found = directories(&root)?;
-    // Listed after the directories: a new database has none yet.
+    // Looked up after the directories: a database that is new since has no objects there.
     let present = databases()?;
     for database in found.into_iter().filter(|database| !present.contains(database)) {
         // No transaction brings a dropped database back.
         tidy(&root, database, &|| Ok((!databases()?.contains(&database)).then_some(u64::MAX)))?;
     }
-    Ok(())
+    let cluster = namespace::cluster_id();
+    garbage::each_page(&root, &Lent::prefix(cluster, None), |objects| {
+        // Again after the listing: whoever has put a mark was there by then.
+        let present = databases()?;
+        let of_dropped = |key: &str| Lent::parse(cluster, key).is_some_and(|mark| !present.contains(&mark.borrower));
+        garbage::delete(&root, objects.into_iter().map(|object| object.key).filter(|key| of_dropped(key)).collect())
+    })
 }
 
 /// The databases that have objects below the cluster's prefix.
