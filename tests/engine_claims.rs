@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
-mod engine_support;
+use crate::engine_support;
 
 use std::fs::File;
 use std::path::Path;
