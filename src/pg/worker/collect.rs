@@ -5,12 +5,12 @@
 //! whose deletion is repeated); delete the rows.
 
 use crate::error::{ErrorKind, Result};
-use crate::garbage::{Fate, fate};
+use crate::garbage::{Fate, Place, Reason, fate, place_in};
 use crate::pg::garbage::{self, GarbageRow, Tables};
 use crate::pg::heap_table::Name;
 use crate::pg::snapshot::{Snapshot, top_transaction_id};
-use crate::pg::worker::transaction::transaction;
-use crate::pg::{gucs, namespace};
+use crate::pg::worker::transaction::{transaction, transaction_after};
+use crate::pg::{gucs, locks, namespace};
 use pgrx::pg_sys;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -65,17 +65,20 @@ pub fn collect() -> Result<Collected> {
             Err(error) => return Err(error),
         }
     }
-    let batch = transaction(|| {
-        let batch = decide(due, &prefix, &lent)?;
-        if !batch.delete.is_empty() {
-            // What released them must be on disk before the objects go: this commit is later in the log than every commit the
-            // snapshot saw, and waits for the flush even with synchronous_commit off.
-            top_transaction_id();
-            // SAFETY: inside a transaction.
-            unsafe { pg_sys::ForceSyncCommit() };
-        }
-        Ok(batch)
-    })?;
+    let batch = transaction_after(
+        || free_of_uploads(due, &prefix),
+        |due| {
+            let batch = decide(due, &prefix, &lent)?;
+            if !batch.delete.is_empty() {
+                // What released them must be on disk before the objects go: this commit is later in the log than every commit the
+                // snapshot saw, and waits for the flush even with synchronous_commit off.
+                top_transaction_id();
+                // SAFETY: inside a transaction.
+                unsafe { pg_sys::ForceSyncCommit() };
+            }
+            Ok(batch)
+        },
+    )?;
     for (root, keys) in batch.delete {
         garbage::delete(&root, keys)?;
     }
@@ -91,6 +94,27 @@ pub fn collect() -> Result<Collected> {
         None if batch.keep.is_empty() => Ok(Collected::All),
         None => Ok(Collected::Held),
     }
+}
+
+/// The rows without orphans of namespaces where an upload is under way that may be published. Called before the snapshot for the
+/// second look is taken, which then sees what was published before.
+fn free_of_uploads(due: Vec<GarbageRow>, prefix: &str) -> Result<Vec<GarbageRow>> {
+    let mut under_way = BTreeMap::new();
+    let mut free = Vec::with_capacity(due.len());
+    for row in due {
+        if row.released.reason == Reason::Orphan
+            && let Some(Place::Segment { namespace, .. }) = place_in(prefix, &row.key)
+        {
+            let known = under_way.get(&namespace).copied();
+            let busy = known.map_or_else(|| locks::has_upload_under_way(namespace), Ok)?;
+            under_way.insert(namespace, busy);
+            if busy {
+                continue;
+            }
+        }
+        free.push(row);
+    }
+    Ok(free)
 }
 
 /// Looks at the catalog again: every transaction that may have created or released one of these is over.
