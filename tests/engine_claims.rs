@@ -74,6 +74,33 @@ async fn of_two_servers_that_live_neither_gets_the_claim() {
     assert_eq!(a.claim(&url, CLUSTER, Some(1_000)).await.unwrap_err().kind, ErrorKind::Fenced);
 }
 
+/// A copy of a volume has the same file with the same name.
+#[tokio::test]
+async fn twins_of_one_name_find_each_other() {
+    let root = tempfile::tempdir().unwrap();
+    let home = tempfile::tempdir().unwrap();
+    let url = format!("file://{}", root.path().display());
+    let (a, b) = (server(root.path(), home.path()).await, server(root.path(), home.path()).await);
+    // So short a time that no answer is remembered.
+    let valid = Some(5);
+    for _ in 0..3 {
+        a.claim(&url, CLUSTER, valid).await.unwrap();
+    }
+    // As after a restart: the first answer cannot tell.
+    b.claim(&url, CLUSTER, valid).await.unwrap();
+    for _ in 0..2 {
+        for twin in [&a, &b] {
+            assert_eq!(twin.claim(&url, CLUSTER, valid).await.unwrap_err().kind, ErrorKind::Fenced);
+        }
+    }
+    assert_eq!(marks(root.path()).len(), 2);
+    // The new name stays.
+    drop(a);
+    let a = server(root.path(), home.path()).await;
+    assert_eq!(a.claim(&url, CLUSTER, valid).await.unwrap_err().kind, ErrorKind::Fenced);
+    assert_eq!(marks(root.path()).len(), 2);
+}
+
 #[tokio::test]
 async fn a_server_that_changes_its_time_leaves_one_mark() {
     let root = tempfile::tempdir().unwrap();

@@ -4,7 +4,7 @@
 //! and before it deletes anything, that it lives ([`Server`]), under a name that no backup copies; while it finds another one there
 //! that lives, neither deletes anything, and both say so.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
@@ -21,6 +21,7 @@ use crate::garbage::marks::Server;
 use crate::ids::NamespaceId;
 use crate::ipc::message::StoredObject;
 use crate::limits::MAX_LISTED_OBJECTS;
+use crate::storage::ObjectStore;
 
 /// File with the server's name for this purpose, in the directory of the socket, which base backups skip.
 const FILE: &str = "instance";
@@ -32,34 +33,70 @@ const SHARE: u64 = 10;
 /// What the engine knows about claims.
 #[derive(Debug)]
 pub(super) struct Claims {
+    /// Where the server's name is kept.
+    directory: Option<PathBuf>,
+    /// What this process writes into its marks: another content is that of a twin, a copy of the whole machine or of its volume, which
+    /// has the same name.
+    content: String,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
     instance: String,
     /// Until when (monotonic) the last good answer holds, by root and cluster.
-    good_until: Mutex<HashMap<(String, NamespaceId), Duration>>,
+    good_until: HashMap<(String, NamespaceId), Duration>,
+    /// Roots and keys of the marks that this process has written.
+    written: HashSet<(String, String)>,
 }
 
 impl Claims {
     /// The server's name is read from beside the socket, or drawn and written there.
     pub(super) fn new(socket: &Path, env: &Env) -> Self {
-        let directory = socket.parent().filter(|parent| !parent.as_os_str().is_empty());
-        let known = directory.and_then(|directory| known(&directory.join(FILE)));
-        let instance = known.unwrap_or_else(|| {
-            let drawn = env.ids.ulid().to_string();
-            if let Some(directory) = directory
-                && let Err(error) = remember(directory, &drawn)
-            {
-                tracing::warn!(
-                    path = %directory.join(FILE).display(), %error,
-                    "this server's name could not be written, so after a restart it waits for its former self before it deletes objects"
-                );
-            }
-            drawn
-        });
-        Self { instance, good_until: Mutex::new(HashMap::new()) }
+        let directory = socket.parent().filter(|parent| !parent.as_os_str().is_empty()).map(Path::to_owned);
+        let known = directory.as_ref().and_then(|directory| known(&directory.join(FILE)));
+        let is_known = known.is_some();
+        let instance = known.unwrap_or_else(|| env.ids.ulid().to_string());
+        let content = format!("a server of this cluster uses these objects; its engine: {}\n", env.ids.ulid());
+        let state = State { instance, good_until: HashMap::new(), written: HashSet::new() };
+        let claims = Self { directory, content, state: Mutex::new(state) };
+        if !is_known {
+            claims.keep_name();
+        }
+        claims
     }
 
-    fn good_until(&self) -> MutexGuard<'_, HashMap<(String, NamespaceId), Duration>> {
-        // A map of times stays meaningful whatever panicked while holding it.
-        self.good_until.lock().unwrap_or_else(PoisonError::into_inner)
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Names and times stay meaningful whatever panicked while holding them.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn instance(&self) -> String {
+        self.state().instance.clone()
+    }
+
+    /// Writes the name to its file.
+    fn keep_name(&self) {
+        let Some(directory) = &self.directory else { return };
+        if let Err(error) = remember(directory, &self.instance()) {
+            tracing::warn!(
+                path = %directory.join(FILE).display(), %error,
+                "this server's name could not be written, so after a restart it waits for its former self before it deletes objects"
+            );
+        }
+    }
+
+    /// Takes another name, because somebody else goes by this one.
+    fn rename(&self, env: &Env) {
+        let mut state = self.state();
+        state.instance = env.ids.ulid().to_string();
+        state.good_until.clear();
+        state.written.clear();
+        drop(state);
+        self.keep_name();
+        tracing::warn!(
+            "a copy of this server announces itself in object storage under the same name; this one has a new name now"
+        );
     }
 }
 
@@ -129,18 +166,16 @@ impl Engine {
     pub async fn claim(&self, root: &str, cluster: NamespaceId, announce: Option<u64>) -> Result<()> {
         let name = (root.to_string(), cluster);
         let now = self.env.clock.monotonic();
-        if self.claims.good_until().get(&name).is_some_and(|until| now < *until) {
+        if self.claims.state().good_until.get(&name).is_some_and(|until| now < *until) {
             return Ok(());
         }
-        let own = |key: &str| Server::parse(cluster, key).filter(|server| server.instance == self.claims.instance);
         let store = self.stores.get(root).await?;
-        let mut key = None;
-        if let Some(valid_seconds) = announce {
-            let server = Server { instance: self.claims.instance.clone(), valid_seconds };
-            let text = format!("a server of this cluster uses these objects (process {})\n", std::process::id());
-            store.put(&server.key(cluster), Bytes::from(text)).await?;
-            key = Some(server.key(cluster));
-        }
+        let key = match announce {
+            Some(valid_seconds) => Some(self.announce(store.as_ref(), root, cluster, valid_seconds).await?),
+            None => None,
+        };
+        let instance = self.claims.instance();
+        let own = |key: &str| Server::parse(cluster, key).filter(|server| server.instance == instance);
         let found = store.list(&Server::prefix(cluster), None).await?;
         // By the store's own clock, if it has just written something for us.
         let mine = found.iter().find(|object| Some(&object.key) == key.as_ref());
@@ -164,8 +199,36 @@ impl Engine {
         // Of servers that are gone, and with another time of our own. One that comes back announces itself anew.
         store.delete(&over).await?;
         let until = now + LASTS.min(Duration::from_secs(valid_seconds / SHARE));
-        self.claims.good_until().insert(name, until);
+        self.claims.state().good_until.insert(name, until);
         Ok(())
+    }
+
+    /// Says in storage that this server lives; returns the key of the mark.
+    async fn announce(
+        &self,
+        store: &dyn ObjectStore,
+        root: &str,
+        cluster: NamespaceId,
+        valid_seconds: u64,
+    ) -> Result<String> {
+        let content = Bytes::from(self.claims.content.clone());
+        let key_of = |instance| Server { instance, valid_seconds }.key(cluster);
+        let mut key = key_of(self.claims.instance());
+        if self.claims.state().written.contains(&(root.to_string(), key.clone())) {
+            match store.get(&key).await {
+                Ok(found) if found != content => {
+                    self.claims.rename(&self.env);
+                    key = key_of(self.claims.instance());
+                }
+                Ok(_) => {}
+                // Removed by hand, or by a server that had not heard of us for long.
+                Err(error) if error.kind == ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+        }
+        store.put(&key, content).await?;
+        self.claims.state().written.insert((root.to_string(), key.clone()));
+        Ok(key)
     }
 }
 

@@ -6,7 +6,7 @@ const CLUSTER: NamespaceId = NamespaceId([7; 16]);
 fn the_name_survives_a_restart_and_is_not_copied() {
     let directory = tempfile::tempdir().unwrap();
     let env = Env::system();
-    let at = |directory: &Path| Claims::new(&directory.join("engine.sock"), &env).instance;
+    let at = |directory: &Path| Claims::new(&directory.join("engine.sock"), &env).instance();
     let first = at(directory.path());
     assert_eq!(at(directory.path()), first);
     // A copy of the files: another file of the same content.
