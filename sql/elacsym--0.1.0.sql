@@ -72,11 +72,15 @@ ALTER TABLE elacsym.segment SET (autovacuum_vacuum_scale_factor = 0, autovacuum_
 -- objects that nothing refers to any more; deleted after elacsym.object_retention
 CREATE TABLE elacsym.garbage (
     root        text NOT NULL,
-    key         text NOT NULL,
-    xid         xid8 NOT NULL,                          -- transaction that released it
-    released_at timestamptz NOT NULL
+    key         text COLLATE "C" NOT NULL,
+    xid         xid8 NOT NULL,                          -- transaction that released it; of an orphan the last one when it was found
+    released_at timestamptz NOT NULL,
+    reason      "char" NOT NULL                         -- r: released; o: orphan, found without a reference; m: superseded manifest
 );
 ALTER TABLE elacsym.garbage REPLICA IDENTITY NOTHING;
+ALTER TABLE elacsym.garbage SET (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000);
+CREATE INDEX garbage_key_idx ON elacsym.garbage (key);
+CREATE INDEX garbage_reason_released_at_idx ON elacsym.garbage (reason, released_at);
 
 -- who may use a namespace besides its owner; role 0 is everybody
 CREATE TABLE elacsym.namespace_grant (
@@ -571,6 +575,15 @@ CREATE FUNCTION elacsym.highlight(
     AS 'MODULE_PATHNAME', 'elacsym_highlight_row_wrapper';
 COMMENT ON FUNCTION elacsym.highlight(text, tid, text, text, text, text, integer, integer)
     IS 'the same for the row of an indexed table';
+
+-- Garbage: objects in storage that nothing refers to.
+
+CREATE FUNCTION elacsym.gc(dry_run boolean DEFAULT false)
+    RETURNS TABLE (root text, object text, bytes bigint, age interval, reason text, action text)
+    LANGUAGE c VOLATILE PARALLEL UNSAFE ROWS 1000 COST 100000
+    AS 'MODULE_PATHNAME', 'elacsym_gc_wrapper';
+COMMENT ON FUNCTION elacsym.gc(boolean)
+    IS 'lists the objects that nothing refers to, why, and what becomes of them; without dry_run also notes those that were not known';
 
 -- Views. They run with the rights of the extension's owner and show a role only what it may use.
 

@@ -18,6 +18,7 @@ pub mod config;
 pub mod document;
 pub mod error;
 pub mod filter;
+pub mod garbage;
 pub mod ids;
 pub mod ipc;
 pub mod limits;

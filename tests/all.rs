@@ -9,6 +9,8 @@ mod cache_paged;
 mod engine_aggregate;
 #[path = "engine_behaviour.rs"]
 mod engine_behaviour;
+#[path = "engine_claims.rs"]
+mod engine_claims;
 #[path = "engine_compaction.rs"]
 mod engine_compaction;
 #[path = "engine_corpus.rs"]

@@ -26,6 +26,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("rank", &["schema", "document", "filter", "vector"]),
     ("batch", &[]),
     ("compaction", &[]),
+    ("garbage", &[]),
     ("ipc", &["message", "aggregate", "schema", "document", "filter", "rank", "segment_info", "vector"]),
     // engine, from the bottom
     ("env", &[]),
@@ -70,6 +71,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "rank",
             "segment",
             "manifest",
+            "garbage",
         ],
     ),
     // glue: backends reach the engine through ipc only
@@ -89,6 +91,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "ipc",
             "vector",
             "rank",
+            "garbage",
         ],
     ),
 ];

@@ -15,6 +15,7 @@ mod bounded;
 mod buffer;
 mod candidates;
 mod check;
+mod claims;
 mod compact;
 mod fetch;
 mod flush;
@@ -47,6 +48,7 @@ pub use crate::ipc::server::Provider;
 use crate::storage::StoreRegistry;
 use bounded::Bounded;
 use buffer::BufferCache;
+use claims::Claims;
 use permits::CpuPool;
 use pins::Pins;
 use segments::OpenSegments;
@@ -92,6 +94,7 @@ pub struct Engine {
     views: Bounded<u64, view::Remembered>,
     counters: RequestCounters,
     compactions: compact::Lanes,
+    claims: Claims,
     started: std::time::Duration,
 }
 
@@ -120,6 +123,7 @@ impl Engine {
             views: Bounded::new(budgets.views),
             counters: RequestCounters::default(),
             compactions: compact::Lanes::default(),
+            claims: Claims::new(&settings.socket_path, &env),
             started: env.clock.monotonic(),
             settings: RwLock::new(settings),
             env,

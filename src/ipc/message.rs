@@ -133,6 +133,35 @@ pub enum Request {
     },
     /// Which rows of a compaction's segment have died meanwhile; answered by [`Response::Carried`].
     Carry(Box<CarryRequest>),
+    /// A page of a listing; answered by [`Response::Objects`].
+    ListObjects {
+        /// Storage root.
+        root: String,
+        /// What the keys begin with.
+        prefix: String,
+        /// Only keys above this one.
+        after: Option<String>,
+        /// Most objects, at most [`crate::limits::MAX_LISTED_OBJECTS`]. Fewer are the last.
+        limit: u32,
+    },
+    /// Puts a mark, an object whose name says all ([`crate::garbage::marks`]), unless it is there.
+    PutMark {
+        /// Storage root.
+        root: String,
+        /// Key below it.
+        key: String,
+        /// For people who look into the bucket.
+        text: String,
+    },
+    /// Asks whether this server is alone in using a cluster's prefix; the error `Fenced` names another one.
+    Claim {
+        /// Storage root.
+        root: String,
+        /// Whose prefix.
+        cluster: NamespaceId,
+        /// Also says so in storage, for as long.
+        announce: Option<u64>,
+    },
 }
 
 /// A question about analysis, which needs no rows.
@@ -185,7 +214,7 @@ pub enum Response {
         /// Process id of the engine.
         pid: u32,
     },
-    /// Done, nothing to say (`Ping`, `PutManifest`, `DeleteObjects`, `CheckStorage`, `CheckSegment`).
+    /// Done, nothing to say (`Ping`, `PutManifest`, `DeleteObjects`, `CheckStorage`, `CheckSegment`, `PutMark`, `Claim`).
     Done,
     /// The engine needs these before it can answer.
     Need {
@@ -278,6 +307,19 @@ pub enum Response {
     Compacting(CompactState),
     /// Answer to `Carry`: a delete vector, encoded.
     Carried(Vec<u8>),
+    /// Answer to `ListObjects`, by key.
+    Objects(Vec<StoredObject>),
+}
+
+/// One line of a listing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoredObject {
+    /// Key below the root.
+    pub key: String,
+    /// Its size.
+    pub bytes: u64,
+    /// When it was last written, by the store's clock: microseconds since 1970.
+    pub modified: i64,
 }
 
 /// The visible state of a namespace, as the reader's snapshot has it.

@@ -2,12 +2,13 @@
 
 use super::message::{
     CandidateRow, CompactState, CorpusStats, FlushResult, KeyInfo, KeyState, RequestStats, ResultRow, ScanRow,
+    StoredObject,
 };
 
 /// What a request that succeeded gives.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Reply {
-    /// Done, nothing to say (`Ping`, `PutManifest`, `DeleteObjects`, `CheckStorage`, `CheckSegment`, `ScanClose`).
+    /// Done, nothing to say (`Ping`, `PutManifest`, `DeleteObjects`, `CheckStorage`, `CheckSegment`, `ScanClose`, `PutMark`, `Claim`).
     Done,
     /// All rows of a query, fetch or page in their order, and what the request cost.
     Rows(Vec<ResultRow>, RequestStats),
@@ -57,6 +58,8 @@ pub enum Reply {
     Compacting(CompactState),
     /// A delete vector, encoded.
     Carried(Vec<u8>),
+    /// A page of a listing.
+    Objects(Vec<StoredObject>),
 }
 
 impl Reply {
@@ -80,6 +83,7 @@ impl Reply {
             Self::CompactStarted(_) => "a compaction",
             Self::Compacting(_) => "the state of a compaction",
             Self::Carried(_) => "a delete vector",
+            Self::Objects(_) => "objects",
         }
     }
 }

@@ -176,6 +176,7 @@ impl Frames {
             Ok(Reply::CompactStarted(compaction)) => self.write(&Response::CompactStarted { compaction }).await,
             Ok(Reply::Compacting(state)) => self.write(&Response::Compacting(state)).await,
             Ok(Reply::Carried(bytes)) => self.write(&Response::Carried(bytes)).await,
+            Ok(Reply::Objects(objects)) => self.write(&Response::Objects(objects)).await,
             Ok(Reply::Rows(rows, stats)) => {
                 self.write_parts(rows, row_bytes, |rows, last| {
                     let stats = if last { stats } else { Default::default() };

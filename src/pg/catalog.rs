@@ -1,10 +1,12 @@
-//! Rows of `elacsym.namespace`, `elacsym.segment` and `elacsym.garbage`.
+//! Rows of `elacsym.namespace` and `elacsym.segment`.
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::garbage::Reason;
 use crate::ids::NamespaceId;
 use crate::pg::buffer_table;
+use crate::pg::garbage;
 use crate::pg::heap_table::{Column, Deleted, HeapTable, IndexName, Key, Name, Row, Scan};
-use crate::pg::snapshot::{Snapshot, next_transaction_id, top_transaction_id};
+use crate::pg::snapshot::{Snapshot, next_transaction_id};
 use crate::schema::NamespaceSchema;
 use crate::segment_info::{DeleteVector, SegmentInfo};
 use pgrx::pg_sys;
@@ -225,6 +227,24 @@ pub fn segments(namespace: NamespaceId, snapshot: &Snapshot) -> Result<Vec<Segme
     Ok(rows)
 }
 
+/// Whether a namespace has a segment of that id.
+pub fn has_segment(namespace: NamespaceId, id: &str, snapshot: &Snapshot) -> Result<bool> {
+    let table = HeapTable::read(Name::Segment)?;
+    let keys = [Key::Uuid(1, &namespace), Key::Text(2, id)];
+    let mut scan: Scan<'_, SEGMENT_COLUMNS> = table.scan(Some(SEGMENT_BY_ID), &keys, snapshot)?;
+    Ok(scan.next().is_some())
+}
+
+/// Shows every segment of the database to `work`.
+pub fn each_segment(snapshot: &Snapshot, mut work: impl FnMut(SegmentInfo)) -> Result<()> {
+    let table = HeapTable::read(Name::Segment)?;
+    let mut scan: Scan<'_, SEGMENT_COLUMNS> = table.scan(None, &[], snapshot)?;
+    while let Some(row) = scan.next() {
+        work(SegmentRow::read(&row)?.info);
+    }
+    Ok(())
+}
+
 /// Adds a new segment, which has no delete vector. All of its entries have been written by now.
 pub fn insert_segment(namespace: NamespaceId, info: SegmentInfo, generation: u64, stats: String) -> Result<()> {
     insert_compacted(namespace, info, generation, stats, next_transaction_id(), &[])
@@ -280,62 +300,9 @@ pub fn delete_vector(segment: &SegmentRow, snapshot: &Snapshot) -> Result<Vec<u8
     Ok(bytes)
 }
 
-/// A row of `elacsym.garbage`.
-#[derive(Debug, Clone)]
-pub struct GarbageRow {
-    /// Where the row is.
-    pub tid: pg_sys::ItemPointerData,
-    /// Storage root of the object.
-    pub root: String,
-    /// Its key below the root.
-    pub key: String,
-    /// The transaction that released it.
-    pub xid: u64,
-    /// When, in microseconds since 2000-01-01.
-    pub released_at: i64,
-}
-
 /// Notes that nothing will refer to these objects once this transaction commits.
 pub fn release_objects<'a>(root: &str, keys: impl IntoIterator<Item = &'a str>) -> Result<()> {
-    let table = HeapTable::write(Name::Garbage)?;
-    let xid = top_transaction_id();
-    let now = now();
-    for key in keys {
-        table.insert([Column::Text(root), Column::Text(key), Column::Xid8(xid), Column::Timestamp(now)])?;
-    }
-    Ok(())
-}
-
-/// Up to `limit` objects whose releasing transaction is over for everybody and that were released before `until`.
-pub fn garbage(snapshot: &Snapshot, until: i64, limit: usize) -> Result<Vec<GarbageRow>> {
-    let xmin = snapshot.xmin();
-    let table = HeapTable::read(Name::Garbage)?;
-    let mut scan: Scan<'_, 4> = table.scan(None, &[], snapshot)?;
-    let mut rows = Vec::new();
-    while let Some(row) = scan.next() {
-        if row.u64(2) < xmin && row.i64(3) <= until {
-            rows.push(GarbageRow {
-                tid: row.tid,
-                root: row.text(0)?,
-                key: row.text(1)?,
-                xid: row.u64(2),
-                released_at: row.i64(3),
-            });
-            if rows.len() == limit {
-                break;
-            }
-        }
-    }
-    Ok(rows)
-}
-
-/// Forgets objects that are deleted.
-pub fn delete_garbage(rows: &[GarbageRow]) -> Result<()> {
-    let table = HeapTable::write(Name::Garbage)?;
-    for row in rows {
-        table.delete(row.tid)?;
-    }
-    Ok(())
+    garbage::release(root, keys, Reason::Released)
 }
 
 /// Microseconds since 2000-01-01, by PostgreSQL's clock.

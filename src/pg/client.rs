@@ -345,6 +345,7 @@ impl Connection {
                 Response::CompactStarted { compaction } => return Ok(Reply::CompactStarted(compaction)),
                 Response::Compacting(state) => return Ok(Reply::Compacting(state)),
                 Response::Carried(bytes) => return Ok(Reply::Carried(bytes)),
+                Response::Objects(objects) => return Ok(Reply::Objects(objects)),
                 Response::Stats(json) => return Ok(Reply::Stats(json)),
                 Response::Error(error) => return Err(Failure::Refused(error)),
                 Response::Need { entries, delete_vectors, tombstones } => {

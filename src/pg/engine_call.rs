@@ -2,11 +2,12 @@
 
 use crate::error::{Error, Result};
 use crate::ids::EntryId;
-use crate::ipc::message::{CandidateRow, FlushResult, KeyState, Request, RequestStats, ResultRow};
+use crate::ipc::message::{CandidateRow, FlushResult, KeyState, Request, RequestStats, ResultRow, StoredObject};
 use crate::pg::client::{self, Needs, Provided, Reply};
 use crate::pg::query_stats;
-use crate::pg::snapshot::Snapshot;
+use crate::pg::snapshot::{Snapshot, top_transaction_id};
 use crate::pg::view::View;
+use pgrx::pg_sys;
 
 /// Answers from the view's tables under the snapshot it was read with.
 pub struct Source<'a> {
@@ -60,8 +61,13 @@ pub fn candidates_and_cost_of(request: &Request, mut source: impl Needs) -> Resu
     }
 }
 
-/// Asks for a segment.
+/// Asks for a segment. A transaction that asks has its id before the first object is written: what becomes of the transaction
+/// decides what becomes of the objects (INV-4).
 pub fn flushed(request: &Request, mut source: impl Needs) -> Result<FlushResult> {
+    // SAFETY: reads a variable.
+    if unsafe { pg_sys::IsTransactionState() } {
+        top_transaction_id();
+    }
     match client::call(request, &mut source)? {
         Reply::Flushed(result) => Ok(*result),
         other => Err(unexpected(&other, "a segment")),
@@ -81,6 +87,14 @@ pub fn done(request: &Request) -> Result<()> {
     match client::call(request, &mut client::NoNeeds)? {
         Reply::Done => Ok(()),
         other => Err(unexpected(&other, "done")),
+    }
+}
+
+/// Asks for a listing.
+pub fn objects(request: &Request) -> Result<Vec<StoredObject>> {
+    match client::call(request, &mut client::NoNeeds)? {
+        Reply::Objects(objects) => Ok(objects),
+        other => Err(unexpected(&other, "objects")),
     }
 }
 

@@ -30,6 +30,9 @@ const DEFAULT_FLUSH_INTERVAL_MS: i32 = 1_000;
 /// A week: must exceed the window of point-in-time recovery and the lag of any standby, and a week is what both usually are at most.
 const DEFAULT_OBJECT_RETENTION_S: i32 = 7 * 86_400;
 
+/// A day: a listing of everything costs a request for 1,000 objects, and what it finds stays for the retention time anyway.
+const DEFAULT_ORPHAN_SWEEP_INTERVAL_S: i32 = 86_400;
+
 static STORAGE_URL: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c""));
 static S3_ENDPOINT: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c""));
 static S3_REGION: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c""));
@@ -49,6 +52,7 @@ static ENGINE_PATH: GucSetting<Option<CString>> = GucSetting::<Option<CString>>:
 static ENGINE_THREADS: GucSetting<i32> = GucSetting::<i32>::new(0);
 static ENGINE_LOG_LEVEL: GucSetting<EngineLogLevel> = GucSetting::<EngineLogLevel>::new(EngineLogLevel::Info);
 static COMPACTION: GucSetting<bool> = GucSetting::<bool>::new(true);
+static ORPHAN_SWEEP_INTERVAL: GucSetting<i32> = GucSetting::<i32>::new(DEFAULT_ORPHAN_SWEEP_INTERVAL_S);
 static FAULT_POINT: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c""));
 
 /// The values of `elacsym.engine_log_level`.
@@ -66,6 +70,7 @@ pub fn define() {
     define_storage();
     define_engine();
     define_flush_and_search();
+    define_garbage();
     // From here on `elacsym.misspelt` is an error, not a silent placeholder.
     reserve_prefix();
 }
@@ -263,6 +268,19 @@ fn define_flush_and_search() {
         &FAULT_POINT,
         GucContext::Suset,
         GucFlags::NO_SHOW_ALL | GucFlags::SUPERUSER_ONLY,
+    );
+}
+
+fn define_garbage() {
+    int(
+        c"elacsym.orphan_sweep_interval",
+        c"How often object storage is searched for objects that nothing refers to.",
+        c"0 switches the search off.",
+        &ORPHAN_SWEEP_INTERVAL,
+        0,
+        i32::MAX,
+        GucContext::Sighup,
+        GucFlags::UNIT_S,
     );
 }
 
@@ -508,4 +526,18 @@ pub fn fault_point(name: &str) {
     let own = unsafe { libc::getpid() };
     // SAFETY: as above; this process ends here.
     unsafe { libc::kill(own, libc::SIGKILL) };
+}
+
+/// Most time between two announcements of this server in object storage.
+const ANNOUNCE_PERIOD: Duration = Duration::from_secs(3_600);
+
+/// \[worker\] How often to search for orphans; none: never.
+pub fn orphan_sweep_interval() -> Option<Duration> {
+    u64::try_from(ORPHAN_SWEEP_INTERVAL.get()).ok().filter(|seconds| *seconds > 0).map(Duration::from_secs)
+}
+
+/// \[supervisor, worker\] How often every database is looked after though nothing was written, and the server announces itself in
+/// object storage.
+pub fn announce_period() -> Duration {
+    orphan_sweep_interval().map_or(ANNOUNCE_PERIOD, |interval| interval.min(ANNOUNCE_PERIOD))
 }

@@ -394,6 +394,10 @@ pub enum Key<'a> {
     Text(i16, &'a str),
     /// `xid8 >=`.
     Xid8AtLeast(i16, u64),
+    /// `"char" =`.
+    Char(i16, u8),
+    /// `timestamptz <=`, microseconds since 2000-01-01.
+    TimestampAtMost(i16, i64),
 }
 
 impl Key<'_> {
@@ -407,6 +411,12 @@ impl Key<'_> {
             }
             Self::Xid8AtLeast(column, value) => {
                 (*column, pg_sys::BTGreaterEqualStrategyNumber, pg_sys::F_XID8GE, pg_sys::Datum::from(*value))
+            }
+            Self::Char(column, value) => {
+                (*column, pg_sys::BTEqualStrategyNumber, pg_sys::F_CHAREQ, pg_sys::Datum::from(*value))
+            }
+            Self::TimestampAtMost(column, value) => {
+                (*column, pg_sys::BTLessEqualStrategyNumber, pg_sys::F_TIMESTAMPTZ_LE, pg_sys::Datum::from(*value))
             }
         };
         let mut key = std::mem::MaybeUninit::<pg_sys::ScanKeyData>::zeroed();

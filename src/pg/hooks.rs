@@ -3,7 +3,8 @@
 //! `ProcessUtility`: commands that need a database for themselves first send our maintenance worker away, which would
 //! otherwise make them fail after PostgreSQL's five seconds of waiting; and COMMIT PREPARED, which runs no commit callback of
 //! ours, requests maintenance; and `CREATE INDEX … USING hnsw` or `ivfflat`, which becomes one of ours under
-//! `elacsym.replace_hnsw`. Object access: dropping one of our indexes requests maintenance too.
+//! `elacsym.replace_hnsw`. Object access: dropping one of our indexes, dropping an extension and creating a database request
+//! maintenance too.
 
 use super::{gucs, shmem};
 use crate::error::Error;
@@ -52,9 +53,15 @@ unsafe extern "C-unwind" fn object_access(
         // SAFETY: PostgreSQL's own arguments for the hook that was there before us.
         unsafe { pg_sys::ffi::pg_guard_ffi_boundary(|| previous(access, class, object, sub_object, argument)) };
     }
-    let dropped = access == pg_sys::ObjectAccessType::OAT_DROP && class == pg_sys::RelationRelationId;
-    if dropped && sub_object == 0 && super::am::access::is_ours(object) {
+    let dropped = access == pg_sys::ObjectAccessType::OAT_DROP;
+    let index = class == pg_sys::RelationRelationId && sub_object == 0;
+    // With an extension that may be ours its catalog goes: the worker looks whether objects are left.
+    if dropped && (class == pg_sys::ExtensionRelationId || index && super::am::access::is_ours(object)) {
         super::xact::mark_written();
+    }
+    // A copy may read the objects of its template, and has to say so.
+    if access == pg_sys::ObjectAccessType::OAT_POST_CREATE && class == pg_sys::DatabaseRelationId {
+        super::xact::mark_created(object);
     }
 }
 
@@ -149,6 +156,8 @@ unsafe extern "C-unwind" fn process_ours(
         Some(Plan::Hold { database, .. }) => find(database.as_ptr()),
         _ => pg_sys::InvalidOid,
     };
+    let of_default_template =
+        matches!(&plan, Some(Plan::Hold { database, .. }) if [c"template0", c"template1"].contains(database));
     let statement = match plan {
         // SAFETY: an index statement, as classified.
         Some(Plan::Replace { method }) => unsafe { with_our_method(statement, method) },
@@ -166,6 +175,8 @@ unsafe extern "C-unwind" fn process_ours(
     drop(hold);
     match plan {
         Some(Plan::Hold { dropped: true, .. }) => shmem::forget(database),
+        // Nobody keeps data in these: a worker would only be in the way of the next command about the new database.
+        Some(Plan::Hold { .. }) if of_default_template => super::xact::mark_created(pg_sys::InvalidOid),
         // SAFETY: set when the session connected.
         Some(Plan::Nudge) => shmem::nudge_maintenance(unsafe { pg_sys::MyDatabaseId }),
         _ => {}

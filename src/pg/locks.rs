@@ -114,6 +114,30 @@ pub fn try_lock(target: Target<'_>, mode: Mode) -> Result<bool> {
     Ok(acquire(&target.tag()?, mode, false, true))
 }
 
+/// Whether somebody, this process included, may be between the upload of a segment of this namespace and its publication. If not,
+/// a snapshot that is taken after this sees every segment that was uploaded before it and will ever be published.
+pub fn has_upload_under_way(id: NamespaceId) -> Result<bool> {
+    for target in [Target::Flush(id), Target::Compact(id)] {
+        let tag = target.tag()?;
+        if held_by_this_process(&tag, Mode::Exclusive) || !acquire(&tag, Mode::Share, false, true) {
+            return Ok(true);
+        }
+        // There may be thousands of namespaces, and not room for as many locks.
+        unlock(target, Mode::Share)?;
+    }
+    Ok(false)
+}
+
+fn held_by_this_process(tag: &pg_sys::LOCKTAG, mode: Mode) -> bool {
+    #[cfg(any(feature = "pg14", feature = "pg15", feature = "pg16"))]
+    // SAFETY: a complete tag of the default lock method.
+    let held = unsafe { pg_sys::LockHeldByMe(tag, mode.number()) };
+    #[cfg(not(any(feature = "pg14", feature = "pg15", feature = "pg16")))]
+    // SAFETY: as above; a lock of that very mode.
+    let held = unsafe { pg_sys::LockHeldByMe(tag, mode.number(), false) };
+    held
+}
+
 /// Releases a lock before the end of the transaction.
 pub fn unlock(target: Target<'_>, mode: Mode) -> Result<()> {
     let tag = target.tag()?;

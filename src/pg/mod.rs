@@ -15,6 +15,7 @@ pub mod error;
 pub mod explain;
 pub mod flush;
 pub mod functions;
+pub mod garbage;
 pub mod grants;
 pub mod gucs;
 pub mod heap_table;

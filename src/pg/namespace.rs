@@ -286,11 +286,15 @@ fn after_own_change() {
     xact::new_epoch();
 }
 
+/// The oid of the database that this process is connected to.
+pub fn own_database() -> u32 {
+    // SAFETY: a plain global, set once when the process connects to its database.
+    u32::from(unsafe { pg_sys::MyDatabaseId })
+}
+
 /// Prefix of all objects of this database: `<cluster uuid>/<database oid>/` (INV-9).
 pub fn database_prefix() -> String {
-    // SAFETY: a plain global, set once when the process connects to its database.
-    let database = u32::from(unsafe { pg_sys::MyDatabaseId });
-    format!("{}/{database}/", cluster_id())
+    crate::garbage::database_prefix(cluster_id(), own_database())
 }
 
 /// Directory of a namespace's objects below the storage root.

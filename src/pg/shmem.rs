@@ -45,6 +45,10 @@ struct Slot {
     latch: AtomicPtr<pg_sys::Latch>,
     /// No worker starts a compaction before this time: one was cancelled.
     compact_after: AtomicI64,
+    /// When a worker of this database last announced the server in object storage.
+    announced_at: AtomicI64,
+    /// When one last came to the end of a search for orphans.
+    swept_at: AtomicI64,
 }
 
 #[repr(C)]
@@ -57,6 +61,8 @@ struct Shared {
     engine_started_at: AtomicI64,
     engine_problem: AtomicU32,
     launcher_done: AtomicBool,
+    /// When the launcher last listed the databases.
+    launched_at: AtomicI64,
     overflowed: AtomicBool,
     slots: [Slot; MAX_DATABASES],
     compactions: super::compaction_progress::Table,
@@ -208,7 +214,11 @@ fn now() -> i64 {
 }
 
 fn after(pause: Duration) -> i64 {
-    now().saturating_add(i64::try_from(pause.as_micros()).unwrap_or(i64::MAX))
+    after_time(now(), pause)
+}
+
+fn after_time(time: i64, pause: Duration) -> i64 {
+    time.saturating_add(i64::try_from(pause.as_micros()).unwrap_or(i64::MAX))
 }
 
 fn wake(latch: &AtomicPtr<pg_sys::Latch>) {
@@ -248,6 +258,8 @@ impl Shared {
         slot.retry_at.store(0, Ordering::Release);
         slot.hold_until.store(0, Ordering::Release);
         slot.compact_after.store(0, Ordering::Release);
+        slot.announced_at.store(0, Ordering::Release);
+        slot.swept_at.store(0, Ordering::Release);
         slot.database.store(database, Ordering::Release);
         Some(slot)
     }
@@ -449,6 +461,36 @@ pub fn others_waiting() -> bool {
     shared().is_some_and(|shared| shared.slots.iter().any(|slot| slot.is_launchable(time)))
 }
 
+/// Whether `period` has passed since `last`, or the clock was set back.
+fn is_due(last: &AtomicI64, period: Duration) -> bool {
+    let (last, time) = (last.load(Ordering::Acquire), now());
+    last == 0 || last > time || after_time(last, period) <= time
+}
+
+/// \[worker\] Is it time to announce this server in object storage?
+pub fn announce_due(period: Duration) -> bool {
+    own_slot().is_some_and(|slot| is_due(&slot.announced_at, period))
+}
+
+/// \[worker\] It is being done.
+pub fn announced() {
+    if let Some(slot) = own_slot() {
+        slot.announced_at.store(now(), Ordering::Release);
+    }
+}
+
+/// \[worker\] Is it time to search for orphans?
+pub fn sweep_due(interval: Duration) -> bool {
+    own_slot().is_some_and(|slot| is_due(&slot.swept_at, interval))
+}
+
+/// \[worker\] It is done.
+pub fn swept() {
+    if let Some(slot) = own_slot() {
+        slot.swept_at.store(now(), Ordering::Release);
+    }
+}
+
 fn own_slot() -> Option<&'static Slot> {
     shared()?.slots.get(OWN_SLOT.load(Ordering::Relaxed))
 }
@@ -574,10 +616,23 @@ pub fn engine_state() -> Option<EngineState> {
     })
 }
 
-/// \[supervisor\] Has the launcher listed the databases since shared memory was made, and did all fit?
-pub fn launcher_needed() -> bool {
-    shared()
-        .is_some_and(|shared| !shared.launcher_done.load(Ordering::Acquire) || shared.overflowed.load(Ordering::SeqCst))
+/// \[supervisor\] How long until the launcher has to list the databases again, because `period` has passed since it did, or not
+/// all fitted. None when not preloaded.
+pub fn launcher_due_in(period: Duration) -> Option<Duration> {
+    let shared = shared()?;
+    let needed = !shared.launcher_done.load(Ordering::Acquire) || shared.overflowed.load(Ordering::SeqCst);
+    if needed || is_due(&shared.launched_at, period) {
+        return Some(Duration::ZERO);
+    }
+    let left = after_time(shared.launched_at.load(Ordering::Acquire), period).saturating_sub(now());
+    Some(Duration::from_micros(u64::try_from(left).unwrap_or(0)))
+}
+
+/// \[backend\] Asks for a round of the launcher now.
+pub fn request_launch() {
+    let Some(shared) = shared() else { return };
+    shared.launched_at.store(0, Ordering::Release);
+    wake(&shared.supervisor_latch);
 }
 
 /// \[launcher\] Called before the databases are listed: requests that find no room from now on ask for another round.
@@ -591,5 +646,6 @@ pub fn launcher_begins() {
 pub fn launcher_done() {
     if let Some(shared) = shared() {
         shared.launcher_done.store(true, Ordering::Release);
+        shared.launched_at.store(now(), Ordering::Release);
     }
 }

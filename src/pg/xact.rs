@@ -11,6 +11,8 @@ use std::cell::Cell;
 thread_local! {
     static REGISTERED: Cell<bool> = const { Cell::new(false) };
     static WROTE: Cell<bool> = const { Cell::new(false) };
+    /// A database that this transaction created.
+    static CREATED: Cell<u32> = const { Cell::new(0) };
     static EPOCH: Cell<u64> = const { Cell::new(1) };
     static ABORTS: Cell<u64> = const { Cell::new(0) };
 }
@@ -49,6 +51,13 @@ pub fn mark_written() {
     WROTE.set(true);
 }
 
+/// This transaction created a database, which maintenance should look at after its commit (one transaction creates one at most); the
+/// invalid oid: it need not.
+pub fn mark_created(database: pg_sys::Oid) {
+    register();
+    CREATED.set(database.to_u32());
+}
+
 #[pgrx::pg_guard]
 unsafe extern "C-unwind" fn at_transaction_end(event: pg_sys::XactEvent::Type, _arg: *mut std::ffi::c_void) {
     match event {
@@ -61,10 +70,13 @@ unsafe extern "C-unwind" fn at_transaction_end(event: pg_sys::XactEvent::Type, _
                 // SAFETY: a plain global, set once when the process connects to its database.
                 shmem::nudge_maintenance(unsafe { pg_sys::MyDatabaseId });
             }
+            // 0 is no database.
+            shmem::nudge_maintenance(pg_sys::Oid::from(CREATED.replace(0)));
             new_epoch();
         }
         pg_sys::XactEvent::XACT_EVENT_ABORT => {
             WROTE.set(false);
+            CREATED.set(0);
             ABORTS.set(ABORTS.get() + 1);
             new_epoch();
         }

@@ -184,6 +184,10 @@ impl ObjectStore for MeteredStore {
         self.measure(Operation::List, self.inner.list(prefix, start_after), |_| 0).await
     }
 
+    async fn list_page(&self, prefix: &str, start_after: Option<&str>, limit: usize) -> Result<Vec<ObjectMeta>> {
+        self.measure(Operation::List, self.inner.list_page(prefix, start_after, limit), |_| 0).await
+    }
+
     async fn delete(&self, keys: &[String]) -> Result<()> {
         self.measure(Operation::Delete, self.inner.delete(keys), |()| 0).await
     }

@@ -89,6 +89,17 @@ impl Session for Connection {
                 Ok(Reply::Compacting(self.0.compact_poll(compaction, wait_ms).await?))
             }
             Request::Carry(request) => Ok(Reply::Carried(engine.carry(*request).await?)),
+            Request::ListObjects { root, prefix, after, limit } => {
+                Ok(Reply::Objects(engine.list_objects(&root, &prefix, after.as_deref(), limit).await?))
+            }
+            Request::PutMark { root, key, text } => {
+                engine.put_mark(&root, &key, text).await?;
+                Ok(Reply::Done)
+            }
+            Request::Claim { root, cluster, announce } => {
+                engine.claim(&root, cluster, announce).await?;
+                Ok(Reply::Done)
+            }
             Request::Hello { .. } | Request::Provide { .. } => {
                 Err(Error::internal("the socket server handles this request itself"))
             }

@@ -9,6 +9,7 @@ mod compact;
 mod conditional;
 mod evaluate;
 mod flush;
+mod gc;
 mod grants;
 mod index_aggregate;
 mod index_ranking;

@@ -13,20 +13,22 @@ use crate::ids::{EntryId, NamespaceId};
 use crate::ipc::message::{FlushResult, Request};
 use crate::pg::am::options::Thresholds;
 use crate::pg::buffer_table::{self, Budget};
-use crate::pg::catalog::{self, GarbageRow, NamespaceRow};
+use crate::pg::catalog::{self, NamespaceRow};
 use crate::pg::client::{Needs, Provided};
 use crate::pg::engine_call::{self, Source};
 use crate::pg::flush::Plan;
-use crate::pg::heap_table::Name;
 use crate::pg::locks::{self, Mode, SessionLock, Target};
 use crate::pg::snapshot::Snapshot;
 use crate::pg::view::View;
 use crate::pg::worker::abandoned;
+use crate::pg::worker::collect::{self, Collected};
 use crate::pg::worker::compaction::Compactor;
 use crate::pg::worker::fold;
 use crate::pg::worker::nap;
+use crate::pg::worker::sweep::{Sweep, Swept};
 use crate::pg::worker::transaction::{pin_settings, transaction, transaction_after};
-use crate::pg::{error, gucs, manifest, namespace, shmem, xact};
+use crate::pg::worker::unowned;
+use crate::pg::{error, garbage, gucs, manifest, namespace, shmem, xact};
 use pgrx::pg_sys;
 use pgrx::pg_sys::elog::PgLogLevel;
 use std::collections::HashMap;
@@ -40,9 +42,8 @@ const LOOK_AGAIN: (Duration, Duration) = (Duration::from_millis(10), Duration::f
 const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 /// Time between two looks at released objects.
 const GARBAGE_EVERY: Duration = Duration::from_secs(1);
-/// Objects deleted in one request: what S3 takes in one batch.
-const GARBAGE_BATCH: usize = 1_000;
-const MICROS_PER_SECOND: i64 = 1_000_000;
+/// Time between two looks while released objects wait for another database or another server.
+const HELD_GARBAGE_EVERY: Duration = Duration::from_secs(15);
 
 /// \[worker\] Maintains `database`, to which this process is connected, until there is nothing left to do.
 pub fn run(_database: pg_sys::Oid) {
@@ -63,7 +64,12 @@ pub fn run(_database: pg_sys::Oid) {
             idle_since = Instant::now();
         }
         let next = match maintenance.round() {
-            Ok(Round::NotInstalled) => return,
+            Ok(Round::NotInstalled) => {
+                if let Err(error) = unowned::tidy_own() {
+                    warn("elacsym could not look after what its extension has left in this database", error);
+                }
+                return;
+            }
             Ok(Round::Idle) => None,
             Ok(Round::Waiting(pause)) => Some(pause),
             Err(error) => {
@@ -137,6 +143,9 @@ struct Maintenance {
     garbage_looked: Option<Instant>,
     garbage_failures: u32,
     compactor: Compactor,
+    /// The last look left something that waits for others.
+    garbage_held: bool,
+    sweep: Sweep,
 }
 
 impl Maintenance {
@@ -184,6 +193,9 @@ impl Maintenance {
         if let Some(pause) = self.collect_garbage() {
             sooner(pause);
         }
+        if let Some(pause) = self.sweep() {
+            sooner(pause);
+        }
         Ok(next.map_or(Round::Idle, |pause| Round::Waiting(pause.clamp(LOOK_AGAIN.0, LOOK_AGAIN.1))))
     }
 
@@ -220,22 +232,42 @@ impl Maintenance {
 
     /// Deletes objects whose time has come. Returns when to look again if there is something left now.
     fn collect_garbage(&mut self) -> Option<Duration> {
-        let pause = back_off(self.garbage_failures).max(GARBAGE_EVERY);
+        let every = if self.garbage_held { HELD_GARBAGE_EVERY } else { GARBAGE_EVERY };
+        let pause = back_off(self.garbage_failures).max(every);
         if self.garbage_looked.is_some_and(|at| at.elapsed() < pause) {
-            return (self.garbage_failures > 0).then_some(LOOK_AGAIN.1);
+            return (self.garbage_failures > 0 && !self.garbage_held).then_some(LOOK_AGAIN.1);
         }
         self.garbage_looked = Some(Instant::now());
-        match delete_released() {
-            Ok(more) => {
+        let collected = collect::collect();
+        self.garbage_held = match &collected {
+            Ok(collected) => *collected == Collected::Held,
+            // Another server lives: nothing that a moment changes, and no reason to stay.
+            Err(error) => error.kind == ErrorKind::Fenced,
+        };
+        match collected {
+            Ok(collected) => {
                 self.garbage_failures = 0;
-                more.then_some(LOOK_AGAIN.1)
+                (collected == Collected::More).then_some(LOOK_AGAIN.1)
             }
             Err(error) => {
-                if self.garbage_failures == 0 {
+                // Of another server the announcement tells, once in a while.
+                if self.garbage_failures == 0 && !self.garbage_held {
                     warn("elacsym maintenance could not delete released objects", error);
                 }
                 self.garbage_failures += 1;
-                Some(LOOK_AGAIN.1)
+                (!self.garbage_held).then_some(LOOK_AGAIN.1)
+            }
+        }
+    }
+
+    /// Goes on with the search for orphans, if it is time for that. Returns when to look again if it is not at its end.
+    fn sweep(&mut self) -> Option<Duration> {
+        match self.sweep.step() {
+            Ok(Swept::Underway) => Some(LOOK_AGAIN.0),
+            Ok(Swept::Idle) => None,
+            Err(error) => {
+                warn("elacsym maintenance could not search for orphans in object storage", error);
+                None
             }
         }
     }
@@ -418,18 +450,17 @@ fn write_manifest(id: NamespaceId, lock: &SessionLock) -> Result<()> {
     })?;
     let Some((generation, json)) = built else { return Ok(()) };
     let path = namespace::object_path(id);
-    match engine_call::done(&Request::PutManifest { root: root.clone(), path, generation, json }) {
-        // Written before a crash: the content of a generation never differs.
-        Err(error) if error.kind == ErrorKind::AlreadyExists => {}
-        other => other?,
-    }
+    let key = manifest::object_key(&path, generation);
+    let written = put_manifest(&Request::PutManifest { root: root.clone(), path, generation, json }, &root, key)?;
     gucs::fault_point("manifest.after_put");
     transaction_after(
         || locks::try_lock(Target::Namespace(id), Mode::RowExclusive),
         |free| {
             let row = catalog::namespace_by_id(id, &Snapshot::statement()?)?;
             match row {
-                Some(row) if free && lock.is_held() && row.generation == generation => manifest::record(row, &root),
+                Some(row) if free && lock.is_held() && row.generation == generation => {
+                    manifest::record(row, written.then_some(root.as_str()))
+                }
                 // Being dropped, or gone: the drop releases no manifest it does not know of, the search for orphans does.
                 _ => Ok(()),
             }
@@ -439,42 +470,20 @@ fn write_manifest(id: NamespaceId, lock: &SessionLock) -> Result<()> {
     Ok(())
 }
 
-/// Deletes one batch of released objects; true if there may be more.
-fn delete_released() -> Result<bool> {
-    let retention = i64::try_from(gucs::object_retention().as_secs()).unwrap_or(i64::MAX);
-    let until = catalog::now().saturating_sub(retention.saturating_mul(MICROS_PER_SECOND));
-    let rows = transaction(|| {
-        if Name::Garbage.oid().is_err() {
-            return Ok(Vec::new());
-        }
-        let rows = catalog::garbage(&Snapshot::statement()?, until, GARBAGE_BATCH)?;
-        if !rows.is_empty() {
-            // What released them must be on disk before the objects go (INV-4): this commit is later in the log than
-            // every commit the snapshot saw, and waits for the flush even with synchronous_commit off.
-            crate::pg::snapshot::top_transaction_id();
-            // SAFETY: inside a transaction.
-            unsafe { pg_sys::ForceSyncCommit() };
-        }
-        Ok(rows)
-    })?;
-    if rows.is_empty() {
-        return Ok(false);
+/// Puts a manifest; false if that is not ours to do.
+fn put_manifest(put: &Request, root: &str, key: String) -> Result<bool> {
+    match engine_call::done(put) {
+        Err(error) if error.kind == ErrorKind::Fenced => {}
+        done => return done.map(|()| true),
     }
-    let more = rows.len() == GARBAGE_BATCH;
-    let prefix = namespace::database_prefix();
-    let mut by_root: HashMap<&str, Vec<&GarbageRow>> = HashMap::new();
-    for row in &rows {
-        // INV-9: a row that names an object of somebody else (a restored or copied database) is forgotten, not obeyed.
-        if row.key.starts_with(&prefix) {
-            by_root.entry(&row.root).or_default().push(row);
+    // There is one with another content: of a history that recovery to an earlier time has cut off, or of a copy of this server.
+    match garbage::claim(root, true) {
+        Err(error) if error.kind == ErrorKind::Fenced => {
+            warn("elacsym leaves the manifest of a namespace to another server", error);
+            return Ok(false);
         }
+        other => other?,
     }
-    for (root, rows) in by_root {
-        let keys = rows.iter().map(|row| row.key.clone()).collect();
-        engine_call::done(&Request::DeleteObjects { root: root.to_string(), keys })?;
-    }
-    gucs::fault_point("gc.after_delete");
-    transaction(|| catalog::delete_garbage(&rows))?;
-    gucs::fault_point("gc.after_commit");
-    Ok(more)
+    garbage::delete(root, vec![key])?;
+    engine_call::done(put).map(|()| true)
 }

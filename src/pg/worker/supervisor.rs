@@ -140,8 +140,10 @@ impl Supervisor {
         if let Some(retry) = shmem::next_retry() {
             pause = pause.min(retry.max(self.workers_at.saturating_duration_since(now)));
         }
-        if shmem::launcher_needed() && self.launcher.is_none() {
-            pause = pause.min(self.launcher_at.saturating_duration_since(now));
+        if let Some(due_in) = shmem::launcher_due_in(gucs::announce_period())
+            && self.launcher.is_none()
+        {
+            pause = pause.min(due_in.max(self.launcher_at.saturating_duration_since(now)));
         }
         // Less than a millisecond would be a busy loop in the unit WaitLatch takes.
         pause.max(Duration::from_millis(1))
@@ -363,9 +365,11 @@ impl Supervisor {
             if let Some(launcher) = self.launcher.take() {
                 launcher.release();
             }
-            self.launcher_at = Instant::now() + WORKER_PAUSE;
+            let failed = shmem::launcher_due_in(gucs::announce_period()).is_some_and(|due_in| due_in.is_zero());
+            self.launcher_at = Instant::now() + if failed { WORKER_PAUSE } else { Duration::ZERO };
         }
-        if !shmem::launcher_needed() || Instant::now() < self.launcher_at {
+        let due = shmem::launcher_due_in(gucs::announce_period()).is_some_and(|due_in| due_in.is_zero());
+        if !due || Instant::now() < self.launcher_at {
             return;
         }
         let name = "elacsym launcher";
