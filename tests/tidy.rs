@@ -24,6 +24,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("aggregate", &["schema", "document", "filter", "timestamp"]),
     ("segment_info", &["schema"]),
     ("rank", &["schema", "document", "filter", "vector"]),
+    ("back_pressure", &[]),
     ("batch", &[]),
     ("ipc", &["message", "aggregate", "schema", "document", "filter", "rank", "segment_info", "vector"]),
     // engine, from the bottom
@@ -74,6 +75,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "pg",
         &[
+            "back_pressure",
             "batch",
             "config",
             "schema",

@@ -20,6 +20,7 @@ mod patch;
 mod ranking;
 mod scan;
 mod search;
+mod stat_buffer;
 mod text;
 mod text_analysis;
 mod times;
