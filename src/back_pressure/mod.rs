@@ -86,6 +86,11 @@ impl Ledger {
         Self { parts: Vec::new() }
     }
 
+    /// Whether there is nothing in it.
+    pub fn is_empty(&self) -> bool {
+        self.parts.is_empty()
+    }
+
     fn part(&mut self, subtransaction: u32) -> &mut Totals {
         if self.parts.last().is_none_or(|(last, _)| *last != subtransaction) {
             self.parts.push((subtransaction, Totals::default()));

@@ -2,9 +2,9 @@
 //!
 //! Nobody counts rows to write one. Writers add what they write to the bytes in flight; the end of a transaction moves them
 //! to the committed ones or takes them back; what a flush or a drop takes out leaves with its commit. What no callback
-//! hears of (the end of a prepared transaction, a row that somebody removed by hand) and what was buffered before the start
-//! of the server the maintenance worker's count corrects ([`Recount`]): when it starts, before it leaves, and from time to
-//! time while the buffer is large.
+//! hears of (a row that somebody removed by hand) and what was buffered before the start of the server the maintenance
+//! worker's count corrects ([`Recount`]): when it starts, before it leaves, when a prepared transaction has ended, and from
+//! time to time while the buffer is large.
 //!
 //! One gauge for a database, not for a namespace: they share a table, a disk and the worker that flushes them.
 
@@ -12,6 +12,7 @@ use crate::back_pressure::{Ledger, Limits, MIN_WAIT, Totals};
 use crate::error::{Error, ErrorKind, Result};
 use crate::pg::heap_table::Name;
 use crate::pg::snapshot::Snapshot;
+use crate::pg::worker::nap;
 use crate::pg::worker::transaction::transaction_after;
 use crate::pg::{buffer_table, catalog, gucs, shmem};
 use pgrx::pg_sys;
@@ -23,8 +24,11 @@ use std::time::{Duration, Instant};
 const COUNT_EVERY: Duration = Duration::from_secs(10);
 /// And at least so many times as long as the last one took.
 const COUNT_SHARE: u32 = 20;
-/// How often a count starts anew because something committed while it began.
-const COUNT_ATTEMPTS: usize = 3;
+/// How often a count starts anew because something commits at the moment it begins. After that it counts all the same, and
+/// may be wrong by what commits at that moment, until the next one.
+const COUNT_ATTEMPTS: usize = 20;
+/// Pause before it starts anew.
+const COUNT_AGAIN: Duration = Duration::from_millis(1);
 
 /// How full the write buffer of a database is. In shared memory; all-zero is its initial state.
 #[repr(C)]
@@ -33,6 +37,10 @@ pub struct Gauge {
     committed: AtomicI64,
     /// Bytes that running transactions have written.
     in_flight: AtomicI64,
+    /// Transactions that wrote here and are committing: others may see their rows, `committed` does not hold them yet.
+    committing: AtomicI64,
+    /// How many transactions have changed `committed`.
+    settled: AtomicU64,
     /// When the worker counted last (`timestamptz`); 0: not since the server's start.
     counted_at: AtomicI64,
     /// Microseconds that writers have waited.
@@ -41,6 +49,8 @@ pub struct Gauge {
     refused: AtomicU64,
     /// The last flush failed.
     failing: AtomicBool,
+    /// Something has happened that is not in the figures.
+    suspect: AtomicBool,
 }
 
 /// What a [`Gauge`] shows.
@@ -73,10 +83,13 @@ impl Gauge {
     pub fn reset(&self) {
         self.committed.store(0, Ordering::Relaxed);
         self.in_flight.store(0, Ordering::Relaxed);
+        self.committing.store(0, Ordering::Relaxed);
+        self.settled.store(0, Ordering::Relaxed);
         self.counted_at.store(0, Ordering::Relaxed);
         self.waited.store(0, Ordering::Relaxed);
         self.refused.store(0, Ordering::Relaxed);
         self.failing.store(false, Ordering::Relaxed);
+        self.suspect.store(false, Ordering::Relaxed);
     }
 
     /// Whether running transactions have written.
@@ -100,11 +113,20 @@ impl Gauge {
     fn add_in_flight(&self, bytes: i64) {
         self.in_flight.fetch_add(bytes, Ordering::Relaxed);
     }
+
+    /// A moment between commits; none while a transaction is committing.
+    fn moment(&self) -> Option<(u64, i64)> {
+        let settled = self.settled.load(Ordering::SeqCst);
+        let committed = self.committed.load(Ordering::SeqCst);
+        (self.committing.load(Ordering::SeqCst) == 0).then_some((settled, committed))
+    }
 }
 
 thread_local! {
     /// What the running transaction did.
     static LEDGER: RefCell<Ledger> = const { RefCell::new(Ledger::new()) };
+    /// The running transaction is among those that are committing.
+    static COMMITTING: Cell<bool> = const { Cell::new(false) };
     /// Delays that nobody has slept yet.
     static OWED: Cell<Duration> = const { Cell::new(Duration::ZERO) };
 }
@@ -230,30 +252,63 @@ pub fn removed(bytes: u64) {
 
 // ---- ends of transactions: called back by `xact`, must not fail ----
 
-fn settle(totals: Totals, committed: bool) {
-    if totals == Totals::default() {
+fn take_back(gauge: &Gauge, totals: Totals) {
+    gauge.add_in_flight(-signed(totals.written));
+}
+
+/// The transaction is going to commit, or to be prepared.
+pub fn committing() {
+    if LEDGER.with_borrow(Ledger::is_empty) {
         return;
     }
-    let Some(gauge) = shmem::known_gauge(database()) else { return };
-    gauge.add_in_flight(-signed(totals.written));
-    if committed {
-        gauge.committed.fetch_add(signed(totals.written) - signed(totals.removed), Ordering::Relaxed);
+    if let Some(gauge) = shmem::known_gauge(database()) {
+        gauge.committing.fetch_add(1, Ordering::SeqCst);
+        COMMITTING.set(true);
     }
 }
 
-/// The transaction has committed.
+/// The transaction has committed, or is prepared.
 pub fn committed() {
-    settle(LEDGER.with_borrow_mut(Ledger::end), true);
+    end(|gauge, totals| {
+        take_back(gauge, totals);
+        gauge.committed.fetch_add(signed(totals.written) - signed(totals.removed), Ordering::SeqCst);
+        gauge.settled.fetch_add(1, Ordering::SeqCst);
+    });
 }
 
 /// The transaction was rolled back.
 pub fn rolled_back() {
-    settle(LEDGER.with_borrow_mut(Ledger::end), false);
+    end(take_back);
+}
+
+fn end(settle: impl FnOnce(&Gauge, Totals)) {
+    let totals = LEDGER.with_borrow_mut(Ledger::end);
+    let is_committing = COMMITTING.replace(false);
+    if totals == Totals::default() && !is_committing {
+        return;
+    }
+    let Some(gauge) = shmem::known_gauge(database()) else { return };
+    settle(gauge, totals);
+    if is_committing {
+        gauge.committing.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+/// \[backend\] A transaction that was prepared has ended: nobody is called back for it.
+pub fn count_again() {
+    if let Some(gauge) = shmem::known_gauge(database()) {
+        gauge.suspect.store(true, Ordering::SeqCst);
+    }
 }
 
 /// A subtransaction was rolled back.
 pub fn savepoint_rolled_back(subtransaction: pg_sys::SubTransactionId) {
-    settle(LEDGER.with_borrow_mut(|ledger| ledger.cut(subtransaction)), false);
+    let totals = LEDGER.with_borrow_mut(|ledger| ledger.cut(subtransaction));
+    if totals != Totals::default()
+        && let Some(gauge) = shmem::known_gauge(database())
+    {
+        take_back(gauge, totals);
+    }
 }
 
 /// A subtransaction is part of its parent from now on.
@@ -271,7 +326,7 @@ pub struct Recount {
 }
 
 impl Recount {
-    /// Counts the buffer if it is time: at the first call, and again and again while it is large. True if what is buffered
+    /// Counts the buffer if it is time: at the first call, if something is suspect, and again and again while it is large. True if what is buffered
     /// is due to be flushed whatever its number and age.
     ///
     /// # Errors
@@ -280,9 +335,10 @@ impl Recount {
         let Some(gauge) = gauge() else { return Ok(false) };
         let limits = gucs::buffer_limits();
         let is_large = |gauge: &Gauge| positive(&gauge.committed) >= limits.flush_all_from();
-        let due = self.last.is_none_or(|(at, took)| {
-            is_large(gauge) && at.elapsed() >= COUNT_EVERY.max(took.saturating_mul(COUNT_SHARE))
-        });
+        let due = gauge.suspect.load(Ordering::Relaxed)
+            || self.last.is_none_or(|(at, took)| {
+                is_large(gauge) && at.elapsed() >= COUNT_EVERY.max(took.saturating_mul(COUNT_SHARE))
+            });
         if due {
             self.count()?;
         }
@@ -296,33 +352,39 @@ impl Recount {
     /// Of the catalog.
     pub fn count(&mut self) -> Result<()> {
         let Some(gauge) = gauge() else { return Ok(()) };
+        // Before it counts: what becomes suspect meanwhile is looked at again.
+        gauge.suspect.store(false, Ordering::SeqCst);
         let began = Instant::now();
         for attempt in 1..=COUNT_ATTEMPTS {
-            let read = || gauge.committed.load(Ordering::SeqCst);
             let counted = transaction_after(
-                || Ok(read()),
+                || Ok(gauge.moment()),
                 |before| {
                     if Name::Namespace.oid().is_err() {
-                        return Ok(Some((before, 0)));
+                        return Ok(Some(0));
                     }
-                    // What commits between the two looks may be in the snapshot or not.
-                    if attempt < COUNT_ATTEMPTS && read() != before {
+                    // Whoever commits at the moment of the snapshot is in it or not, and in the gauge or not.
+                    let is_one_moment = before.is_some() && gauge.moment() == before;
+                    let Some((_, before)) = before
+                        .filter(|_| is_one_moment)
+                        .or_else(|| (attempt == COUNT_ATTEMPTS).then(|| (0, gauge.committed.load(Ordering::SeqCst))))
+                    else {
                         return Ok(None);
-                    }
+                    };
                     let snapshot = Snapshot::statement()?;
                     let mut bytes = 0;
                     for row in catalog::namespaces(&snapshot)? {
                         bytes += buffer_table::count(row.id, row.watermark, &snapshot)?;
                     }
-                    Ok(Some((before, bytes)))
+                    Ok(Some(signed(bytes) - before))
                 },
             )?;
-            if let Some((before, bytes)) = counted {
-                // What has committed since is in the gauge already.
-                gauge.committed.fetch_add(signed(bytes) - before, Ordering::SeqCst);
+            if let Some(missing) = counted {
+                // What has committed since the snapshot is in the gauge already.
+                gauge.committed.fetch_add(missing, Ordering::SeqCst);
                 gauge.counted_at.store(catalog::now(), Ordering::Relaxed);
                 break;
             }
+            nap(COUNT_AGAIN);
         }
         self.last = Some((Instant::now(), began.elapsed()));
         Ok(())

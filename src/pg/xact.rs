@@ -56,6 +56,7 @@ unsafe extern "C-unwind" fn at_transaction_end(event: pg_sys::XactEvent::Type, _
         pg_sys::XactEvent::XACT_EVENT_PRE_COMMIT | pg_sys::XactEvent::XACT_EVENT_PRE_PREPARE => {
             // What fails is left to the end of the connection.
             let _ = open_scans::close_pending();
+            back_pressure::committing();
         }
         pg_sys::XactEvent::XACT_EVENT_COMMIT => {
             back_pressure::committed();
