@@ -68,9 +68,9 @@ def everything(conn, rows, documents):
 
 def settled(conn, timeout=120):
     """Waits until everything is flushed."""
-    unflushed = "SELECT (SELECT count(*) FROM elacsym.wal) + (SELECT count(*) FROM elacsym.namespace WHERE generation <> manifest_generation)"
-    wait_until(lambda: conn.execute(unflushed).fetchone() == (0,), "everything to be flushed", timeout, 0.1)
-    assert conn.execute("SELECT bytes, uncommitted_bytes, flush_failing FROM elacsym.stat_buffer").fetchone() == (0, 0, False)
+    state = """SELECT (SELECT count(*) FROM elacsym.wal), (SELECT count(*) FROM elacsym.namespace WHERE generation <> manifest_generation),
+                      bytes, uncommitted_bytes, flush_failing FROM elacsym.stat_buffer"""
+    wait_until(lambda: conn.execute(state).fetchone() == (0, 0, 0, 0, False), "everything to be flushed", timeout, 0.1)
 
 
 def searches(conn):
@@ -397,23 +397,18 @@ def test_a_full_disk_of_the_data_directory_loses_nothing(mounts, log):
         cluster.start()
         prepare(cluster)
         acknowledged = list(range(1, 301))
-        with contextlib.suppress(psycopg.OperationalError), cluster.connect("d") as conn:
-            with disk.full(leaving=1 << 20):
-                error = insert_until_it_fails(conn, acknowledged)
-                if log == "elsewhere":
-                    assert error.sqlstate == "53100", error
-                    assert [row[0] for row in conn.execute("SELECT id FROM docs ORDER BY id")] == acknowledged
-                    assert len(same(conn, TOP)) == len(acknowledged)
-                    assert len(found(conn)) == 200
-                    insert_until_it_fails(conn, acknowledged)
-                    assert len(same(conn, TOP)) == len(acknowledged)
-                else:
-                    assert error.sqlstate in ("53100", "57P02", "57P01", None), error
-        if not cluster.is_running():
-            for lock in (cluster.data / "postmaster.pid", *cluster.socket_dir.iterdir()):
-                lock.unlink(missing_ok=True)
-            cluster.start()
-        wait_until(lambda: answers(cluster), "the server to answer", 60)
+        with cluster.connect("d") as conn, disk.full(leaving=1 << 20):
+            error = insert_until_it_fails(conn, acknowledged)
+            if log == "elsewhere":
+                assert error.sqlstate == "53100", error
+                assert [row[0] for row in conn.execute("SELECT id FROM docs ORDER BY id")] == acknowledged
+                assert len(same(conn, TOP)) == len(acknowledged)
+                assert len(found(conn)) == 200
+                insert_until_it_fails(conn, acknowledged)
+                assert len(same(conn, TOP)) == len(acknowledged)
+            else:
+                assert error.sqlstate in ("53100", "57P02", "57P01", None), error
+        wait_until(lambda: answers(cluster) or start_if_dead(cluster), "the server to answer", 60, 0.2)
         with cluster.connect("d") as conn:
             ids = [row[0] for row in conn.execute("SELECT id FROM docs ORDER BY id")]
             # the last one may have been committed without anybody having heard of it
@@ -428,3 +423,11 @@ def test_a_full_disk_of_the_data_directory_loses_nothing(mounts, log):
 def answers(cluster):
     with contextlib.suppress(psycopg.OperationalError):
         return cluster.value("SELECT true", dbname="d")
+
+
+def start_if_dead(cluster):
+    if not cluster.processes():
+        # a dead postmaster that nobody has waited for yet still counts as alive for these
+        for lock in (cluster.data / "postmaster.pid", *cluster.socket_dir.iterdir()):
+            lock.unlink(missing_ok=True)
+        cluster.start()

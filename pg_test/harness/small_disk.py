@@ -36,6 +36,10 @@ class SmallDisk:
     def __exit__(self, *_):
         # lazily: an engine may still have its files open
         subprocess.run(["umount", "-l", self.path], check=False)
+        # what the owner of the directory could not remove
+        for left in (self.path, self.path.parent):
+            with contextlib.suppress(OSError):
+                left.rmdir()
 
     def free(self) -> int:
         """Bytes that are left."""
@@ -45,9 +49,9 @@ class SmallDisk:
     @contextlib.contextmanager
     def full(self, leaving: int = 0):
         """A file takes what is left, but for `leaving` bytes."""
-        with self.ballast.open("wb") as file:
-            with contextlib.suppress(OSError):
-                os.posix_fallocate(file.fileno(), 0, max(self.free() - leaving, 4096))
+        with self.ballast.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+            while self.free() > leaving:
+                file.write(bytes(min(self.free() - leaving, 1 << 20)))
         try:
             yield self
         finally:
