@@ -103,19 +103,20 @@ def vacuum(conn):
     conn.execute("RESET statement_timeout")
 
 
+READS, WRITES = ("GET", "HEAD"), ("PUT", "POST", "DELETE")
+# none: nobody listens
 OUTAGES = {
-    "down": None,
-    "500": Fault("status", 500),
-    "503": Fault("status", 503, code="SlowDown"),
-    "partial": Fault("partial"),
-    "writes_only": Fault("status", 503, code="SlowDown", methods=("PUT", "POST", "DELETE")),
-    "silent": Fault("silent"),
+    "down": [],
+    "500": [Fault("status", 500)],
+    "503": [Fault("status", 503, code="SlowDown")],
+    "partial": [Fault("partial", methods=READS), Fault("status", 503, code="SlowDown", methods=WRITES)],
+    "writes_only": [Fault("status", 503, code="SlowDown", methods=WRITES)],
+    "silent": [Fault("silent")],
 }
 
 
 def broken(s3, outage):
-    fault = OUTAGES[outage]
-    return s3.failing(fault) if fault else s3.down()
+    return s3.failing(*OUTAGES[outage]) if OUTAGES[outage] else s3.down()
 
 
 @pytest.mark.parametrize("outage", OUTAGES)
