@@ -316,7 +316,7 @@ pub fn gauge(database: pg_sys::Oid) -> Option<&'static Gauge> {
 
 /// As [`gauge`], if somebody has asked for it before: takes no lock.
 pub fn known_gauge(database: pg_sys::Oid) -> Option<&'static Gauge> {
-    let shared = shared()?;
+    let shared = shared().filter(|_| database != pg_sys::InvalidOid)?;
     shared.find(database.to_u32()).and_then(|index| shared.slots.get(index)).map(|slot| &slot.gauge)
 }
 
