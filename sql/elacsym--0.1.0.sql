@@ -683,3 +683,15 @@ COMMENT ON VIEW elacsym.stat_engine IS 'what the engine says of itself';
 
 GRANT USAGE ON SCHEMA elacsym TO PUBLIC;
 GRANT SELECT ON elacsym.namespaces, elacsym.indexes, elacsym.segments, elacsym.grants, elacsym.stat_engine TO PUBLIC;
+
+-- back-pressure
+CREATE FUNCTION elacsym.stat_buffer(
+        OUT bytes bigint, OUT uncommitted_bytes bigint, OUT delay_ms double precision, OUT waited_seconds double precision,
+        OUT refused bigint, OUT counted_at timestamptz, OUT flush_failing boolean)
+    RETURNS SETOF record
+    LANGUAGE c VOLATILE PARALLEL SAFE ROWS 1
+    AS 'MODULE_PATHNAME', 'stat_buffer_wrapper';
+COMMENT ON FUNCTION elacsym.stat_buffer() IS 'how full the write buffer of this database is, and what that costs its writers';
+CREATE VIEW elacsym.stat_buffer AS SELECT * FROM elacsym.stat_buffer();
+COMMENT ON VIEW elacsym.stat_buffer IS 'how full the write buffer of this database is, and what that costs its writers';
+GRANT SELECT ON elacsym.stat_buffer TO PUBLIC;

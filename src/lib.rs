@@ -12,6 +12,7 @@
 compile_error!("features `engine` and `pgNN` never meet: build the library with --no-default-features --features pgNN");
 
 pub mod aggregate;
+pub mod back_pressure;
 pub mod batch;
 pub mod compaction;
 pub mod config;

@@ -24,6 +24,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("aggregate", &["schema", "document", "filter", "timestamp"]),
     ("segment_info", &["schema"]),
     ("rank", &["schema", "document", "filter", "vector"]),
+    ("back_pressure", &[]),
     ("batch", &[]),
     ("compaction", &[]),
     ("garbage", &[]),
@@ -78,6 +79,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "pg",
         &[
+            "back_pressure",
             "batch",
             "compaction",
             "config",

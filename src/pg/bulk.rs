@@ -55,6 +55,10 @@ pub fn write<'r>(namespace: &Namespace, rows: &'r [Row]) -> Result<&'r [Row]> {
     while !rest.is_empty() {
         let (chunk, others) = rest.split_at(chunk_len(rest));
         if !publish(namespace, order, chunk)? {
+            if rest.len() == rows.len() {
+                // Nothing of it is a segment: while the rest of the transaction fills the buffer, let the worker empty it.
+                locks::unlock(Target::Flush(namespace.id), Mode::Exclusive)?;
+            }
             return Ok(rest);
         }
         rest = others;

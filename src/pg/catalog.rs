@@ -107,14 +107,16 @@ impl NamespaceRow {
 /// The namespace of that name, if `snapshot` sees one.
 pub fn namespace_by_name(name: &str, snapshot: &Snapshot) -> Result<Option<NamespaceRow>> {
     let table = HeapTable::read(Name::Namespace)?;
-    let mut scan: NamespaceScan<'_> = table.scan(Some(NAMESPACE_BY_NAME), &[Key::Text(2, name)], snapshot)?;
+    let scan: NamespaceScan<'_> = table.scan(Some(NAMESPACE_BY_NAME), &[Key::Text(2, name)], snapshot)?;
+    let mut scan = scan.newest_first();
     scan.next().map(|row| NamespaceRow::read(&row)).transpose()
 }
 
 /// The namespace of that id, if `snapshot` sees it.
 pub fn namespace_by_id(id: NamespaceId, snapshot: &Snapshot) -> Result<Option<NamespaceRow>> {
     let table = HeapTable::read(Name::Namespace)?;
-    let mut scan: NamespaceScan<'_> = table.scan(Some(NAMESPACE_BY_ID), &[Key::Uuid(1, &id)], snapshot)?;
+    let scan: NamespaceScan<'_> = table.scan(Some(NAMESPACE_BY_ID), &[Key::Uuid(1, &id)], snapshot)?;
+    let mut scan = scan.newest_first();
     scan.next().map(|row| NamespaceRow::read(&row)).transpose()
 }
 

@@ -4,6 +4,7 @@
 //! EXTENSION` must work without preloading. What reaches outside the database (storage, paths, memory) can be changed
 //! only in the configuration files, that is by whoever administers the server.
 
+use crate::back_pressure::Limits;
 use crate::config::{EngineSettings, LogLevel, StorageConfig, StorageTimeouts, StorageUrl};
 use crate::error::{Error, Result};
 use pgrx::guc::{GucContext, GucFlags, GucRegistry, GucSetting, PostgresGucEnum};
@@ -71,6 +72,7 @@ pub fn define() {
     define_engine();
     define_flush_and_search();
     define_garbage();
+    define_back_pressure();
     // From here on `elacsym.misspelt` is an error, not a silent placeholder.
     reserve_prefix();
 }
@@ -540,4 +542,42 @@ pub fn orphan_sweep_interval() -> Option<Duration> {
 /// object storage.
 pub fn announce_period() -> Duration {
     orphan_sweep_interval().map_or(ANNOUNCE_PERIOD, |interval| interval.min(ANNOUNCE_PERIOD))
+}
+
+// ---- back-pressure ----
+
+/// 1 GiB, in the unit of the setting: half an hour without a flush at 300 rows a second of 2 KB.
+const DEFAULT_BUFFER_LIMIT_KB: i32 = 1 << 20;
+/// 16 GiB: far above what a load in one transaction puts into an indexed table, far below what fills a server's disk.
+const DEFAULT_BUFFER_HARD_LIMIT_KB: i32 = 16 << 20;
+
+static BUFFER_LIMIT: GucSetting<i32> = GucSetting::<i32>::new(DEFAULT_BUFFER_LIMIT_KB);
+static BUFFER_HARD_LIMIT: GucSetting<i32> = GucSetting::<i32>::new(DEFAULT_BUFFER_HARD_LIMIT_KB);
+
+fn define_back_pressure() {
+    int(
+        c"elacsym.buffer_limit",
+        c"Bytes in the write buffer of a database beyond which writers are delayed.",
+        c"The delay grows with the excess, up to 0.1 s for each entry at twice the limit. 0 means no delay.",
+        &BUFFER_LIMIT,
+        0,
+        i32::MAX,
+        GucContext::Sighup,
+        GucFlags::UNIT_KB,
+    );
+    int(
+        c"elacsym.buffer_hard_limit",
+        c"Bytes in the write buffer of a database, uncommitted ones included, beyond which writers get an error.",
+        c"Deletions are never refused. It counts as elacsym.buffer_limit where it is less. 0 means no limit.",
+        &BUFFER_HARD_LIMIT,
+        0,
+        i32::MAX,
+        GucContext::Sighup,
+        GucFlags::UNIT_KB,
+    );
+}
+
+/// \[backend, worker\] `elacsym.buffer_limit` and `elacsym.buffer_hard_limit`.
+pub fn buffer_limits() -> Limits {
+    Limits { delay: unit(BUFFER_LIMIT.get(), 10), stop: unit(BUFFER_HARD_LIMIT.get(), 10) }
 }

@@ -2,6 +2,7 @@
 
 pub mod acl;
 pub mod am;
+pub mod back_pressure;
 pub mod buckets;
 pub mod buffer_table;
 pub mod bulk;

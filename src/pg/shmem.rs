@@ -3,6 +3,7 @@
 //! Every field is an atomic. The lock only serialises who owns which slot; whoever runs where a lock must not be taken
 //! (exit callbacks, a commit that finds its request already noted) reads and writes single fields without it.
 
+use crate::pg::back_pressure::Gauge;
 use pgrx::pg_sys;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicI64, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -49,6 +50,8 @@ struct Slot {
     announced_at: AtomicI64,
     /// When one last came to the end of a search for orphans.
     swept_at: AtomicI64,
+    /// How full the write buffer is.
+    gauge: Gauge,
 }
 
 #[repr(C)]
@@ -260,6 +263,7 @@ impl Shared {
         slot.compact_after.store(0, Ordering::Release);
         slot.announced_at.store(0, Ordering::Release);
         slot.swept_at.store(0, Ordering::Release);
+        slot.gauge.reset();
         slot.database.store(database, Ordering::Release);
         Some(slot)
     }
@@ -272,7 +276,8 @@ impl Slot {
 
     /// Nothing is lost when another database takes the slot.
     fn is_idle(&self, time: i64) -> bool {
-        !self.is_busy() && !self.pending.load(Ordering::SeqCst) && self.hold_until.load(Ordering::Acquire) <= time
+        let waited_for = self.pending.load(Ordering::SeqCst) || self.hold_until.load(Ordering::Acquire) > time;
+        !self.is_busy() && !waited_for && !self.gauge.has_writers()
     }
 
     /// Notes a failure and when to try again.
@@ -318,6 +323,22 @@ pub fn nudge_maintenance(database: pg_sys::Oid) {
             wake(&shared.supervisor_latch);
         }
     }
+}
+
+/// The gauge of the write buffer of a database. None when not preloaded, or if there are too many databases: then nobody is
+/// held back there.
+pub fn gauge(database: pg_sys::Oid) -> Option<&'static Gauge> {
+    if let Some(gauge) = known_gauge(database) {
+        return Some(gauge);
+    }
+    let shared = shared().filter(|_| database != pg_sys::InvalidOid)?;
+    locked(shared, || shared.slot_for(database.to_u32())).map(|slot| &slot.gauge)
+}
+
+/// As [`gauge`], if somebody has asked for it before: takes no lock.
+pub fn known_gauge(database: pg_sys::Oid) -> Option<&'static Gauge> {
+    let shared = shared().filter(|_| database != pg_sys::InvalidOid)?;
+    shared.find(database.to_u32()).and_then(|index| shared.slots.get(index)).map(|slot| &slot.gauge)
 }
 
 /// \[backend\] Keeps maintenance workers out of one database while it lives.

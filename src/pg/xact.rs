@@ -4,6 +4,7 @@
 //! plain variables and a flag in shared memory, nothing else. Only before a commit there is time to tidy up.
 
 use crate::pg::am::open_scans;
+use crate::pg::back_pressure;
 use crate::pg::shmem;
 use pgrx::pg_sys;
 use std::cell::Cell;
@@ -64,8 +65,10 @@ unsafe extern "C-unwind" fn at_transaction_end(event: pg_sys::XactEvent::Type, _
         pg_sys::XactEvent::XACT_EVENT_PRE_COMMIT | pg_sys::XactEvent::XACT_EVENT_PRE_PREPARE => {
             // What fails is left to the end of the connection.
             let _ = open_scans::close_pending();
+            back_pressure::committing();
         }
         pg_sys::XactEvent::XACT_EVENT_COMMIT => {
+            back_pressure::committed();
             if WROTE.replace(false) {
                 // SAFETY: a plain global, set once when the process connects to its database.
                 shmem::nudge_maintenance(unsafe { pg_sys::MyDatabaseId });
@@ -75,6 +78,7 @@ unsafe extern "C-unwind" fn at_transaction_end(event: pg_sys::XactEvent::Type, _
             new_epoch();
         }
         pg_sys::XactEvent::XACT_EVENT_ABORT => {
+            back_pressure::rolled_back();
             WROTE.set(false);
             CREATED.set(0);
             ABORTS.set(ABORTS.get() + 1);
@@ -82,6 +86,8 @@ unsafe extern "C-unwind" fn at_transaction_end(event: pg_sys::XactEvent::Type, _
         }
         // The worker's periodic look finds what COMMIT PREPARED brings.
         pg_sys::XactEvent::XACT_EVENT_PREPARE => {
+            // As if it had committed: the transaction's end calls nobody back. The worker's count corrects a rollback.
+            back_pressure::committed();
             WROTE.set(false);
             new_epoch();
         }
@@ -92,11 +98,16 @@ unsafe extern "C-unwind" fn at_transaction_end(event: pg_sys::XactEvent::Type, _
 #[pgrx::pg_guard]
 unsafe extern "C-unwind" fn at_subtransaction_end(
     event: pg_sys::SubXactEvent::Type,
-    _own: pg_sys::SubTransactionId,
-    _parent: pg_sys::SubTransactionId,
+    own: pg_sys::SubTransactionId,
+    parent: pg_sys::SubTransactionId,
     _arg: *mut std::ffi::c_void,
 ) {
-    if event == pg_sys::SubXactEvent::SUBXACT_EVENT_ABORT_SUB {
-        new_epoch();
+    match event {
+        pg_sys::SubXactEvent::SUBXACT_EVENT_ABORT_SUB => {
+            back_pressure::savepoint_rolled_back(own);
+            new_epoch();
+        }
+        pg_sys::SubXactEvent::SUBXACT_EVENT_COMMIT_SUB => back_pressure::savepoint_released(own, parent),
+        _ => {}
     }
 }

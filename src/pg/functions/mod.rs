@@ -22,6 +22,7 @@ mod patch;
 mod ranking;
 mod scan;
 mod search;
+mod stat_buffer;
 mod text;
 mod text_analysis;
 mod times;

@@ -12,6 +12,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{EntryId, NamespaceId};
 use crate::ipc::message::{FlushResult, Request};
 use crate::pg::am::options::Thresholds;
+use crate::pg::back_pressure::{self, Recount};
 use crate::pg::buffer_table::{self, Budget};
 use crate::pg::catalog::{self, NamespaceRow};
 use crate::pg::client::{Needs, Provided};
@@ -80,6 +81,10 @@ pub fn run(_database: pg_sys::Oid) {
         if next.is_some() {
             idle_since = Instant::now();
         } else if idle_since.elapsed() >= LINGER || shmem::others_waiting() {
+            // Nothing is buffered, so this costs nothing, and what the gauge has wrong would stay wrong until the next worker.
+            if let Err(error) = maintenance.recount.count() {
+                warn("elacsym maintenance could not count the write buffer", error);
+            }
             return;
         }
         nap(next.unwrap_or(LOOK_AGAIN.1));
@@ -146,6 +151,7 @@ struct Maintenance {
     /// The last look left something that waits for others.
     garbage_held: bool,
     sweep: Sweep,
+    recount: Recount,
 }
 
 impl Maintenance {
@@ -153,6 +159,8 @@ impl Maintenance {
         // Before looking at buffers: indexes have thresholds of their own.
         let tidied = self.bury_abandoned();
         let Some(found) = look(&self.thresholds)? else { return Ok(Round::NotInstalled) };
+        // Before writers are delayed.
+        let all_due = self.recount.look()?;
         self.watched.retain(|id, _| found.iter().any(|f| f.row.id == *id));
         let mut next: Option<Duration> = None;
         let mut sooner = |pause: Duration| next = Some(next.map_or(pause, |n| n.min(pause)));
@@ -162,7 +170,8 @@ impl Maintenance {
                 failures: 0,
                 retry_at: None,
             });
-            let pause = due_in(&found, watch, self.thresholds.get(&found.row.id).copied().unwrap_or_default());
+            let own = self.thresholds.get(&found.row.id).copied().unwrap_or_default();
+            let pause = due_in(&found, watch, own, all_due);
             let behind = found.row.generation != found.row.manifest_generation;
             if let Some(pause) = pause
                 && (!behind || watch.retry_at.is_some())
@@ -174,6 +183,7 @@ impl Maintenance {
             let flush = pause.is_none() && found.rows > 0;
             match maintain_namespace(&found.row, flush) {
                 Ok(Flushed::Done) => {
+                    back_pressure::note_flush(false);
                     if pause.is_none() {
                         self.watched.remove(&found.row.id);
                     }
@@ -279,6 +289,7 @@ impl Watch {
         if self.failures == 0 {
             warn(&format!("elacsym could not flush namespace \"{name}\""), error);
         }
+        back_pressure::note_flush(true);
         self.failures += 1;
         let pause = back_off(self.failures);
         self.retry_at = Some(Instant::now() + pause);
@@ -290,8 +301,9 @@ pub(super) fn back_off(failures: u32) -> Duration {
     if failures == 0 { Duration::ZERO } else { (RETRY.0 * 2_u32.pow((failures - 1).min(10))).min(RETRY.1) }
 }
 
-/// `None` when the namespace should be worked on now, else how long it can wait.
-fn due_in(found: &Found, watch: &Watch, own: Thresholds) -> Option<Duration> {
+/// `None` when the namespace should be worked on now, else how long it can wait. `all_due`: whatever is buffered, because the
+/// buffer of the database is large.
+fn due_in(found: &Found, watch: &Watch, own: Thresholds, all_due: bool) -> Option<Duration> {
     if let Some(at) = watch.retry_at {
         let pause = at.saturating_duration_since(Instant::now());
         return (!pause.is_zero()).then_some(pause);
@@ -299,7 +311,7 @@ fn due_in(found: &Found, watch: &Watch, own: Thresholds) -> Option<Duration> {
     let (rows, bytes) = (own.rows.unwrap_or_else(gucs::flush_rows), own.bytes.unwrap_or_else(gucs::flush_bytes));
     let full = found.rows >= rows || found.bytes >= bytes;
     // Nothing buffered: the manifest is behind, and is written at once.
-    if full || found.rows == 0 {
+    if full || all_due || found.rows == 0 {
         return None;
     }
     let left = own.interval.unwrap_or_else(gucs::flush_interval).saturating_sub(watch.since.elapsed());
