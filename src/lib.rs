@@ -20,6 +20,7 @@ pub mod filter;
 pub mod ids;
 pub mod ipc;
 pub mod limits;
+pub mod metrics;
 pub mod rank;
 pub mod schema;
 pub mod segment_info;

@@ -25,6 +25,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("segment_info", &["schema"]),
     ("rank", &["schema", "document", "filter", "vector"]),
     ("batch", &[]),
+    ("metrics", &[]),
     ("ipc", &["message", "aggregate", "schema", "document", "filter", "rank", "segment_info", "vector"]),
     // engine, from the bottom
     ("env", &[]),
@@ -68,6 +69,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "rank",
             "segment",
             "manifest",
+            "metrics",
         ],
     ),
     // glue: backends reach the engine through ipc only
@@ -86,6 +88,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "ipc",
             "vector",
             "rank",
+            "metrics",
         ],
     ),
 ];

@@ -1,5 +1,6 @@
 //! Requests and responses. Encoded with postcard; [`PROTOCOL_VERSION`] changes with every change of a type below.
 
+use super::activity::Activity;
 use crate::document::Value;
 use crate::error::{Error, Result};
 use crate::ids::{EntryId, EntryOrder, Key, NamespaceId, Op};
@@ -9,7 +10,7 @@ use crate::segment_info::SegmentInfo;
 use serde::{Deserialize, Serialize};
 
 /// Version of the messages; both sides must have the same.
-pub const PROTOCOL_VERSION: u32 = 6;
+pub const PROTOCOL_VERSION: u32 = 7;
 
 /// What a backend or worker asks of the engine.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -117,6 +118,10 @@ pub enum Request {
     Aggregate(Box<AggregateRequest>),
     /// How texts and queries are understood; answered by [`Response::Analysis`].
     TextAnalysis(Box<TextAnalysis>),
+    /// Figures of the engine for Prometheus; answered by [`Response::Metrics`].
+    Metrics,
+    /// What the engine is doing; answered by [`Response::Activity`].
+    Activity,
 }
 
 /// A question about analysis, which needs no rows.
@@ -253,6 +258,10 @@ pub enum Response {
     },
     /// Answer to `TextAnalysis`, as JSON.
     Analysis(String),
+    /// Answer to `Metrics`, in Prometheus' text format.
+    Metrics(String),
+    /// Answer to `Activity`.
+    Activity(Vec<Activity>),
 }
 
 /// The visible state of a namespace, as the reader's snapshot has it.

@@ -1,5 +1,6 @@
 //! The complete answer to one request, as both ends see it: the server splits it into frames, the client joins them.
 
+use super::activity::Activity;
 use super::message::{CandidateRow, CorpusStats, FlushResult, KeyInfo, KeyState, RequestStats, ResultRow, ScanRow};
 
 /// What a request that succeeded gives.
@@ -49,6 +50,10 @@ pub enum Reply {
     },
     /// How a text or a query is understood, as JSON.
     Analysis(String),
+    /// Figures in Prometheus' text format.
+    Metrics(String),
+    /// What the engine is doing.
+    Activity(Vec<Activity>),
 }
 
 impl Reply {
@@ -69,6 +74,8 @@ impl Reply {
             Self::Checked(_) => "states",
             Self::Aggregated { .. } => "counts",
             Self::Analysis(_) => "analysis",
+            Self::Metrics(_) => "metrics",
+            Self::Activity(_) => "activity",
         }
     }
 }

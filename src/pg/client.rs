@@ -342,6 +342,8 @@ impl Connection {
                 }
                 Response::Scores(scores) => return Ok(Reply::Scores(scores)),
                 Response::Analysis(json) => return Ok(Reply::Analysis(json)),
+                Response::Metrics(text) => return Ok(Reply::Metrics(text)),
+                Response::Activity(running) => return Ok(Reply::Activity(running)),
                 Response::Stats(json) => return Ok(Reply::Stats(json)),
                 Response::Error(error) => return Err(Failure::Refused(error)),
                 Response::Need { entries, delete_vectors, tombstones } => {
