@@ -125,16 +125,25 @@ fn expose_stores(text: &mut Exposition, stores: &[StoreSnapshot]) {
     let all = || {
         stores.iter().flat_map(|store| {
             let root = store.root.as_str();
-            store.operations.iter().map(move |operation| ([("root", root), ("operation", operation.operation.as_str())], operation))
+            store
+                .operations
+                .iter()
+                .map(move |operation| ([("root", root), ("operation", operation.operation.as_str())], operation))
         })
     };
-    let mut family = text.family("elacsym_object_store_requests_total", Counter, "Operations on object storage, retries not counted again.");
+    let mut family = text.family(
+        "elacsym_object_store_requests_total",
+        Counter,
+        "Operations on object storage, retries not counted again.",
+    );
     all().for_each(|(labels, operation)| family.count(&labels, operation.requests));
-    let mut family = text.family("elacsym_object_store_errors_total", Counter, "Operations on object storage that failed.");
+    let mut family =
+        text.family("elacsym_object_store_errors_total", Counter, "Operations on object storage that failed.");
     all().for_each(|(labels, operation)| family.count(&labels, operation.errors));
     let mut family = text.family("elacsym_object_store_retries_total", Counter, "Attempts beyond the first.");
     all().for_each(|(labels, operation)| family.count(&labels, operation.retries));
-    let mut family = text.family("elacsym_object_store_bytes_total", Counter, "Bytes sent to and received from object storage.");
+    let mut family =
+        text.family("elacsym_object_store_bytes_total", Counter, "Bytes sent to and received from object storage.");
     all().for_each(|(labels, operation)| family.count(&labels, operation.bytes));
     let help = "Time that operations on object storage took, with their retries.";
     let mut family = text.family("elacsym_object_store_duration_seconds", FamilyKind::Histogram, help);

@@ -43,7 +43,12 @@ fn zeroed_memory_is_an_empty_histogram() {
 #[test]
 fn buckets_are_cumulative_and_end_with_all() {
     let mut text = Exposition::default();
-    text.family("d", FamilyKind::Histogram, "Durations.").buckets(&[("kind", "q")], &[500, 2_000_000], &[3, 0, 2], 4_500_000);
+    text.family("d", FamilyKind::Histogram, "Durations.").buckets(
+        &[("kind", "q")],
+        &[500, 2_000_000],
+        &[3, 0, 2],
+        4_500_000,
+    );
     let expected = "# HELP d Durations.\n# TYPE d histogram\n\
                     d_bucket{kind=\"q\",le=\"0.0005\"} 3\n\
                     d_bucket{kind=\"q\",le=\"2\"} 3\n\

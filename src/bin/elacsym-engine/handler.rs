@@ -84,7 +84,9 @@ impl Connection {
             Request::TextMatch { options, query, texts } => {
                 Ok(Reply::Matches(engine.text_match(options, query, texts).await?))
             }
-            Request::ScorerOpen(request) => Ok(Reply::ScorerOpened(self.session.scorer_open(*request, provider).await?)),
+            Request::ScorerOpen(request) => {
+                Ok(Reply::ScorerOpened(self.session.scorer_open(*request, provider).await?))
+            }
             Request::Corpus(request) => Ok(Reply::Corpus(engine.corpus(*request, provider).await?)),
             Request::ScoreTexts { scorer, texts } => Ok(Reply::Scores(self.session.score_texts(scorer, texts).await?)),
             Request::Page(request) => {

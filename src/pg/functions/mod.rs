@@ -7,6 +7,7 @@ mod aggregate;
 mod arguments;
 mod conditional;
 mod evaluate;
+mod figures;
 mod flush;
 mod grants;
 mod index_aggregate;

@@ -23,9 +23,10 @@ use crate::pg::snapshot::Snapshot;
 use crate::pg::view::View;
 use crate::pg::worker::abandoned;
 use crate::pg::worker::fold;
+use crate::pg::worker::gauges::Gauges;
 use crate::pg::worker::nap;
 use crate::pg::worker::transaction::{pin_settings, transaction, transaction_after};
-use crate::pg::{error, gucs, manifest, namespace, shmem, xact};
+use crate::pg::{counters, error, gucs, manifest, namespace, shmem, xact};
 use pgrx::pg_sys;
 use pgrx::pg_sys::elog::PgLogLevel;
 use std::collections::HashMap;
@@ -55,14 +56,17 @@ pub fn run(_database: pg_sys::Oid) {
         return;
     }
     let mut maintenance = Maintenance::default();
+    let mut gauges = Gauges::default();
+    gauges.changed();
     let mut idle_since = Instant::now();
     loop {
         // Asked before looking: whatever commits after this asks again.
         if shmem::take_pending() {
             idle_since = Instant::now();
+            gauges.changed();
         }
         let next = match maintenance.round() {
-            Ok(Round::NotInstalled) => return,
+            Ok(Round::NotInstalled) => return Gauges::not_installed(),
             Ok(Round::Idle) => None,
             Ok(Round::Waiting(pause)) => Some(pause),
             Err(error) => {
@@ -72,9 +76,11 @@ pub fn run(_database: pg_sys::Oid) {
         };
         if next.is_some() {
             idle_since = Instant::now();
+            gauges.changed();
         } else if idle_since.elapsed() >= LINGER || shmem::others_waiting() {
-            return;
+            return gauges.leave();
         }
+        gauges.tend();
         nap(next.unwrap_or(LOOK_AGAIN.1));
         reload_configuration();
     }
@@ -418,6 +424,7 @@ fn write_manifest(id: NamespaceId, lock: &SessionLock) -> Result<()> {
         Err(error) if error.kind == ErrorKind::AlreadyExists => {}
         other => other?,
     }
+    counters::manifest_written(id);
     gucs::fault_point("manifest.after_put");
     transaction_after(
         || locks::try_lock(Target::Namespace(id), Mode::RowExclusive),

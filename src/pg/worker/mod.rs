@@ -5,6 +5,7 @@ mod abandoned;
 pub mod database;
 pub mod engine_process;
 mod fold;
+mod gauges;
 pub mod launcher;
 pub mod log_pump;
 pub mod maintenance;
