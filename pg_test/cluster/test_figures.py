@@ -281,6 +281,21 @@ def test_every_kind_of_search_is_logged_with_its_figures_and_statement(logged, s
     assert line.severity == "LOG"
 
 
+@pytest.mark.every_pg
+def test_a_scan_whose_statement_is_over_when_it_ends_is_logged_with_it(logged):
+    """With parameters the portal is dropped after the statement; a cursor is dropped by COMMIT."""
+    conn = logged.conn
+    conn.execute("BEGIN; DECLARE c CURSOR FOR SELECT id FROM docs ORDER BY v <-> '[0,0,0,1]'; FETCH 2 FROM c")
+    [line] = logged("COMMIT")
+    assert line.message_detail.startswith("Statement: ") and "DECLARE c CURSOR" in line.message_detail
+    assert 'index scan of "docs_idx"' in line.message_primary
+    notices = []
+    conn.add_notice_handler(lambda notice: notices.append(notice))
+    conn.execute("SELECT id FROM docs ORDER BY v <-> %s::text::vector LIMIT 3", ["[0,0,0,1]"])
+    [line] = [notice for notice in notices if notice.message_primary.startswith("elacsym index scan")]
+    assert line.message_detail == "Statement: SELECT id FROM docs ORDER BY v <-> $1::text::vector LIMIT 3"
+
+
 def test_the_log_says_what_explain_says(logged):
     statement = "SELECT id FROM docs ORDER BY v <-> '[0.1,0.2,0.3,0.4]' LIMIT 5"
     logged(statement)

@@ -2,6 +2,8 @@
 
 import http.client
 import math
+import os
+import socket
 import time
 import urllib.error
 import urllib.request
@@ -257,6 +259,8 @@ def refuses(port: int) -> bool:
         get(port)
     except urllib.error.URLError as error:
         return isinstance(error.reason, ConnectionRefusedError)
+    except (ConnectionError, http.client.HTTPException):
+        return False
     return False
 
 
@@ -301,8 +305,6 @@ def test_the_listener_serves_what_the_engine_and_the_server_count(new_cluster):
 
 
 def test_a_port_that_is_taken_is_a_warning_and_tried_again(new_cluster):
-    import socket
-
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -319,7 +321,5 @@ def test_nothing_listens_by_default(quiet):
     [pid] = quiet.cluster.engine_pids()
     with open(f"/proc/{pid}/net/tcp") as f:
         listening = {line.split()[9] for line in f.readlines()[1:] if line.split()[3] == "0A"}
-    import os
-
     own = {os.readlink(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd")}
     assert not {f"socket:[{inode}]" for inode in listening} & own

@@ -60,11 +60,17 @@ impl Figures {
 /// \[backend\] A search of one namespace has ended. `kind` says what it was: a function or a scan.
 pub fn of_namespace(kind: &str, id: NamespaceId, figures: &Figures) {
     counters::charge(id, figures.searches, figures.micros, &figures.cost);
-    ended(kind, figures, || name_of(id));
+    ended(kind, figures, || name_of(id), statement);
 }
 
-/// \[backend\] A search has ended whose parts were charged to their namespaces. `target` is asked for a name if it is logged.
-pub fn ended(kind: &str, figures: &Figures, target: impl FnOnce() -> String) {
+/// \[backend\] A search has ended whose parts were charged to their namespaces. `target` is asked for a name, and `statement` for
+/// the statement it is part of, if it is logged.
+pub fn ended(
+    kind: &str,
+    figures: &Figures,
+    target: impl FnOnce() -> String,
+    statement: impl FnOnce() -> Option<String>,
+) {
     let slow = gucs::log_min_duration().is_some_and(|limit| u128::from(figures.micros) >= limit.as_micros());
     counters::searched(figures.micros, slow);
     if !slow {
@@ -98,8 +104,13 @@ fn relation_name(relation: pg_sys::Oid) -> Option<String> {
     (!name.is_null()).then(|| unsafe { CStr::from_ptr(name) }.to_string_lossy().into_owned())
 }
 
-/// The beginning of the statement that the client sent.
-fn statement() -> Option<String> {
+/// Whether searches that take long are logged, so that it is worth remembering the statement.
+pub fn is_on() -> bool {
+    gucs::log_min_duration().is_some()
+}
+
+/// The beginning of the statement that runs.
+pub fn statement() -> Option<String> {
     // SAFETY: null, or a C string that lives as long as the statement runs.
     let text = unsafe { pg_sys::debug_query_string };
     if text.is_null() {

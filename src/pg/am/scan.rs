@@ -35,6 +35,8 @@ struct State {
     figures: Figures,
     /// Set by the first view of the index.
     incarnation: Option<NamespaceId>,
+    /// The beginning of the statement, if it may be logged: at the end of a scan it may not be known any more.
+    statement: Option<String>,
 }
 
 /// What a scan did, from `ambeginscan` on and over all rescans.
@@ -154,9 +156,14 @@ pub unsafe extern "C-unwind" fn amendscan(scan: pg_sys::IndexScanDesc) {
     // SAFETY: set by `ambeginscan`.
     let state = unsafe { &mut *(*scan).opaque.cast::<State>() };
     state.running = None;
-    let (figures, id) = (state.figures.total(), state.incarnation.take());
-    if let Some(id) = id.filter(|_| figures.searches > 0) {
-        search_log::of_namespace("index scan", id, &figures);
+    let figures = state.figures.total();
+    if let Some(id) = state.incarnation.take().filter(|_| figures.searches > 0) {
+        counters::charge(id, figures.searches, figures.micros, &figures.cost);
+        // There may be no snapshot any more, so the catalog is not asked.
+        // SAFETY: the executor holds the index open until after this.
+        let index = unsafe { Rel::new((*scan).indexRelation) };
+        let statement = state.statement.take();
+        search_log::ended("index scan", &figures, || index.name(), || statement);
     }
 }
 
@@ -207,8 +214,11 @@ pub unsafe extern "C-unwind" fn amgetbitmap(scan: pg_sys::IndexScanDesc, bitmap:
 unsafe fn next_row(desc: &mut pg_sys::IndexScanDescData) -> Result<Option<ScanRow>> {
     // SAFETY: set by `ambeginscan`.
     let state = unsafe { &mut *desc.opaque.cast::<State>() };
-    let State { running, figures, incarnation } = state;
+    let State { running, figures, incarnation, statement } = state;
     if running.is_none() {
+        if statement.is_none() && search_log::is_on() {
+            *statement = search_log::statement();
+        }
         // SAFETY: as the caller says.
         let started = unsafe { Running::start(desc) }?;
         #[cfg(feature = "pg18")]

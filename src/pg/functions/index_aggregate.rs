@@ -99,7 +99,7 @@ pub fn aggregate(
     }
     let figures =
         Figures { searches: 1, fetched: all.rows(), cost: cost.total(), micros: counters::micros_since(start) };
-    search_log::ended("count", &figures, || named.index.name());
+    search_log::ended("count", &figures, || named.index.name(), search_log::statement);
     Ok(all)
 }
 

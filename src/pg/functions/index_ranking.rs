@@ -124,7 +124,7 @@ impl<'a> IndexSearch<'a> {
         let searches = leaves.iter().map(|leaf| leaf.questions).sum();
         let fetched = leaves.iter().map(|leaf| leaf.known.len() as u64).sum();
         let figures = Figures { searches, fetched, cost, micros: counters::micros_since(start) };
-        search_log::ended("search", &figures, || self.named.index.name());
+        search_log::ended("search", &figures, || self.named.index.name(), search_log::statement);
         Ok(found)
     }
 

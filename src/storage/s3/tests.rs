@@ -133,7 +133,7 @@ async fn retries_belong_to_the_operation_that_was_repeated() {
     let server = Scripted::start(|number, _| match number {
         0 | 2 => answer("503 Slow Down", "", "<Error><Code>SlowDown</Code></Error>"),
         1 => answer("200 OK", "", "0123456789"),
-        _ => answer("206 Partial Content", "", "0123"),
+        _ => answer("206 Partial Content", "Content-Range: bytes 0-3/10\r\n", "0123"),
     })
     .await;
     let metrics = server.metrics.clone();
