@@ -271,7 +271,7 @@ def logged(conn):
         ("SELECT * FROM elacsym.query('ns', '[1,1]')", 'query of "ns"'),
         ("SELECT * FROM elacsym.fetch('ns', '{1,2}')", 'fetch of "ns"'),
         ("SELECT * FROM elacsym.scan('ns')", 'scan of "ns"'),
-        ("SELECT elacsym.facets('ns', '{}')", 'count of "ns"'),
+        ("SELECT elacsym.facets('ns', '{\"t\": {\"type\": \"terms\", \"field\": \"title\"}}')", 'count of "ns"'),
     ],
 )
 def test_every_kind_of_search_is_logged_with_its_figures_and_statement(logged, statement, what):
