@@ -681,6 +681,12 @@ CREATE FUNCTION elacsym.namespace_counters(
 COMMENT ON FUNCTION elacsym.namespace_counters()
     IS 'what namespaces and indexes of this database have cost; see the view elacsym.stat_namespaces';
 
+CREATE FUNCTION elacsym.stat_reset() RETURNS void
+    LANGUAGE c VOLATILE PARALLEL RESTRICTED
+    AS 'MODULE_PATHNAME', 'elacsym_stat_reset_wrapper';
+COMMENT ON FUNCTION elacsym.stat_reset() IS 'what elacsym.stat_namespaces counts begins anew, in this database';
+REVOKE ALL ON FUNCTION elacsym.stat_reset() FROM PUBLIC;
+
 CREATE FUNCTION elacsym.object_cost(reads bigint DEFAULT 0, writes bigint DEFAULT 0, stored_bytes bigint DEFAULT 0)
     RETURNS double precision
     LANGUAGE c STABLE PARALLEL SAFE

@@ -146,6 +146,25 @@ def test_counters_of_a_copied_database_are_its_own(new_cluster):
         assert (stat(conn, "ns")["queries"], stat(conn, "ns")["stats_since"]) == (0, None)
 
 
+def test_counting_can_begin_anew(db):
+    with db.connect() as conn:
+        namespace(conn)
+        conn.execute("SELECT * FROM elacsym.query('ns', '[1,1]')")
+        before = stat(conn, "ns")
+        conn.execute("SELECT elacsym.stat_reset()")
+        after = stat(conn, "ns")
+        assert (before["queries"], after["queries"], after["query_ms"]) == (1, 0, 0)
+        assert after["stats_since"] > before["stats_since"]
+        conn.execute("SELECT * FROM elacsym.query('ns', '[1,1]')")
+        assert stat(conn, "ns")["queries"] == 1
+        conn.execute("DROP ROLE IF EXISTS figures_resets; CREATE ROLE figures_resets LOGIN")
+        try:
+            with db.connect(user="figures_resets") as other, pytest.raises(psycopg.errors.InsufficientPrivilege):
+                other.execute("SELECT elacsym.stat_reset()")
+        finally:
+            conn.execute("DROP ROLE figures_resets")
+
+
 def test_more_namespaces_than_places_count_on(conn):
     """Shared memory has 2,048 places, 16 where each may be: the counters of those not used for long go, nothing else."""
     for first in range(0, 3000, 500):

@@ -225,6 +225,18 @@ pub fn namespaces() -> Vec<NamespaceFigures> {
     counters.namespaces.iter().filter(own).map(Place::figures).collect()
 }
 
+/// \[backend\] The namespaces of this database are counted anew.
+pub fn reset_namespaces() {
+    let Some(counters) = shmem::counters() else { return };
+    let (database, time) = (own_database(), now());
+    let own = |place: &&Place| place.database.load(Ordering::Acquire) == database;
+    shmem::with_lock(|| {
+        for place in counters.namespaces.iter().filter(own) {
+            place.take(database, [load(&place.id[0]), load(&place.id[1])], time);
+        }
+    });
+}
+
 fn add(counter: &AtomicU64, by: u64) {
     if by > 0 {
         counter.fetch_add(by, Ordering::Relaxed);

@@ -113,6 +113,13 @@ fn elacsym_namespace_counters() -> TableIterator<
     }))
 }
 
+/// \[backend\] `elacsym.stat_reset()`: what is counted for the namespaces of this database begins anew.
+#[pg_extern(sql = "")]
+fn elacsym_stat_reset() {
+    preload::require();
+    counters::reset_namespaces();
+}
+
 /// \[backend\] `elacsym.object_cost(reads bigint, writes bigint, stored_bytes bigint) RETURNS double precision`: the estimate, by
 /// the prices in the settings; bytes are kept for a month.
 #[pg_extern(sql = "")]
