@@ -23,6 +23,7 @@ pub mod garbage;
 pub mod ids;
 pub mod ipc;
 pub mod limits;
+pub mod metrics;
 pub mod rank;
 pub mod schema;
 pub mod segment_info;

@@ -28,6 +28,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("batch", &[]),
     ("compaction", &[]),
     ("garbage", &[]),
+    ("metrics", &[]),
     ("ipc", &["message", "aggregate", "schema", "document", "filter", "rank", "segment_info", "vector"]),
     // engine, from the bottom
     ("env", &[]),
@@ -73,6 +74,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "segment",
             "manifest",
             "garbage",
+            "metrics",
         ],
     ),
     // glue: backends reach the engine through ipc only
@@ -94,6 +96,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "vector",
             "rank",
             "garbage",
+            "metrics",
         ],
     ),
 ];

@@ -66,6 +66,7 @@ impl Engine {
             "tombstones": usage(self.tombstones.usage()),
             "views": usage(self.views.usage()),
             "requests": self.counters.to_json(),
+            "resident_bytes": super::metrics::resident_bytes(),
         })
         .to_string()
     }

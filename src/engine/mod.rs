@@ -8,6 +8,7 @@
 //! INV-7 holds because each arm of each part returns its `k` best and parts are merged afterwards. Dropping a returned future
 //! cancels its work.
 
+mod activity;
 mod admin;
 mod aggregate;
 mod arms;
@@ -20,6 +21,8 @@ mod compact;
 mod fetch;
 mod flush;
 mod keys;
+mod metrics;
+mod metrics_listener;
 mod ordered;
 mod page;
 mod patched;
@@ -44,6 +47,7 @@ use crate::cache::{BlockCache, CacheSettings};
 use crate::config::EngineSettings;
 use crate::env::Env;
 use crate::error::Result;
+use crate::ipc::message::Request;
 pub use crate::ipc::server::Provider;
 use crate::storage::StoreRegistry;
 use bounded::Bounded;
@@ -54,8 +58,10 @@ use pins::Pins;
 use segments::OpenSegments;
 use stats::RequestCounters;
 
+pub use activity::{Activities, Phase, Running};
 pub use aggregate::Aggregated;
 pub use compact::Running as RunningCompaction;
+pub use metrics_listener::MetricsListener;
 pub use scan::{Scan, ScanPart};
 pub use session::Session;
 pub use texts::Scorer;
@@ -95,6 +101,8 @@ pub struct Engine {
     counters: RequestCounters,
     compactions: compact::Lanes,
     claims: Claims,
+    activities: Activities,
+    of_server: RwLock<Option<metrics::OfServer>>,
     started: std::time::Duration,
 }
 
@@ -124,6 +132,8 @@ impl Engine {
             counters: RequestCounters::default(),
             compactions: compact::Lanes::default(),
             claims: Claims::new(&settings.socket_path, &env),
+            activities: Activities::default(),
+            of_server: RwLock::default(),
             started: env.clock.monotonic(),
             settings: RwLock::new(settings),
             env,
@@ -158,6 +168,11 @@ impl Engine {
         self.views.resize(budgets.views);
         *self.settings.write().unwrap_or_else(PoisonError::into_inner) = settings;
         Ok(())
+    }
+
+    /// Enters a request of the process `pid` in the list of what is under way; `None` for a short one.
+    pub fn begin(&self, request: &Request, pid: Option<i32>) -> Option<Running<'_>> {
+        self.activities.begin(request, pid, &self.env)
     }
 
     /// Writes out what the disk cache holds in memory. Call it once, at the end.

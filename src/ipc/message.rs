@@ -1,5 +1,6 @@
 //! Requests and responses. Encoded with postcard; [`PROTOCOL_VERSION`] changes with every change of a type below.
 
+use super::activity::Activity;
 use crate::document::Value;
 use crate::error::{Error, Result};
 use crate::ids::{EntryId, EntryOrder, Key, NamespaceId, Op};
@@ -162,6 +163,10 @@ pub enum Request {
         /// Also says so in storage, for as long.
         announce: Option<u64>,
     },
+    /// Figures of the engine for Prometheus; answered by [`Response::Metrics`].
+    Metrics,
+    /// What the engine is doing; answered by [`Response::Activity`].
+    Activity,
 }
 
 /// A question about analysis, which needs no rows.
@@ -309,6 +314,10 @@ pub enum Response {
     Carried(Vec<u8>),
     /// Answer to `ListObjects`, by key.
     Objects(Vec<StoredObject>),
+    /// Answer to `Metrics`, in Prometheus' text format.
+    Metrics(String),
+    /// Answer to `Activity`.
+    Activity(Vec<Activity>),
 }
 
 /// One line of a listing.

@@ -1,5 +1,6 @@
 //! The complete answer to one request, as both ends see it: the server splits it into frames, the client joins them.
 
+use super::activity::Activity;
 use super::message::{
     CandidateRow, CompactState, CorpusStats, FlushResult, KeyInfo, KeyState, RequestStats, ResultRow, ScanRow,
     StoredObject,
@@ -60,6 +61,10 @@ pub enum Reply {
     Carried(Vec<u8>),
     /// A page of a listing.
     Objects(Vec<StoredObject>),
+    /// Figures in Prometheus' text format.
+    Metrics(String),
+    /// What the engine is doing.
+    Activity(Vec<Activity>),
 }
 
 impl Reply {
@@ -84,6 +89,8 @@ impl Reply {
             Self::Compacting(_) => "the state of a compaction",
             Self::Carried(_) => "a delete vector",
             Self::Objects(_) => "objects",
+            Self::Metrics(_) => "metrics",
+            Self::Activity(_) => "activity",
         }
     }
 }

@@ -12,7 +12,7 @@ use crate::ids::{EntryId, EntryOrder, Key as DocumentKey, NamespaceId, Op};
 use crate::ipc::message::BufferedEntry;
 use crate::pg::heap_table::{Column, Deleted, Fetcher, HeapTable, IndexName, Key, Name, Row, Scan};
 use crate::pg::snapshot::{Snapshot, next_transaction_id, top_transaction_id};
-use crate::pg::{back_pressure, gucs, xact};
+use crate::pg::{back_pressure, counters, gucs, xact};
 use pgrx::pg_sys;
 use std::cell::Cell;
 
@@ -81,6 +81,7 @@ impl Writer {
             high.map_or(Column::Null, Column::I64),
         ])?;
         back_pressure::wrote(bytes);
+        counters::written(op, 1, payload.len() as u64);
         gucs::fault_point("upsert.after_insert");
         Ok(())
     }
@@ -232,6 +233,22 @@ pub fn read_batch(
 
 /// Rows between two looks at interrupts.
 const INTERRUPT_EVERY: usize = 1024;
+
+/// How many rows of a namespace `snapshot` sees, and the bytes of their payloads.
+pub fn size(namespace: NamespaceId, watermark: u64, snapshot: &Snapshot) -> Result<(u64, u64)> {
+    let table = HeapTable::read(Name::Wal)?;
+    let keys = [Key::Uuid(1, &namespace), Key::Xid8AtLeast(2, watermark)];
+    let mut scan: Scan<'_, COLUMNS> = table.scan(Some(BY_XID), &keys, snapshot)?;
+    let (mut rows, mut bytes) = (0_u64, 0_u64);
+    while let Some(row) = scan.next() {
+        rows += 1;
+        bytes += row.raw_size(6);
+        if rows.is_multiple_of(INTERRUPT_EVERY as u64) {
+            pgrx::check_for_interrupts!();
+        }
+    }
+    Ok((rows, bytes))
+}
 
 /// Reads payloads by tid.
 pub struct Payloads<'t> {

@@ -302,6 +302,33 @@ pub fn delete_vector(segment: &SegmentRow, snapshot: &Snapshot) -> Result<Vec<u8
     Ok(bytes)
 }
 
+/// What the segments of all namespaces hold together.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SegmentTotals {
+    /// Segments.
+    pub segments: u64,
+    /// Rows in them.
+    pub rows: u64,
+    /// Rows that their delete vectors mark.
+    pub dead_rows: u64,
+    /// Bytes of their objects.
+    pub bytes: u64,
+}
+
+/// What the segments that `snapshot` sees hold together.
+pub fn segment_totals(snapshot: &Snapshot) -> Result<SegmentTotals> {
+    let table = HeapTable::read(Name::Segment)?;
+    let mut scan: Scan<'_, SEGMENT_COLUMNS> = table.scan(None, &[], snapshot)?;
+    let mut totals = SegmentTotals::default();
+    while let Some(row) = scan.next() {
+        totals.segments += 1;
+        totals.rows += row.u64(4);
+        totals.bytes += row.u64(5);
+        totals.dead_rows += row.u64(6);
+    }
+    Ok(totals)
+}
+
 /// Notes that nothing will refer to these objects once this transaction commits.
 pub fn release_objects<'a>(root: &str, keys: impl IntoIterator<Item = &'a str>) -> Result<()> {
     garbage::release(root, keys, Reason::Released)

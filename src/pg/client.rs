@@ -346,6 +346,8 @@ impl Connection {
                 Response::Compacting(state) => return Ok(Reply::Compacting(state)),
                 Response::Carried(bytes) => return Ok(Reply::Carried(bytes)),
                 Response::Objects(objects) => return Ok(Reply::Objects(objects)),
+                Response::Metrics(text) => return Ok(Reply::Metrics(text)),
+                Response::Activity(running) => return Ok(Reply::Activity(running)),
                 Response::Stats(json) => return Ok(Reply::Stats(json)),
                 Response::Error(error) => return Err(Failure::Refused(error)),
                 Response::Need { entries, delete_vectors, tombstones } => {

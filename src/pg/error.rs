@@ -54,6 +54,16 @@ pub fn report(error: Error, level: PgLogLevel) {
     emit(sqlstate(error.kind), error, level);
 }
 
+/// \[backend\] Writes a message that is no complaint to the server log.
+#[track_caller]
+pub fn log_line(message: String, detail: Option<String>) {
+    let mut report = ErrorReport::new(PgSqlErrorCode::ERRCODE_SUCCESSFUL_COMPLETION, message, "elacsym");
+    if let Some(detail) = detail {
+        report = report.set_detail(detail);
+    }
+    report.report(PgLogLevel::LOG);
+}
+
 /// \[backend\] The one error of everything that needs the engine when the library was not preloaded.
 #[track_caller]
 pub fn raise_not_loaded() -> ! {

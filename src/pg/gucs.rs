@@ -7,6 +7,7 @@
 use crate::back_pressure::Limits;
 use crate::config::{EngineSettings, LogLevel, StorageConfig, StorageTimeouts, StorageUrl};
 use crate::error::{Error, Result};
+use crate::pg::prices::{self, Prices};
 use pgrx::guc::{GucContext, GucFlags, GucRegistry, GucSetting, PostgresGucEnum};
 use pgrx::pg_sys;
 use std::ffi::{CStr, CString, c_char, c_void};
@@ -54,6 +55,11 @@ static ENGINE_THREADS: GucSetting<i32> = GucSetting::<i32>::new(0);
 static ENGINE_LOG_LEVEL: GucSetting<EngineLogLevel> = GucSetting::<EngineLogLevel>::new(EngineLogLevel::Info);
 static COMPACTION: GucSetting<bool> = GucSetting::<bool>::new(true);
 static ORPHAN_SWEEP_INTERVAL: GucSetting<i32> = GucSetting::<i32>::new(DEFAULT_ORPHAN_SWEEP_INTERVAL_S);
+static METRICS_PORT: GucSetting<i32> = GucSetting::<i32>::new(0);
+static LOG_MIN_DURATION: GucSetting<i32> = GucSetting::<i32>::new(-1);
+static PRICE_GET: GucSetting<f64> = GucSetting::<f64>::new(prices::DEFAULT_GET_PER_MILLION);
+static PRICE_PUT: GucSetting<f64> = GucSetting::<f64>::new(prices::DEFAULT_PUT_PER_MILLION);
+static PRICE_GB_MONTH: GucSetting<f64> = GucSetting::<f64>::new(prices::DEFAULT_GB_MONTH);
 static FAULT_POINT: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c""));
 
 /// The values of `elacsym.engine_log_level`.
@@ -73,6 +79,7 @@ pub fn define() {
     define_flush_and_search();
     define_garbage();
     define_back_pressure();
+    define_figures();
     // From here on `elacsym.misspelt` is an error, not a silent placeholder.
     reserve_prefix();
 }
@@ -284,6 +291,36 @@ fn define_garbage() {
         GucContext::Sighup,
         GucFlags::UNIT_S,
     );
+}
+
+fn define_figures() {
+    int(
+        c"elacsym.metrics_port",
+        c"Port of 127.0.0.1 on which the engine serves figures to Prometheus, at /metrics.",
+        c"0 switches it off.",
+        &METRICS_PORT,
+        0,
+        u16::MAX.into(),
+        GucContext::Sighup,
+        GucFlags::default(),
+    );
+    int(
+        c"elacsym.log_min_duration",
+        c"Searches that take at least this long are logged with their figures.",
+        c"0 logs all of them, -1 none.",
+        &LOG_MIN_DURATION,
+        -1,
+        i32::MAX,
+        GucContext::Suset,
+        GucFlags::UNIT_MS,
+    );
+    let price = |name, short, setting: &'static GucSetting<f64>| {
+        let long = c"For the estimates in EXPLAIN and elacsym.stat_namespaces.";
+        GucRegistry::define_float_guc(name, short, long, setting, 0.0, 1e9, GucContext::Userset, GucFlags::default());
+    };
+    price(c"elacsym.price_get_per_million", c"Price of a million requests that read from object storage.", &PRICE_GET);
+    price(c"elacsym.price_put_per_million", c"Price of a million requests that write to object storage.", &PRICE_PUT);
+    price(c"elacsym.price_gb_month", c"Price of keeping a gigabyte in object storage for a month.", &PRICE_GB_MONTH);
 }
 
 fn string(
@@ -503,6 +540,7 @@ pub fn engine_settings() -> Result<EngineSettings> {
             EngineLogLevel::Debug => LogLevel::Debug,
             EngineLogLevel::Trace => LogLevel::Trace,
         },
+        metrics_port: metrics_port(),
     };
     settings.validate()?;
     Ok(settings)
@@ -511,6 +549,21 @@ pub fn engine_settings() -> Result<EngineSettings> {
 /// \[worker\] Whether segments are merged in the background.
 pub fn compaction() -> bool {
     COMPACTION.get()
+}
+
+/// \[supervisor\] `elacsym.metrics_port`; 0: none.
+pub fn metrics_port() -> u16 {
+    u16::try_from(METRICS_PORT.get()).unwrap_or(0)
+}
+
+/// \[backend\] `elacsym.log_min_duration`, if searches are logged at all.
+pub fn log_min_duration() -> Option<Duration> {
+    u64::try_from(LOG_MIN_DURATION.get()).ok().map(Duration::from_millis)
+}
+
+/// \[backend\] The prices of object storage.
+pub fn prices() -> Prices {
+    Prices { get_per_million: PRICE_GET.get(), put_per_million: PRICE_PUT.get(), gb_month: PRICE_GB_MONTH.get() }
 }
 
 /// \[backend, worker\] If `elacsym.fault_point` is `name`, the whole server dies here as if the machine had: the

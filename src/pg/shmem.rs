@@ -3,12 +3,14 @@
 //! Every field is an atomic. The lock only serialises who owns which slot; whoever runs where a lock must not be taken
 //! (exit callbacks, a commit that finds its request already noted) reads and writes single fields without it.
 
+use super::counters::Counters;
+use super::database_gauges::{DatabaseFigures, DatabaseGauges};
 use crate::pg::back_pressure::Gauge;
 use pgrx::pg_sys;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicI64, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-/// Databases that can wait for maintenance at once: 16 times what one server usually hosts, at 64 bytes each. More are not
+/// Databases that can wait for maintenance at once: 16 times what one server usually hosts, at about 200 bytes each. More are not
 /// lost: [`overflowed`] makes the launcher look at every database again.
 pub const MAX_DATABASES: usize = 1_024;
 /// How long a [`Hold`] lasts if its owner never ends it: PostgreSQL's own wait for other sessions is 5 s.
@@ -52,6 +54,7 @@ struct Slot {
     swept_at: AtomicI64,
     /// How full the write buffer is.
     gauge: Gauge,
+    gauges: DatabaseGauges,
 }
 
 #[repr(C)]
@@ -69,6 +72,7 @@ struct Shared {
     overflowed: AtomicBool,
     slots: [Slot; MAX_DATABASES],
     compactions: super::compaction_progress::Table,
+    counters: Counters,
 }
 
 static SHARED: AtomicPtr<Shared> = AtomicPtr::new(std::ptr::null_mut());
@@ -210,6 +214,32 @@ fn locked<R>(shared: &Shared, body: impl FnOnce() -> R) -> R {
     result
 }
 
+/// Counters of the server; none when not preloaded.
+pub fn counters() -> Option<&'static Counters> {
+    shared().map(|shared| &shared.counters)
+}
+
+/// Runs `body` under the lock; none when not preloaded. `body` must neither raise nor take another lock.
+pub fn with_lock<R>(body: impl FnOnce() -> R) -> Option<R> {
+    shared().map(|shared| locked(shared, body))
+}
+
+/// What the maintenance workers have counted, by oid of the database.
+pub fn databases() -> Vec<(u32, DatabaseFigures)> {
+    let slots = shared().map_or(&[][..], |shared| &shared.slots[..]).iter();
+    let known = slots.filter_map(|slot| Some((slot.database.load(Ordering::Acquire), slot.gauges.load()?)));
+    known.filter(|(database, _)| *database != 0).collect()
+}
+
+/// \[worker\] What is in this database; none: the extension is not there.
+pub fn set_gauges(figures: Option<&DatabaseFigures>) {
+    let Some(slot) = own_slot() else { return };
+    match figures {
+        Some(figures) => slot.gauges.store(figures),
+        None => slot.gauges.clear(),
+    }
+}
+
 /// PostgreSQL's clock in microseconds.
 fn now() -> i64 {
     // SAFETY: reads the clock.
@@ -264,6 +294,7 @@ impl Shared {
         slot.announced_at.store(0, Ordering::Release);
         slot.swept_at.store(0, Ordering::Release);
         slot.gauge.reset();
+        slot.gauges.clear();
         slot.database.store(database, Ordering::Release);
         Some(slot)
     }

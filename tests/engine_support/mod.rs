@@ -58,6 +58,7 @@ pub fn settings(root: &Path) -> EngineSettings {
         build_memory: 256 << 20,
         socket_path: "engine.sock".into(),
         log_level: LogLevel::Info,
+        metrics_port: 0,
     }
 }
 

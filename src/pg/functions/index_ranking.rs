@@ -16,13 +16,15 @@ use crate::pg::am::relation::Rel;
 use crate::pg::am::view::with_view;
 use crate::pg::am::{self, corpus, open_scans};
 use crate::pg::engine_call::candidates_and_cost_of;
+use crate::pg::search_log::{self, Figures};
 use crate::pg::snapshot::Snapshot;
-use crate::pg::{policies, query_stats};
+use crate::pg::{counters, policies, query_stats};
 use crate::rank::{ArmKind, Facts, Group, Modifier, Plan, Ranked, Ranking, SortKey};
 use crate::schema::NamespaceSchema;
 use pgrx::pg_sys;
 use serde_json::Value as Json;
 use std::collections::HashMap;
+use std::time::Instant;
 
 /// How much deeper a leaf is asked when too few of its candidates were visible.
 const DEEPER: usize = 4;
@@ -85,6 +87,7 @@ impl<'a> IndexSearch<'a> {
                 *of_whole = corpus::of_whole(self.named.index.oid(), text)?;
             }
         }
+        let start = Instant::now();
         let snapshot = Snapshot::statement()?;
         let mut cost = RequestStats::default();
         let mut leaves = Vec::with_capacity(self.leaves.len());
@@ -108,15 +111,21 @@ impl<'a> IndexSearch<'a> {
                 known: HashMap::new(),
                 rows: Vec::new(),
                 depth: 0,
+                questions: 0,
                 full: false,
                 last: None,
             });
         }
-        if request.arms.is_empty() {
-            ordered(&mut leaves, &request, &mut cost)
+        let found = if request.arms.is_empty() {
+            ordered(&mut leaves, &request, &mut cost)?
         } else {
-            self.ranked(&mut leaves, &request, prepared, &mut cost)
-        }
+            self.ranked(&mut leaves, &request, prepared, &mut cost)?
+        };
+        let searches = leaves.iter().map(|leaf| leaf.questions).sum();
+        let fetched = leaves.iter().map(|leaf| leaf.known.len() as u64).sum();
+        let figures = Figures { searches, fetched, cost, micros: counters::micros_since(start) };
+        search_log::ended("search", &figures, || self.named.index.name(), search_log::statement);
+        Ok(found)
     }
 
     /// The page by the fusion of the arms, over all leaves.
@@ -305,6 +314,8 @@ struct Leaf<'a> {
     rows: Vec<CandidateRow>,
     /// How many of each arm it was asked for.
     depth: usize,
+    /// How often it was asked.
+    questions: u64,
     /// It may have more.
     full: bool,
     /// The last row of an order, visible or not.
@@ -343,7 +354,9 @@ impl Leaf<'_> {
 
     fn ask(&mut self, depth: usize, cost: &mut RequestStats) -> Result<()> {
         open_scans::close_pending()?;
-        let (rows, stats) = with_view(self.open.index, |view| {
+        let start = Instant::now();
+        let (id, rows, stats) = with_view(self.open.index, |view| {
+            let id = view.view.id;
             let request = QueryRequest {
                 namespace: view.message(),
                 candidates: depth,
@@ -351,8 +364,11 @@ impl Leaf<'_> {
                 offset: 0,
                 ..self.request.clone()
             };
-            candidates_and_cost_of(&Request::Candidates(Box::new(request)), view)
+            let (rows, stats) = candidates_and_cost_of(&Request::Candidates(Box::new(request)), view)?;
+            Ok((id, rows, stats))
         })?;
+        counters::charge(id, u64::from(self.questions == 0), counters::micros_since(start), &stats);
+        self.questions += 1;
         // The cost is that of the whole search.
         *cost = query_stats::sum(*cost, stats);
         query_stats::record(*cost);

@@ -8,6 +8,7 @@ mod arguments;
 mod compact;
 mod conditional;
 mod evaluate;
+mod figures;
 mod flush;
 mod gc;
 mod grants;

@@ -25,11 +25,12 @@ use crate::pg::worker::abandoned;
 use crate::pg::worker::collect::{self, Collected};
 use crate::pg::worker::compaction::Compactor;
 use crate::pg::worker::fold;
+use crate::pg::worker::gauges::Gauges;
 use crate::pg::worker::nap;
 use crate::pg::worker::sweep::{Sweep, Swept};
 use crate::pg::worker::transaction::{pin_settings, transaction, transaction_after};
 use crate::pg::worker::unowned;
-use crate::pg::{error, garbage, gucs, manifest, namespace, shmem, xact};
+use crate::pg::{counters, error, garbage, gucs, manifest, namespace, shmem, xact};
 use pgrx::pg_sys;
 use pgrx::pg_sys::elog::PgLogLevel;
 use std::collections::HashMap;
@@ -58,18 +59,21 @@ pub fn run(_database: pg_sys::Oid) {
         return;
     }
     let mut maintenance = Maintenance::default();
+    let mut gauges = Gauges::default();
+    gauges.changed();
     let mut idle_since = Instant::now();
     loop {
         // Asked before looking: whatever commits after this asks again.
         if shmem::take_pending() {
             idle_since = Instant::now();
+            gauges.changed();
         }
         let next = match maintenance.round() {
             Ok(Round::NotInstalled) => {
                 if let Err(error) = unowned::tidy_own() {
                     warn("elacsym could not look after what its extension has left in this database", error);
                 }
-                return;
+                return Gauges::not_installed();
             }
             Ok(Round::Idle) => None,
             Ok(Round::Waiting(pause)) => Some(pause),
@@ -80,13 +84,15 @@ pub fn run(_database: pg_sys::Oid) {
         };
         if next.is_some() {
             idle_since = Instant::now();
+            gauges.changed();
         } else if idle_since.elapsed() >= LINGER || shmem::others_waiting() {
             // Nothing is buffered, so this costs nothing, and what the gauge has wrong would stay wrong until the next worker.
             if let Err(error) = maintenance.recount.count() {
                 warn("elacsym maintenance could not count the write buffer", error);
             }
-            return;
+            return gauges.leave();
         }
+        gauges.tend();
         nap(next.unwrap_or(LOOK_AGAIN.1));
         reload_configuration();
     }
@@ -464,6 +470,9 @@ fn write_manifest(id: NamespaceId, lock: &SessionLock) -> Result<()> {
     let path = namespace::object_path(id);
     let key = manifest::object_key(&path, generation);
     let written = put_manifest(&Request::PutManifest { root: root.clone(), path, generation, json }, &root, key)?;
+    if written {
+        counters::manifest_written(id);
+    }
     gucs::fault_point("manifest.after_put");
     transaction_after(
         || locks::try_lock(Target::Namespace(id), Mode::RowExclusive),

@@ -7,6 +7,7 @@ mod compaction;
 pub mod database;
 pub mod engine_process;
 mod fold;
+mod gauges;
 pub mod launcher;
 pub mod log_pump;
 pub mod maintenance;
