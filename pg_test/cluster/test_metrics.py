@@ -50,7 +50,7 @@ def scrape(conn) -> Scrape:
 def write(conn, ids, namespace="ns") -> None:
     conn.execute(
         """SELECT elacsym.upsert(%s, jsonb_agg(jsonb_build_object('id', i, 'vector', jsonb_build_array(i, 1), 'attributes', jsonb_build_object('title', 'lake ' || i))))
-             FROM generate_series(%s, %s) i""",
+             FROM generate_series(%s::int, %s::int) i""",
         [namespace, ids.start, ids.stop - 1],
     )
 
