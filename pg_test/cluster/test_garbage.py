@@ -522,11 +522,12 @@ def test_on_s3_what_a_rollback_left_goes(new_cluster, moto, bucket):
     cluster.create_database("o")
     with cluster.connect("o") as conn:
         make(conn)
+        segments = lambda: {key for key in moto.keys(bucket) if key.endswith((".idx", ".parquet"))}  # noqa: E731
         with contextlib.suppress(Rollback), conn.transaction():
             conn.execute("REINDEX INDEX docs_idx")
+            made = {f"some/prefix/{key}" for key in referred(conn)}
+            assert len(made) == 4 and made == segments()
             raise Rollback
-        segments = lambda: {key for key in moto.keys(bucket) if key.endswith((".idx", ".parquet"))}  # noqa: E731
-        assert len(segments()) == 4
         wait_until(lambda: segments() == {f"some/prefix/{key}" for key in referred(conn)}, "the rolled back build to go", 40)
         check(conn)
         conn.execute("DROP EXTENSION elacsym CASCADE")
