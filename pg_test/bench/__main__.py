@@ -7,7 +7,7 @@ from pathlib import Path
 
 from harness import STATE, Cluster
 
-from . import inserts, machine, parts, plots, report
+from . import clients, inserts, machine, parts, plots, report
 from .contenders import HYBRID, KEYS, TEXT, VECTOR
 from .data import Absent, Dataset, open_dataset
 from .filters import FILTERS, NONE
@@ -52,7 +52,7 @@ def run_set(options: Options, dataset: Dataset, missing: dict[str, str]) -> tupl
     truths = cached(STATE / "bench", dataset, queries, options.metric, options.k, (NONE, *FILTERS))
     with Cluster("bench", config=settings(options.shared_buffers, options.build_memory)) as cluster:
         server = Server(cluster.start())
-        if set(options.parts) & {"search", "filters", "insert"}:
+        if set(options.parts) & {"search", "filters", "clients", "insert"}:
             vectors(options, dataset, server, queries, truths, one, missing)
         if dataset.text_rows and set(options.parts) & {"text", "hybrid"}:
             texts(options, dataset, server, queries, one, missing)
@@ -62,7 +62,7 @@ def run_set(options: Options, dataset: Dataset, missing: dict[str, str]) -> tupl
 
 
 def vectors(options: Options, dataset: Dataset, server: Server, queries, truths, one: dict, missing: dict[str, str]) -> None:
-    """Build, search, filters, insert."""
+    """Build, search, filters, clients, insert."""
     say(f"{dataset.name}: loading {dataset.rows:,} vectors")
     load_items(server, dataset)
     contenders = present(server, chosen(VECTOR, options), missing)
@@ -71,7 +71,8 @@ def vectors(options: Options, dataset: Dataset, server: Server, queries, truths,
         if built := parts.build(server, contender, ITEMS, dataset.rows, options.metric, say):
             one["build"].append(built | {"bytes": contender.index_bytes(server, ITEMS)})
     common = (options.metric, options.k, options.seconds, dataset.rows, say)
-    if "search" in options.parts:
+    # the clients' effort is chosen by what the search has measured
+    if {"search", "clients"} & set(options.parts):
         one["search"] = {"name": NONE.name, "points": parts.points(server, contenders, queries, truths[0], NONE, *common)}
     if "filters" in options.parts:
         for contender in contenders:
@@ -79,6 +80,8 @@ def vectors(options: Options, dataset: Dataset, server: Server, queries, truths,
         for filter_, truth in zip(FILTERS, truths[1:]):
             points = parts.points(server, contenders, queries, truth, filter_, *common)
             one["filters"].append({"name": filter_.name, "sql": filter_.sql.removeprefix("WHERE ").strip(), "share": truth.share, "points": points})
+    if "clients" in options.parts:
+        one["clients"] = clients.measure(server, contenders, queries, one["search"]["points"], *common)
     if "insert" in options.parts:
         say("inserting")
         one["insert"] = inserts.measure(server, contenders, dataset, options.seconds)

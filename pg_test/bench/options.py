@@ -8,7 +8,7 @@ from pathlib import Path
 
 from harness import REPO
 
-PARTS = ("search", "filters", "insert", "text", "hybrid")
+PARTS = ("search", "filters", "clients", "insert", "text", "hybrid")
 METRICS = ("cosine", "l2", "ip")
 
 # name, default, what it is
@@ -19,7 +19,7 @@ TABLE = (
     ("texts", "20000", "documents of the text and hybrid parts, at most as many as the set has"),
     ("queries", "500", "queries that recall is measured with"),
     ("k", "10", "rows asked for"),
-    ("seconds", "3", "time that each point of a curve is measured for"),
+    ("seconds", "2", "time that each point of a curve is measured for"),
     ("contenders", "", "keys of the contenders to run, besides elacsym; default: all that are found"),
     ("parts", " ".join(PARTS), "parts of the run"),
     ("metric", "cosine", "distance: " + ", ".join(METRICS)),

@@ -78,6 +78,8 @@ def render(result: dict, pictures: dict[str, str]) -> str:
             parts += ["#### Search, one client, warm", _search(one, pictures)]
         if one.get("filters"):
             parts += ["#### Search with a filter", _filters(one, pictures)]
+        if one.get("clients"):
+            parts += ["#### Many clients", _clients(one)]
         if one.get("insert"):
             parts += ["#### Insert", _insert(one)]
         for part, title in (("text", "#### Text"), ("hybrid", "#### Hybrid")):
@@ -174,6 +176,16 @@ def _filters(one: dict, pictures: dict[str, str]) -> str:
             "</details>",
         ]
     return "\n\n".join(parts)
+
+
+def _clients(one: dict) -> str:
+    rows = []
+    for entry in sorted(one["clients"], key=lambda e: [c["contender"] for c in one["clients"]].index(e["contender"])):
+        rows.append(
+            [f"{entry['contender']}, {entry['effort']}", entry["clients"], number(entry["qps"]), number(entry["p50_ms"]), number(entry["p99_ms"]), number(entry["cpu_ms"]),
+             size(entry["memory"]["backend"])]
+        )  # fmt: skip
+    return table(["contender, effort", "clients", "queries/s", "p50 ms", "p99 ms", "CPU ms a query", "a backend's memory"], rows)
 
 
 def _insert(one: dict) -> str:

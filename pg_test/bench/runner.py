@@ -34,7 +34,7 @@ class Runner:
             self._conn.execute("SELECT set_config(%s, %s, false)", [name, value])
         self._conn.execute(f"PREPARE {STATEMENT}({', '.join(types)}) AS {statement}".encode())
         self._formats = [TEXT if kind == "text" else BINARY for kind in types]
-        self._pid = self._conn.info.backend_pid
+        self.pid = self._conn.info.backend_pid
         self._pgconn = self._conn.pgconn
         self._engines: list[int] | None = None
         if indexes:
@@ -75,7 +75,7 @@ class Runner:
 
     def cpu(self) -> float:
         """Seconds that the session's process has run, and the engine where this contender uses it."""
-        return processes.on_processor([self._pid, *(self._engine_pids() if self.engine else [])])
+        return processes.on_processor([self.pid, *(self._engine_pids() if self.engine else [])])
 
     def _engine_pids(self) -> list[int]:
         # Looking through /proc takes milliseconds: the engine is the same as long as it lives.
@@ -86,7 +86,7 @@ class Runner:
     def memory(self) -> dict[str, int]:
         """Bytes of the session's own memory, and of the engine's where it is used."""
         engine = [processes.memory(pid) for pid in self._engine_pids()] if self.engine else []
-        return {"backend": processes.memory(self._pid)["anon"], "engine": sum(m["anon"] + m["file"] for m in engine)}
+        return {"backend": processes.memory(self.pid)["anon"], "engine": sum(m["anon"] + m["file"] for m in engine)}
 
     def close(self) -> None:
         """Ends the session."""

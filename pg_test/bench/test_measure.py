@@ -2,9 +2,12 @@
 
 import random
 import statistics
+import time
 
 import pytest
 
+from bench.clients import at_once, effort_for
+from bench.contenders import VECTOR
 from bench.curves import Reading, at_recall
 from bench.measure import Timing, interleave, percentile
 
@@ -104,3 +107,24 @@ def test_a_recall_that_is_not_reached_has_no_value_and_one_below_all_points_is_a
 def test_a_faster_point_of_more_recall_counts_and_less_is_better_for_costs():
     odd = [{"recall": 0.9, "cpu_ms": 5.0}, {"recall": 0.96, "cpu_ms": 8.0}, {"recall": 0.97, "cpu_ms": 4.0}]
     assert at_recall(odd, 0.95, "cpu_ms", False) == Reading(4.0)
+
+
+def test_clients_at_once_overlap_and_all_their_latencies_count():
+    latencies, took = at_once([lambda _: time.sleep(0.02)] * 8, 0.2)
+    assert took < 0.4 and len(latencies) >= 8 * 5 and min(latencies) >= 0.02
+
+
+def test_an_error_of_one_client_is_raised():
+    def broken(count: int) -> None:
+        if count == 2:
+            raise ValueError("the third")
+
+    with pytest.raises(ValueError, match="the third"):
+        at_once([lambda _: time.sleep(0.001), broken], 0.05)
+
+
+def test_clients_use_the_cheapest_effort_that_is_good_enough():
+    elacsym = VECTOR[0]
+    points = [{"key": "elacsym", "effort": f"effort {e}", "recall": r, "qps": q} for e, r, q in (("0.5", 0.9, 900), ("1", 0.96, 500), ("2", 0.99, 300))]
+    assert effort_for(elacsym, 1000, points).label == "effort 1"
+    assert effort_for(elacsym, 1000, points[:1]).label == "effort 0.5"

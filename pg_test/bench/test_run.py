@@ -5,6 +5,7 @@ import dataclasses
 import pytest
 
 from bench import __main__ as bench
+from bench.clients import CLIENTS
 from bench.contenders import KEYS, VECTOR
 from bench.contenders.base import Effort
 from bench.data import Absent, Generated, open_dataset
@@ -33,6 +34,7 @@ def test_every_contender_that_is_there_is_measured(measured):
     expected = ["elacsym", "hnsw", "ivfflat", "exact"] if REAL_PGVECTOR else ["elacsym", "exact"]
     assert list(dict.fromkeys(point["key"] for point in one["search"]["points"])) == expected
     assert [entry["key"] for entry in one["insert"]] == expected
+    assert [(entry["clients"], entry["key"]) for entry in one["clients"]] == [(n, key) for n in CLIENTS for key in expected]
     assert {entry["key"] for entry in one["text"]} == {"elacsym", "gin"}
     assert ("hnsw_gin" in {entry["key"] for entry in one["hybrid"]}) == REAL_PGVECTOR
     assert {"VectorChord", "RUM"} <= result["missing"].keys()
@@ -56,6 +58,8 @@ def test_figures_are_plausible(measured):
         assert built["seconds"] > 0 and built["bytes"]["index"] > 1000, built
     for entry in one["insert"]:
         assert entry["batch"]["rows"] >= 1000 and entry["one"]["rows"] >= 1 and entry["batch"]["wal_bytes_per_row"] > DIM * 4, entry
+    for entry in one["clients"]:
+        assert entry["qps"] > 1 and entry["p50_ms"] <= entry["p99_ms"] and entry["cpu_ms"] > 0, entry
     for entry in one["text"] + one["hybrid"]:
         assert entry["answered"] > (5 if entry["kind"] == "titles" else 0), entry
 
@@ -64,7 +68,7 @@ def test_figures_are_plausible(measured):
 def test_the_report_of_a_run_is_complete(measured):
     one, result = measured
     text = render(result, {})
-    for heading in ("#### Build", "#### Search, one client, warm", "#### Search with a filter", "#### Insert", "#### Text", "#### Hybrid"):
+    for heading in ("#### Build", "#### Search, one client, warm", "#### Search with a filter", "#### Many clients", "#### Insert", "#### Text", "#### Hybrid"):
         assert heading in text
     assert "None" not in text and "nan" not in text
 
