@@ -59,10 +59,7 @@ fn flush(criterion: &mut Criterion) {
     let engine = runtime.block_on(engine(directory.path()));
     let (rows, _) = rows(FLUSH_ROWS);
     let mut group = criterion.benchmark_group("segment");
-    group
-        .sample_size(10)
-        .measurement_time(Duration::from_secs(10))
-        .throughput(Throughput::Elements(FLUSH_ROWS as u64));
+    group.sample_size(10).measurement_time(Duration::from_secs(10)).throughput(Throughput::Elements(FLUSH_ROWS as u64));
     group.bench_function("flush 10,000 rows", |bencher| {
         let setup = || (Database::new(directory.path(), schema()), rows.clone());
         bencher.iter_batched(
@@ -85,9 +82,8 @@ fn search(criterion: &mut Criterion) {
     runtime.block_on(database.bulk(&engine, rows)).unwrap();
     let mut random = Random::new(11);
     let words: Vec<String> = (0..QUERIES).map(|_| [word(&mut random), word(&mut random)].join(" ")).collect();
-    let below = |n: u64| {
-        Some(Filter::parse(&database.schema, &json!({"field": "bucket", "op": "lt", "value": n})).unwrap())
-    };
+    let below =
+        |n: u64| Some(Filter::parse(&database.schema, &json!({"field": "bucket", "op": "lt", "value": n})).unwrap());
     // What is asked by query i: through the vector, the text, or both; at default effort.
     let request = |i: usize, vector: bool, text: bool, filter: &Option<Filter>| -> QueryRequest {
         let mut request = QueryRequest { effort: 1.0, filter: filter.clone(), ..database.query() };

@@ -52,15 +52,22 @@ def size(count: float | None) -> str:
     raise AssertionError("unreachable")
 
 
-def reading(value: Reading | None) -> str:
+def reading(value: Reading | None, greater_is_better: bool = True) -> str:
+    """A value read off a curve; where it is a bound, the side on which the true one lies."""
     if value is None:
         return "not reached"
-    return ("≥ " if value.bound else "") + number(value.value)
+    side = ("≥ " if greater_is_better else "≤ ") if value.bound else ""
+    return side + number(value.value)
 
 
-def ratio(ours: float | None, theirs: float | None) -> str:
+def ratio(ours: float, theirs: float) -> str:
     """How many times the first is of the second."""
-    return "—" if not ours or not theirs else f"{number(ours / theirs)} ×"
+    return f"{number(ours / theirs)} ×"
+
+
+def fraction(ours: float, theirs: float) -> str:
+    """The same of costs: below one as one over a number."""
+    return ratio(ours, theirs) if ours > theirs else "1/" + number(theirs / ours)
 
 
 def render(result: dict, pictures: dict[str, str]) -> str:
@@ -134,13 +141,12 @@ def readings_table(points: Sequence[dict]) -> str:
         for recall in RECALLS:
             for what, greater in (("qps", True), ("cpu_ms", False)):
                 theirs, ours = at_recall(own, recall, what, greater), at_recall(grouped.get(OURS, []), recall, what, greater)
-                row.append(reading(theirs))
+                row.append(reading(theirs, greater))
                 if title == OURS or theirs is None or ours is None:
                     row.append("—")
-                elif greater:
-                    row.append(ratio(ours.value, theirs.value))
                 else:
-                    row.append("1/" + number(theirs.value / ours.value) if ours.value <= theirs.value else ratio(ours.value, theirs.value))
+                    about = "≈ " if ours.bound or theirs.bound else ""
+                    row.append(about + (ratio if greater else fraction)(ours.value, theirs.value))
         rows.append(row)
     return table(head, rows)
 

@@ -65,6 +65,13 @@ def test_the_others_are_compared_with_elacsym_at_the_same_recall():
     assert lines[3] == "| pgvector HNSW | 250 | 8.00 × | 4.00 | 1/10.0 | not reached | — | not reached | — |"
 
 
+def test_a_ratio_with_a_bound_in_it_is_marked():
+    lines = readings_table([POINT, OTHER, OTHER | {"recall": 0.99, "qps": 200.0, "cpu_ms": 5.0}]).splitlines()
+    assert lines[3] == "| pgvector HNSW | ≥ 250 | ≈ 8.00 × | ≤ 4.00 | ≈ 1/10.0 | 200 | — | 5.00 | — |"
+    slow = POINT | {"qps": 100.0, "cpu_ms": 8.0}
+    assert readings_table([slow, OTHER]).splitlines()[3].startswith("| pgvector HNSW | 250 | 0.400 × | 4.00 | 2.00 × |")
+
+
 def test_every_part_of_a_result_is_printed_with_what_it_was_measured_on():
     text = render(RESULT, {"toy 1,000 × 8/search": "performance/toy-search.png"})
     for expected in (

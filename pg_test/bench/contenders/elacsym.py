@@ -37,7 +37,7 @@ class Elacsym(_Index, VectorContender):
 
 
 class ElacsymText(_Index, TextContender):
-    """BM25 by the operator `<@>`. The index has the vector too: hybrid search is on the same one."""
+    """BM25 by the operators `@@@` and `<@>`. The index has the vector too: hybrid search is on the same one."""
 
     key, title = "elacsym", "elacsym BM25"
 
@@ -45,7 +45,7 @@ class ElacsymText(_Index, TextContender):
         return [f"CREATE INDEX {self.index(source)} ON {self.table(source)} USING elacsym (embedding {CLASSES[metric]}, body bm25_ops)"]
 
     def statement(self, source: str, k: int) -> str:
-        return f"SELECT id FROM {self.table(source)} ORDER BY body <@> $1 LIMIT {k}"
+        return f"SELECT id FROM {self.table(source)} WHERE body @@@ $1 ORDER BY body <@> $1 LIMIT {k}"
 
 
 class ElacsymHybrid(HybridContender):

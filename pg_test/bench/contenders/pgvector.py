@@ -55,11 +55,11 @@ class IvfFlat(VectorContender):
 
     def filtered_efforts(self, rows: int) -> list[Effort]:
         scan = {"ivfflat.iterative_scan": "relaxed_order"}
-        return [Effort(f"probes {probes}", {"ivfflat.probes": str(probes), **scan, **BY_INDEX}) for probes in self._probes(rows)[1:5]]
+        return [Effort(f"probes {probes}", {"ivfflat.probes": str(probes), **scan, **BY_INDEX}) for probes in self._probes(rows)[-5:]]
 
     def _probes(self, rows: int) -> list[int]:
         lists = self.lists(rows)
-        return sorted({max(1, round(lists * share)) for share in (0.01, 0.02, 0.05, 0.1, 0.2, 0.4)})
+        return sorted({max(1, round(lists * share)) for share in (0.01, 0.02, 0.05, 0.1, 0.2, 0.4, 0.7)})
 
 
 class HnswGin(HybridContender):
