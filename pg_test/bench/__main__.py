@@ -9,7 +9,7 @@ from harness import STATE, Cluster
 
 from . import clients, inserts, machine, parts, plots, report
 from .contenders import HYBRID, KEYS, TEXT, VECTOR
-from .data import Absent, Dataset, open_dataset
+from .data import SHARED_SETS, Absent, Dataset, open_dataset
 from .filters import FILTERS, NONE
 from .load import DOCS, ITEMS, load_docs, load_items
 from .options import Options, parse
@@ -50,7 +50,7 @@ def run_set(options: Options, dataset: Dataset, missing: dict[str, str]) -> tupl
     }  # fmt: skip
     say(f"{dataset.name}: exact answers to {len(queries)} queries")
     truths = cached(STATE / "bench", dataset, queries, options.metric, options.k, (NONE, *FILTERS))
-    with Cluster("bench", config=settings(options.shared_buffers, options.build_memory)) as cluster:
+    with Cluster("bench", config=settings(options.shared_buffers, options.build_memory, dataset.rows, dataset.dim)) as cluster:
         server = Server(cluster.start())
         if set(options.parts) & {"search", "filters", "clients", "insert"}:
             vectors(options, dataset, server, queries, truths, one, missing)
@@ -111,36 +111,56 @@ def texts(options: Options, dataset: Dataset, server: Server, queries, one: dict
         one["hybrid"] = parts.hybrids(server, hybrid, queries, questions, DOCS, options.metric, options.k, options.seconds, say)
 
 
-def main(arguments: list[str]) -> int:
-    options = parse(arguments)
-    if unknown := set(options.contenders) - set(KEYS):
-        print(f"bench: no contender {', '.join(sorted(unknown))}: there are {', '.join(KEYS)}", file=sys.stderr)
-        return 2
-    # the place for the report is checked before an hour of work, not after
-    report.insert(options.out.read_text(encoding="utf-8"), "")
-    Cluster.remove_leftovers()
-    result: dict = {"sets": [], "missing": {}, "seconds": options.seconds}
+def opened(options: Options) -> tuple[list[Dataset], dict[str, str]]:
+    """The sets that are here, and which are not. Only sets that may lie beside the clone may be missing."""
+    found, missing = [], {}
     for word in options.data:
         try:
-            dataset = open_dataset(word, options.rows, options.dim, options.texts, options.seed)
+            found.append(open_dataset(word, options.rows, options.dim, options.texts, options.seed))
         except Absent as reason:
+            if word not in SHARED_SETS:
+                raise
             say(f"left out: {reason}")
-            result["missing"][f"data set {Path(word).name}"] = "not here"
-            continue
-        one, about = run_set(options, dataset, result["missing"])
-        result["sets"].append(one)
-        result |= about
-    if not result["sets"]:
-        print("bench: no data set", file=sys.stderr)
-        return 1
-    kept = STATE / "bench" / f"result-{time.strftime('%Y%m%d-%H%M%S')}.json"
-    kept.parent.mkdir(parents=True, exist_ok=True)
-    kept.write_text(json.dumps(result, indent=1), encoding="utf-8")
-    pictures = plots.draw(result, options.out.with_suffix(""))
-    generated = report.render(result, pictures)
+            missing[f"data set {word}"] = "not here"
+    return found, missing
+
+
+def publish(options: Options, result: dict) -> None:
+    """Pictures and the generated part of the page."""
+    generated = report.render(result, plots.draw(result, options.out.with_suffix("")))
     report.write(options.out, generated)
     print("\n" + generated + "\n")
-    say(f"written to {options.out}; all figures: {kept}")
+    say(f"written to {options.out}")
+
+
+def main(arguments: list[str]) -> int:
+    options = parse(arguments)
+    try:
+        # the place for the report is checked before an hour of work, not after
+        report.insert(options.out.read_text(encoding="utf-8"), "")
+        if options.render:
+            publish(options, json.loads(Path(options.render).read_text(encoding="utf-8")))
+            return 0
+        if unknown := set(options.contenders) - set(KEYS):
+            raise Absent(f"no contender {', '.join(sorted(unknown))}: there are {', '.join(KEYS)}")
+        datasets, missing = opened(options)
+        if not datasets:
+            raise Absent("none of the data sets is here")
+    except (Absent, report.NoMarkers, OSError) as error:
+        print(f"bench: {error}", file=sys.stderr)
+        return 2
+    Cluster.remove_leftovers()
+    kept = STATE / "bench" / f"result-{time.strftime('%Y%m%d-%H%M%S')}.json"
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    result: dict = {"sets": [], "missing": missing, "seconds": options.seconds}
+    for dataset in datasets:
+        one, about = run_set(options, dataset, missing)
+        result["sets"].append(one)
+        result |= about
+        # after each set: a later one that fails costs only itself
+        kept.write_text(json.dumps(result, indent=1), encoding="utf-8")
+        say(f"{dataset.name}: all figures are in {kept} (--render prints them again)")
+    publish(options, result)
     return 0
 
 

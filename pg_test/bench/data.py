@@ -25,6 +25,7 @@ SPREAD = 0.7
 ROW_NOISE, QUERY_NOISE = 0.25, 0.45
 MAP, ROWS, QUERIES, INSERTS, TEXTS, QUESTIONS = range(6)
 WORD = re.compile(r"[A-Za-z][A-Za-z0-9]{3,}")
+SHARED_SETS = ("arxiv", "scifact")
 TEXT_KINDS = {"2-3 terms": True, "titles": False}
 
 
@@ -293,7 +294,7 @@ def open_dataset(word: str, rows: int, dim: int, texts: int, seed: int) -> Datas
                 raise Absent(f"{word}: expected generated:ROWSxDIM")
             rows, dim = int(size[1]), int(size[2])
         return Generated(rows, dim, texts, seed)
-    if word in ("arxiv", "scifact"):
+    if word in SHARED_SETS:
         return Shared(word, rows, texts)
     path = Path(word)
     if path.suffix == ".fvecs":

@@ -26,6 +26,7 @@ TABLE = (
     ("seed", "1", "seed of `generated`"),
     ("shared_buffers", "", "default: a quarter of the memory, at most 8GB"),
     ("build_memory", "512MB", "elacsym.build_memory"),
+    ("render", "", "a kept result (JSON) to write the page from; nothing is measured"),
     ("out", str(REPO / "docs" / "performance.md"), "file whose generated part is written; pictures go to a directory of that name beside it"),
 )
 
@@ -47,6 +48,7 @@ class Options:
     seed: int
     shared_buffers: str
     build_memory: str
+    render: str
     out: Path
 
 
@@ -77,7 +79,8 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str] = os.environ)
     except ValueError as error:
         parser.error(str(error))
     data = tuple(str(start / word) if word.endswith((".fvecs", ".parquet")) else word for word in options.data)
-    options = dataclasses.replace(options, data=data, out=start / options.out)
+    render = str(start / options.render) if options.render else ""
+    options = dataclasses.replace(options, data=data, render=render, out=start / options.out)
     for name in ("rows", "dim", "texts", "queries", "k", "seconds"):
         if getattr(options, name) <= 0:
             parser.error(f"{name}: must be above 0")

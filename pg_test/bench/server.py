@@ -16,6 +16,8 @@ DATABASE = "bench"
 # Extensions that only work preloaded; each is loaded where it is installed.
 PRELOADED = ("vchord", "pg_tokenizer", "vchord_bm25")
 MIB = 1 << 20
+# What HNSW (m = 16) keeps of a row besides its vector while it builds, rounded up.
+GRAPH_BYTES = 600
 
 
 def installed(extension: str) -> bool:
@@ -29,13 +31,15 @@ def total_memory() -> int:
     return int(line.split()[1]) * 1024
 
 
-def settings(shared_buffers: str, build_memory: str) -> dict[str, str]:
+def settings(shared_buffers: str, build_memory: str, rows: int, dim: int) -> dict[str, str]:
     """Settings of the server: everything fits into memory where the machine allows it, and durability is as in production."""
     memory = total_memory() // MIB
+    # A parallel build of HNSW takes all of maintenance_work_mem at once, so it gets what the graph needs: too little makes it slow.
+    graph = rows * (4 * dim + GRAPH_BYTES) * 5 // 4 // MIB
     preload = ["elacsym", *(name for name in PRELOADED if installed(name))]
     return {
         "shared_buffers": shared_buffers or f"{min(memory // 4, 8192)}MB",
-        "maintenance_work_mem": f"{min(memory // 6, 4096)}MB",
+        "maintenance_work_mem": f"{max(256, min(memory // 6, graph))}MB",
         "work_mem": "64MB",
         "max_connections": "200",
         "max_wal_size": "32GB",

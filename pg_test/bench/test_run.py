@@ -6,13 +6,13 @@ import re
 import pytest
 
 from bench import __main__ as bench
-from bench import clients
+from bench import clients, data
 from bench.contenders import KEYS, VECTOR
 from bench.contenders.base import Effort
 from bench.data import Absent, Generated, open_dataset
 from bench.filters import FILTERS, NONE
 from bench.options import parse
-from bench.report import render
+from bench.report import BEGIN, END, render
 from bench.runner import Runner, WrongPlan
 from bench.server import Server, settings
 from harness import Cluster, pg_major
@@ -91,7 +91,7 @@ def test_shared_sets_have_as_many_texts_and_queries_as_vectors(word):
 
 
 def test_a_plan_without_the_index_stops_the_run():
-    with Cluster("benchplan", config=settings("64MB", "64MB")) as cluster:
+    with Cluster("benchplan", config=settings("64MB", "64MB", 1, 2)) as cluster:
         server = Server(cluster.start())
         server.conn.execute("CREATE TABLE items_elacsym (id bigint PRIMARY KEY, embedding vector(2), bucket int, region int)")
         server.conn.execute("INSERT INTO items_elacsym VALUES (1, '[1,2]', 3, 4)")
@@ -109,3 +109,22 @@ def test_a_plan_without_the_index_stops_the_run():
 def test_contenders_are_chosen_by_key_and_elacsym_always():
     options = dataclasses.replace(OPTIONS, contenders=("hnsw",))
     assert [c.key for c in bench.chosen(VECTOR, options)] == ["elacsym", "hnsw"] and {"hnsw", "gin", "rum", "exact"} <= set(KEYS)
+
+
+def test_what_cannot_run_is_said_before_anything_is_measured(tmp_path, capsys):
+    page = tmp_path / "page.md"
+    page.write_text(f"# Page\n{BEGIN}\n{END}\n")
+    for arguments, reason in (
+        (["--data", "nowhere.fvecs"], "nowhere.fvecs"),
+        (["--contenders", "faiss"], "no contender faiss: there are elacsym, hnsw"),
+        (["--out", str(tmp_path / "none.md")], "none.md"),
+    ):
+        assert bench.main(["--out", str(page), "--data", "generated:10x4", *arguments]) == 2
+        assert reason in capsys.readouterr().err
+    assert page.read_text() == f"# Page\n{BEGIN}\n{END}\n"
+
+
+def test_a_shared_set_that_is_not_here_is_left_out_and_named(monkeypatch):
+    monkeypatch.setattr(data, "SHARED_DATA", None)
+    sets, missing = bench.opened(dataclasses.replace(OPTIONS, data=("arxiv", "generated:10x4")))
+    assert [one.name for one in sets] == ["generated 10 × 4"] and missing == {"data set arxiv": "not here"}
