@@ -47,7 +47,7 @@ test-long:
 bench:
 	@scripts/bench.sh
 
-# Hours on two cores, and 20 GB of disk
+# Hours on two cores; the largest set takes some 25 GB of disk
 bench-full:
 	@BENCH_DATA="$${BENCH_DATA:-generated:500000x384 generated:1000000x384 generated:200000x768 arxiv}" BENCH_TEXTS="$${BENCH_TEXTS:-160000}" \
 	  BENCH_SECONDS="$${BENCH_SECONDS:-10}" scripts/bench.sh

@@ -19,6 +19,10 @@ from .truth import cached
 STARTED = time.monotonic()
 
 
+class Refused(Exception):
+    """The options ask for something that there is not."""
+
+
 def say(text: str) -> None:
     """A line of progress."""
     seconds = int(time.monotonic() - STARTED)
@@ -52,7 +56,7 @@ def run_set(options: Options, dataset: Dataset, missing: dict[str, str]) -> tupl
     truths = cached(STATE / "bench", dataset, queries, options.metric, options.k, (NONE, *FILTERS))
     with Cluster("bench", config=settings(options.shared_buffers, options.build_memory, dataset.rows, dataset.dim)) as cluster:
         server = Server(cluster.start())
-        if set(options.parts) & {"search", "filters", "clients", "insert"}:
+        if set(options.parts) & {"search", "filters", "clients", "insert", "vacuum"}:
             vectors(options, dataset, server, queries, truths, one, missing)
         if dataset.text_rows and set(options.parts) & {"text", "hybrid"}:
             texts(options, dataset, server, queries, one, missing)
@@ -62,7 +66,7 @@ def run_set(options: Options, dataset: Dataset, missing: dict[str, str]) -> tupl
 
 
 def vectors(options: Options, dataset: Dataset, server: Server, queries, truths, one: dict, missing: dict[str, str]) -> None:
-    """Build, search, filters, clients, insert."""
+    """Build, search, filters, clients, insert, vacuum."""
     say(f"{dataset.name}: loading {dataset.rows:,} vectors")
     load_items(server, dataset)
     contenders = present(server, chosen(VECTOR, options), missing)
@@ -85,6 +89,8 @@ def vectors(options: Options, dataset: Dataset, server: Server, queries, truths,
     if "insert" in options.parts:
         say("inserting")
         one["insert"] = inserts.measure(server, contenders, dataset, options.seconds)
+    if "vacuum" in options.parts:
+        one["vacuum"] = inserts.vacuum(server, contenders, say)
     for contender in contenders:
         server.conn.execute(f"DROP TABLE IF EXISTS {contender.table(ITEMS)}")
 
@@ -142,11 +148,11 @@ def main(arguments: list[str]) -> int:
             publish(options, json.loads(Path(options.render).read_text(encoding="utf-8")))
             return 0
         if unknown := set(options.contenders) - set(KEYS):
-            raise Absent(f"no contender {', '.join(sorted(unknown))}: there are {', '.join(KEYS)}")
+            raise Refused(f"no contender {', '.join(sorted(unknown))}: there are {', '.join(KEYS)}")
         datasets, missing = opened(options)
         if not datasets:
-            raise Absent("none of the data sets is here")
-    except (Absent, report.NoMarkers, OSError) as error:
+            raise Refused("none of the data sets is here")
+    except (Refused, Absent, report.NoMarkers, OSError) as error:
         print(f"bench: {error}", file=sys.stderr)
         return 2
     Cluster.remove_leftovers()

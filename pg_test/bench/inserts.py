@@ -1,4 +1,4 @@
-"""Inserting into tables that have their index already: batches, and single rows with a commit each."""
+"""Changing tables that have their index already: inserts in batches, single rows with a commit each, and VACUUM."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -104,3 +104,17 @@ def _turn(server: Server, writer: Writer, name: str, rows: int, seconds: float, 
     total["seconds"] += used + settling
     total["cpu"] += cost.cpu
     total["wal"] += cost.wal
+
+
+def vacuum(server: Server, contenders: Sequence[VectorContender], say) -> list[dict]:
+    """What VACUUM costs after every tenth row has been deleted."""
+    found = []
+    for contender in contenders:
+        table = contender.table(ITEMS)
+        server.conn.execute(f"DELETE FROM {table} WHERE id % 10 = 0")
+        server.conn.execute("CHECKPOINT")
+        say(f"{contender.title}: VACUUM")
+        with server.cost() as cost:
+            server.conn.execute(f"VACUUM (INDEX_CLEANUP ON) {table}")
+        found.append({"contender": contender.title, "key": contender.key, "seconds": cost.seconds, "cpu": cost.cpu, "wal": cost.wal})
+    return found

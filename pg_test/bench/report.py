@@ -89,6 +89,9 @@ def render(result: dict, pictures: dict[str, str]) -> str:
             parts += ["#### Many clients", _clients(one)]
         if one.get("insert"):
             parts += ["#### Insert", _insert(one)]
+        if one.get("vacuum"):
+            rows = [[v["contender"], number(v["seconds"]), number(v["cpu"]), size(v["wal"])] for v in one["vacuum"]]
+            parts += ["#### VACUUM after deleting every tenth row", table(["index", "seconds", "CPU s", "WAL"], rows)]
         for part, title in (("text", "#### Text"), ("hybrid", "#### Hybrid")):
             if one.get(part):
                 parts += [title, _latencies(one, part)]

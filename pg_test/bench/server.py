@@ -42,7 +42,7 @@ def settings(shared_buffers: str, build_memory: str, rows: int, dim: int) -> dic
         "maintenance_work_mem": f"{max(256, min(memory // 6, graph))}MB",
         "work_mem": "64MB",
         "max_connections": "200",
-        "max_wal_size": "32GB",
+        "max_wal_size": "8GB",
         "checkpoint_timeout": "1h",
         "fsync": "on",
         "autovacuum": "off",

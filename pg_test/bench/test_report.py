@@ -25,6 +25,7 @@ RESULT = {
         "filters": [{"name": "1 %", "sql": "bucket < 10", "share": 0.0098, "points": [POINT, OTHER]}],
         "clients": [POINT | {"clients": n, "qps": n * 700.0} for n in (1, 2)],
         "insert": [{"contender": "elacsym", "key": "elacsym", "batch": INSERT, "one": INSERT}, {"contender": "pgvector HNSW", "key": "hnsw", "batch": INSERT | {"rows_per_second": 300.0}, "one": INSERT}],
+        "vacuum": [{"contender": "elacsym", "key": "elacsym", "seconds": 0.5, "cpu": 0.25, "wal": 2000}],
         "text": [LATENCY, LATENCY | {"contender": "tsvector + GIN", "cpu_ms": 80.0}],
         "hybrid": [LATENCY, LATENCY | {"contender": "HNSW + GIN", "cpu_ms": 90.0}],
     }],
@@ -78,7 +79,7 @@ def test_every_part_of_a_result_is_printed_with_what_it_was_measured_on():
         "A CPU, 2 cores, 24.0 GB", "commit abc", "vector 0.8.5", "`work_mem = 64MB`", "RUM (the extension rum is not installed)", "### toy 1,000 × 8",
         "500 documents", "| elacsym | 12.3 | 20.0 | 4.10 kB | 500 MB | 1.00 MB | 1,000 | 3.00 MB |", "CREATE INDEX a;",
         "![recall and queries per second, toy 1,000 × 8](performance/toy-search.png)", "0.98% of the rows match `bucket < 10`",
-        "| pgvector HNSW | 300 | 8,000 | 0.100 | 1,700 | 30.0 × |", "| tsvector + GIN | 900 | 1.00 | 2.00 | 80.0 | 80.0 × | 10.0 |", "#### Hybrid",
+        "| pgvector HNSW | 300 | 8,000 | 0.100 | 1,700 | 30.0 × |", "| tsvector + GIN | 900 | 1.00 | 2.00 | 80.0 | 80.0 × | 10.0 |", "#### Hybrid", "| elacsym | 0.500 | 0.250 | 2.00 kB |",
         "| elacsym, effort 1 | 2 | 1,400 | 0.500 | 0.900 | 0.400 | 3.00 MB |",
     ):  # fmt: skip
         assert expected in text, f"{expected!r} is missing in\n{text}"
@@ -86,7 +87,7 @@ def test_every_part_of_a_result_is_printed_with_what_it_was_measured_on():
 
 def test_parts_that_did_not_run_leave_no_heading():
     result = copy.deepcopy(RESULT)
-    for part in ("search", "filters", "clients", "insert", "text", "hybrid", "text_rows"):
+    for part in ("search", "filters", "clients", "insert", "vacuum", "text", "hybrid", "text_rows"):
         del result["sets"][0][part]
     text = render(result, {})
-    assert "#### Build" in text and not any(f"#### {part}" in text for part in ("Search", "Many", "Insert", "Text", "Hybrid"))
+    assert "#### Build" in text and not any(f"#### {part}" in text for part in ("Search", "Many", "Insert", "VACUUM", "Text", "Hybrid"))

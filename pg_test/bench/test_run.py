@@ -11,14 +11,14 @@ from bench.contenders import KEYS, VECTOR
 from bench.contenders.base import Effort
 from bench.data import Absent, Generated, open_dataset
 from bench.filters import FILTERS, NONE
-from bench.options import parse
+from bench.options import PARTS, parse
 from bench.report import BEGIN, END, render
 from bench.runner import Runner, WrongPlan
 from bench.server import Server, settings
 from harness import Cluster, pg_major
 
 ROWS, DIM, TEXTS = 1500, 32, 300
-OPTIONS = parse(["--rows", str(ROWS), "--dim", str(DIM), "--texts", str(TEXTS), "--queries", "25", "--seconds", "0.1", "--shared-buffers", "128MB", "--build-memory", "64MB"], {})
+OPTIONS = parse(["--rows", str(ROWS), "--dim", str(DIM), "--texts", str(TEXTS), "--queries", "25", "--seconds", "0.1", "--shared-buffers", "128MB", "--build-memory", "64MB", "--parts", " ".join(PARTS)], {})
 REAL_PGVECTOR = pg_major() > 15
 
 
@@ -39,7 +39,7 @@ def test_every_contender_that_is_there_is_measured(measured):
     one, result = measured
     expected = ["elacsym", "hnsw", "ivfflat", "exact"] if REAL_PGVECTOR else ["elacsym", "exact"]
     assert list(dict.fromkeys(point["key"] for point in one["search"]["points"])) == expected
-    assert [entry["key"] for entry in one["insert"]] == expected
+    assert [entry["key"] for entry in one["insert"]] == [entry["key"] for entry in one["vacuum"]] == expected
     assert [(entry["clients"], entry["key"]) for entry in one["clients"]] == [(n, key) for n in CLIENTS for key in expected]
     assert {entry["key"] for entry in one["text"]} == {"elacsym", "gin"}
     assert ("hnsw_gin" in {entry["key"] for entry in one["hybrid"]}) == REAL_PGVECTOR
@@ -74,7 +74,7 @@ def test_figures_are_plausible(measured):
 def test_the_report_of_a_run_is_complete(measured):
     one, result = measured
     text = render(result, {})
-    for heading in ("#### Build", "#### Search, one client, warm", "#### Search with a filter", "#### Many clients", "#### Insert", "#### Text", "#### Hybrid"):
+    for heading in ("#### Build", "#### Search, one client, warm", "#### Search with a filter", "#### Many clients", "#### Insert", "#### VACUUM", "#### Text", "#### Hybrid"):
         assert heading in text
     assert not re.search(r"\b(None|nan|inf)\b", text)
 
