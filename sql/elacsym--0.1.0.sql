@@ -814,7 +814,13 @@ CREATE VIEW elacsym.activity WITH (security_barrier) AS
                 THEN pg_catalog.clock_timestamp()
                      + (pg_catalog.clock_timestamp() - r.started) * ((r.rows_total - r.rows_done)::double precision / r.rows_done)
                 END AS eta
-      FROM (SELECT * FROM builds UNION ALL SELECT * FROM running) r;
+      FROM (SELECT * FROM builds
+            UNION ALL
+            SELECT pid, (SELECT d.datname::text FROM pg_catalog.pg_database d WHERE d.oid = p.database), target, 'compaction', phase,
+                   rows_done, nullif(rows_total, 0), started
+              FROM elacsym.compaction_progress() p
+            UNION ALL
+            SELECT * FROM running) r;
 COMMENT ON VIEW elacsym.activity IS 'what is being done now: searches, flushes and index builds, how far they are and when they will end';
 
 GRANT USAGE ON SCHEMA elacsym TO PUBLIC;

@@ -7,15 +7,18 @@
 
 use crate::compaction::{Figures, Limits, max_bytes};
 use crate::error::{Error, Result};
+use crate::ids::NamespaceId;
 use crate::ipc::message::{CarryRequest, CompactInput, CompactRequest, CompactResult, CompactState, Request};
 use crate::pg::buffer_table::{self, Budget};
 use crate::pg::catalog::{self, NamespaceRow, SegmentRow};
 use crate::pg::client::{self, NoNeeds, Reply};
+use crate::pg::counters::{self, Work};
 use crate::pg::heap_table::changed_meanwhile;
 use crate::pg::locks::{self, Mode, Target};
 use crate::pg::snapshot::Snapshot;
 use crate::pg::{flush, gucs, namespace, xact};
 use crate::segment_info::{DeleteVector, SegmentInfo};
+use std::time::Instant;
 
 /// What a snapshot shows of the segments of a namespace.
 pub struct Survey {
@@ -239,6 +242,9 @@ fn delete_vector(segment: &SegmentRow, snapshot: &Snapshot) -> Result<Vec<u8>> {
 pub struct Started {
     connection: u64,
     number: u64,
+    of: NamespaceId,
+    entries: u64,
+    since: Instant,
 }
 
 impl Started {
@@ -246,9 +252,13 @@ impl Started {
     ///
     /// # Errors
     /// Those of the engine.
-    pub fn new(request: &Request) -> Result<Self> {
-        match client::call(request, &mut NoNeeds)? {
-            Reply::CompactStarted(number) => Ok(Self { connection: client::connection().unwrap_or(0), number }),
+    pub fn new(plan: &Plan) -> Result<Self> {
+        let (of, since) = (plan.row.id, Instant::now());
+        let entries = plan.inputs.iter().map(|input| input.segment.info.rows).sum();
+        match client::call(&plan.request(), &mut NoNeeds)? {
+            Reply::CompactStarted(number) => {
+                Ok(Self { connection: client::connection().unwrap_or(0), number, of, entries, since })
+            }
             other => Err(Error::internal(format!("the engine answered \"{}\" instead of a compaction", other.name()))),
         }
     }
@@ -265,7 +275,15 @@ impl Started {
     pub fn poll(self, wait_ms: u32) -> Result<CompactState> {
         let request = Request::CompactPoll { compaction: self.number, wait_ms };
         match client::call_on(self.connection, &request, &mut NoNeeds)? {
-            Some(Reply::Compacting(state)) => Ok(state),
+            Some(Reply::Compacting(state)) => {
+                if let CompactState::Done(result) = &state {
+                    let objects_written = result.segment.as_ref().map_or(0, |info| info.object_keys().len() as u64);
+                    let micros = counters::micros_since(self.since);
+                    let work = Work { micros, entries: self.entries, objects_written, ..Work::default() };
+                    counters::compacted(self.of, work);
+                }
+                Ok(state)
+            }
             Some(other) => Err(Error::internal(format!("the engine answered \"{}\" instead of a state", other.name()))),
             None => Err(Error::unavailable("the elacsym engine went away during a compaction")),
         }

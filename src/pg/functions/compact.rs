@@ -82,7 +82,7 @@ fn read(id: NamespaceId) -> Result<(NamespaceRow, Snapshot)> {
 /// Runs a compaction in the engine to its end.
 fn drive(plan: &Plan, name: &str) -> Result<CompactResult> {
     let entry = Entry::new(plan.row.id, name);
-    let started = Started::new(&plan.request())?;
+    let started = Started::new(plan)?;
     // Whatever ends this early ends the compaction too.
     let open = OpenScan::new(started.number());
     loop {

@@ -196,7 +196,7 @@ fn start(plan: Plan, lock: SessionLock, small: bool) -> Result<Job> {
     let state = if plan.is_gone() {
         State::Done(nothing())
     } else {
-        match Started::new(&plan.request()) {
+        match Started::new(&plan) {
             Ok(started) => State::Running(started),
             Err(error) => {
                 lock.release();
