@@ -51,6 +51,7 @@ pub fn run(_database: pg_sys::Oid) {
         return;
     }
     xact::register();
+    locks::release_at_exit();
     if let Err(error) = pin_settings() {
         warn("elacsym maintenance cannot set up its session", error);
         return;
@@ -426,8 +427,9 @@ fn write_manifest(id: NamespaceId, lock: &SessionLock) -> Result<()> {
     let Some((generation, json)) = built else { return Ok(()) };
     let path = namespace::object_path(id);
     match engine_call::done(&Request::PutManifest { root: root.clone(), path, generation, json }) {
-        // Written before a crash: the content of a generation never differs.
-        Err(error) if error.kind == ErrorKind::AlreadyExists => {}
+        // Written before a crash; or, with other content (`Fenced`), by another life of this cluster: a clone, or the timeline that
+        // recovery has left. The catalogs rule, so the flush is done; the next generation tries again.
+        Err(error) if matches!(error.kind, ErrorKind::AlreadyExists | ErrorKind::Fenced) => {}
         other => other?,
     }
     gucs::fault_point("manifest.after_put");
