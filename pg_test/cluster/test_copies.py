@@ -354,10 +354,13 @@ if pg_major() == 18:
     @pytest.mark.every_pg
     def test_pg_upgrade_from_16_keeps_indexes_and_namespaces(new_cluster):
         """INV-5: segments, what is buffered, tombstones that are not folded, delete vectors."""
-        # what other tests have installed is used; else it is built now
-        environment = {k: v for k, v in os.environ.items() if k != "ELACSYM_PG_CONFIG"}
-        done = subprocess.run([str(REPO / "scripts" / "private_pg.sh"), "16"], env=environment, capture_output=True, text=True, check=True)
-        old_bin = subprocess.run([done.stdout.split()[-1], "--bindir"], capture_output=True, text=True, check=True).stdout.strip()
+        # another one than this clone's: ELACSYM_OLD_PG_CONFIG
+        old_config = os.environ.get("ELACSYM_OLD_PG_CONFIG")
+        if not old_config:
+            environment = {k: v for k, v in os.environ.items() if k != "ELACSYM_PG_CONFIG"}
+            done = subprocess.run([str(REPO / "scripts" / "private_pg.sh"), "16"], env=environment, capture_output=True, text=True, check=True)
+            old_config = done.stdout.split()[-1]
+        old_bin = subprocess.run([old_config, "--bindir"], capture_output=True, text=True, check=True).stdout.strip()
         new_bin = subprocess.run([PG_CONFIG, "--bindir"], capture_output=True, text=True, check=True).stdout.strip()
         old = Cluster("old", bindir=Path(old_bin), config={**CONFIG, "elacsym.flush_interval": "1h", "elacsym.flush_rows": 100_000})
         with old:
