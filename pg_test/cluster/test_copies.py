@@ -158,7 +158,7 @@ def test_a_standby_that_lags_under_load_answers_for_its_moment_and_takes_over(cl
         with cluster.connect("d") as conn, standby.connect("d") as reader:
             assert answers(reader) == answers(conn)
         # the primary dies under load; what the standby has got it goes on with
-        with BackgroundLoad(cluster, change, threads=2, dbname="d", reconnect=False) as writers:
+        with BackgroundLoad(cluster, lambda conn, thread, number: change(conn, thread + 5, number), threads=2, dbname="d", reconnect=False) as writers:
             wait_until(lambda: writers.done > 5, "load", 30)
             cluster.stop("immediate")
         standby.promote()
