@@ -7,7 +7,7 @@ use crate::pg::client::{self, Needs, Provided, Reply};
 use crate::pg::counters::Work;
 use crate::pg::search_log::{self, Figures};
 use crate::pg::snapshot::{Snapshot, top_transaction_id};
-use crate::pg::view::View;
+use crate::pg::view::{View, in_this_database};
 use crate::pg::{counters, query_stats};
 use pgrx::pg_sys;
 use std::time::Instant;
@@ -59,7 +59,11 @@ pub fn rows_of(request: &Request, mut source: impl Needs) -> Result<Vec<ResultRo
             };
             if let Some((kind, id)) = what {
                 let (fetched, micros) = (rows.len() as u64, counters::micros_since(start));
-                search_log::of_namespace(kind, id, &Figures { searches: 1, fetched, cost: stats, micros });
+                search_log::of_namespace(
+                    kind,
+                    in_this_database(id),
+                    &Figures { searches: 1, fetched, cost: stats, micros },
+                );
             }
             Ok(rows)
         }
@@ -92,7 +96,7 @@ pub fn flushed(request: &Request, mut source: impl Needs) -> Result<FlushResult>
                     objects_written: result.segment.as_ref().map_or(0, |info| info.object_keys().len() as u64),
                     ..Work::default()
                 };
-                counters::flushed(request.namespace.id, work);
+                counters::flushed(in_this_database(request.namespace.id), work);
             }
             Ok(*result)
         }

@@ -24,9 +24,9 @@ pub struct View {
     pub buffered: Vec<BufferRow>,
 }
 
-/// The id under which the engine remembers things. A database that was copied from a template has the ids of its origin, and
+/// The id under which the engine remembers things; of that id, the namespace's again. A database that was copied from a template has the ids of its origin, and
 /// both ask one engine; from then on tombstones of the same number are no longer the same.
-fn in_this_database(id: NamespaceId) -> NamespaceId {
+pub fn in_this_database(id: NamespaceId) -> NamespaceId {
     // SAFETY: a plain global, set once when the process connects to its database.
     let database = u32::from(unsafe { pg_sys::MyDatabaseId });
     let mut bytes = id.0;

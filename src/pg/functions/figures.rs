@@ -5,6 +5,7 @@ use crate::error::Error;
 use crate::ipc::message::Request;
 use crate::pg::client::{self, NoNeeds, Reply};
 use crate::pg::error::OrRaise;
+use crate::pg::view::in_this_database;
 use crate::pg::{counters, gucs, metrics, preload};
 use pgrx::iter::TableIterator;
 use pgrx::{name, pg_extern, pg_sys};
@@ -54,7 +55,7 @@ fn elacsym_engine_activity() -> TableIterator<
     TableIterator::new(running.into_iter().map(|activity| {
         (
             activity.pid,
-            activity.namespace.map(|id| pgrx::Uuid::from_bytes(id.0)),
+            activity.namespace.map(|id| pgrx::Uuid::from_bytes(in_this_database(id).0)),
             activity.kind,
             activity.phase,
             activity.rows_done.map(count),
