@@ -303,7 +303,7 @@ async fn scenario(seed: u64) -> Counts {
     };
     for step in 0..250 {
         let what = format!("seed {seed}, step {step}");
-        match world.random.below(24) {
+        match world.random.below(25) {
             0..=1 => drop(world.begin()),
             2..=10 => {
                 let xid = world.some_transaction().unwrap_or(world.next_xid);
@@ -324,8 +324,16 @@ async fn scenario(seed: u64) -> Counts {
                 world.check(&running, &format!("{what}, after a bulk write")).await;
             }
             17 if world.random.chance(20) => running = Arc::new(engine(directory.path()).await),
+            // A quiet moment: nothing runs, and everything is in segments.
+            24 if world.bulk.is_none() => {
+                while let Some(xid) = world.running.keys().next().copied() {
+                    world.end(xid);
+                }
+                world.flush(&running).await;
+                world.check(&running, &format!("{what}, after a quiet moment")).await;
+            }
             // Publishing takes the flush lock.
-            20.. if world.bulk.is_none() || world.merged.is_none() => {
+            20..=23 if world.bulk.is_none() || world.merged.is_none() => {
                 let filter = Filter::And(Vec::new());
                 let before = world.states(&running, &filter).await;
                 world.compact(&running).await;

@@ -398,7 +398,7 @@ def test_drop_while_a_compaction_is_under_way(far, what):
             create(conn)
             put(conn, [7])
             assert all_of(conn) == {7: 0}
-            wait_until(lambda: not [k for k in moto.keys("far") if k.endswith(".parquet")], "the objects to go", 60)
+            wait_until(lambda: nudge(conn) or not [k for k in moto.keys("far") if k.endswith(".parquet")], "the objects to go", 60)
     if what == "database":
         cluster.sql("DROP DATABASE d WITH (FORCE)")
         moto.resume()
