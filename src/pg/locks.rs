@@ -117,6 +117,20 @@ pub fn unlock(target: Target<'_>, mode: Mode) -> Result<()> {
     Ok(())
 }
 
+/// \[worker\] Releases every lock when this process ends. PostgreSQL does that by aborting the running transaction; a worker that
+/// is told to end between two transactions, while the engine works for it, would leave its [`SessionLock`]s behind for ever.
+pub fn release_at_exit() {
+    // Registered after the process had connected, so it runs after the abort and before the process leaves shared memory.
+    // SAFETY: a function of this library, which stays loaded.
+    unsafe { pg_sys::on_shmem_exit(Some(release_all), pg_sys::Datum::null()) };
+}
+
+#[pgrx::pg_guard]
+unsafe extern "C-unwind" fn release_all(_code: i32, _argument: pg_sys::Datum) {
+    // SAFETY: no transaction is running any more, the process is still in shared memory.
+    unsafe { pg_sys::LockReleaseAll(pg_sys::DEFAULT_LOCKMETHOD as u16, true) };
+}
+
 /// A lock that outlives transactions, for the worker's flush. An abort releases it, as it does every lock.
 pub struct SessionLock {
     tag: pg_sys::LOCKTAG,

@@ -50,6 +50,7 @@ pub fn run(_database: pg_sys::Oid) {
         return;
     }
     xact::register();
+    locks::release_at_exit();
     if let Err(error) = pin_settings() {
         warn("elacsym maintenance cannot set up its session", error);
         return;
