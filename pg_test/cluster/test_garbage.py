@@ -349,6 +349,21 @@ def test_what_a_copied_database_has_released_stays_for_the_retention_time_too(cl
         wait_until(lambda: not shared & keys(cluster), "what was lent to go", 60)
 
 
+def test_a_copied_database_that_takes_no_connections_keeps_the_objects_it_reads(cluster):
+    with cluster.connect("d") as conn:
+        namespace(conn)
+        shared = segments_of(referred(conn))
+    cluster.sql("CREATE DATABASE frozen TEMPLATE d IS_TEMPLATE true ALLOW_CONNECTIONS false")
+    wait_until(lambda: len(marks(cluster, "lent")) == 1, "the copy to say what it reads", 20)
+    with cluster.connect("d") as conn:
+        conn.execute("SELECT elacsym.drop_namespace('ns')")
+        time.sleep(A_WHILE)
+        assert shared <= keys(cluster)
+    cluster.sql("CREATE DATABASE copy TEMPLATE frozen")
+    with cluster.connect("copy") as copy:
+        assert count(copy) == 20
+
+
 # -- servers -------------------------------------------------------------------------------------------------------------
 
 
