@@ -429,6 +429,35 @@ def test_a_transaction_that_keeps_the_worker_from_publishing_does_not_wait_for_i
         wait_until(lambda: not progress(other), "the compaction to end", 10)
 
 
+def test_an_error_elsewhere_does_not_release_the_lock_of_a_compaction(quiet):
+    """It keeps the new objects from being taken for orphans before they are published."""
+    with quiet.connect("d") as conn, quiet.connect("d") as other:
+        create(conn)
+        create(conn, "broken")
+        for n in range(6):
+            put(conn, range(n * 20, n * 20 + 40), n)
+            conn.execute("SELECT elacsym.flush('ns')")
+        before = files(quiet)
+        other.execute("BEGIN")
+        other.execute("SELECT elacsym.flush('ns')")  # it has the right to publish
+        quiet.write_config(**{"elacsym.compaction": "on", "elacsym.flush_interval": "20ms"})
+        quiet.reload()
+        put(conn, [1], name="broken")
+        wait_until(lambda: len(files(quiet) - before) == 4, "a flush, and the compaction's objects", 20)
+        locked = "SELECT count(*) FROM pg_locks WHERE locktype = 'object' AND objsubid = 4 AND mode = 'ExclusiveLock' AND granted"
+        assert conn.execute(locked).fetchone()[0] == 1
+        time.sleep(0.5)  # the worker hears that it is done
+        with conn.transaction():
+            put(conn, [2], name="broken")
+            conn.execute("UPDATE elacsym.wal SET crc = crc # 1")
+        wait_until(lambda: conn.execute("SELECT flush_failing FROM elacsym.stat_buffer").fetchone()[0], "an error of the worker", 20)
+        wait_until(lambda: conn.execute(locked).fetchone()[0] == 1, "the lock", 10)
+        other.execute("COMMIT")
+        conn.execute("UPDATE elacsym.wal SET crc = crc # 1")
+        wait_until(lambda: not progress(conn), "the compaction to end", 20)
+        assert len(all_of(conn)) == 140 and referred(conn) <= files(quiet)
+
+
 def test_a_concurrent_change_is_a_serialization_failure_where_there_is_one_snapshot(quiet):
     with quiet.connect("d") as conn, quiet.connect("d", autocommit=False) as old:
         create(conn)
