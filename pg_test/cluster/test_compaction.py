@@ -458,6 +458,30 @@ def test_an_error_elsewhere_does_not_release_the_lock_of_a_compaction(quiet):
         assert len(all_of(conn)) == 140 and referred(conn) <= files(quiet)
 
 
+def test_workers_that_wait_for_old_transactions_make_room_for_other_databases(cluster):
+    """Dead entries can go when a transaction is over that is in nobody's way otherwise: flushes elsewhere do not wait for that."""
+    databases = ["d", "d1", "d2", "d3", "d4"]  # one more than there are workers
+    for name in databases[1:]:
+        cluster.create_database(name)
+    with contextlib.ExitStack() as stack:
+        conns = [stack.enter_context(cluster.connect(name)) for name in databases]
+        for conn in conns:
+            create(conn)
+            put(conn, range(400))
+            wait_until(lambda conn=conn: settled(conn), "flush", 30)
+        old = stack.enter_context(cluster.connect())
+        old.execute("BEGIN")
+        old.execute("SELECT pg_current_xact_id()")
+        for round_ in range(2):
+            for conn in conns:
+                ids = list(range(round_ * 150, round_ * 150 + 150))
+                conn.execute("SELECT elacsym.delete('ns', %s)", [ids])
+            for conn in conns:
+                wait_until(lambda conn=conn: settled(conn), "flush", 30)
+        assert all(sum(tombstones for _, _, tombstones in segments(conn).values()) > 0 for conn in conns), "they wait"
+        old.execute("COMMIT")
+
+
 def test_a_concurrent_change_is_a_serialization_failure_where_there_is_one_snapshot(quiet):
     with quiet.connect("d") as conn, quiet.connect("d", autocommit=False) as old:
         create(conn)

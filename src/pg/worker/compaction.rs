@@ -101,6 +101,11 @@ impl Compactor {
         (waits || !self.jobs.is_empty()).then_some(pause)
     }
 
+    /// Whether nothing is left but what waits for others: for old transactions, or for somebody who merges by hand.
+    pub fn is_patient(&self) -> bool {
+        self.jobs.is_empty() && self.failed.is_empty() && self.look_failed.is_none()
+    }
+
     /// Takes the locks of jobs again, which an abort has released, of whatever transaction of this worker. They protect objects that
     /// no row refers to yet, so this comes before the next look for orphans. Who does not get his lock gives up.
     fn keep_locks(&mut self) {
