@@ -330,6 +330,9 @@ def far(new_cluster):
             for n in range(6):
                 put(conn, range(n * 20, n * 20 + 40), n)
                 conn.execute("SELECT elacsym.flush('ns')")
+            # a worker that waits for the store with it would start no compaction
+            written = "SELECT generation = manifest_generation FROM elacsym.namespaces"
+            wait_until(lambda: conn.execute(written).fetchone()[0], "the manifest", 60)
         yield cluster, moto
         moto.resume()
 
