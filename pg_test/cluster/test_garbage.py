@@ -349,6 +349,35 @@ def test_what_a_copied_database_has_released_stays_for_the_retention_time_too(cl
         wait_until(lambda: not shared & keys(cluster), "what was lent to go", 60)
 
 
+def test_a_storage_that_is_gone_does_not_keep_garbage_elsewhere(cluster):
+    first = storage(cluster)
+    with cluster.connect("d") as conn:
+        namespace(conn, "old")
+        second = cluster.directory / "more"
+        second.mkdir(mode=0o777)
+        second.chmod(0o777)
+        set_config(cluster, storage_url=f"file://{second}", object_retention="1h")
+        conn.execute("SELECT elacsym.drop_namespace('old')")
+        first.rename(cluster.directory / "away")
+        first.write_text("in the way")
+        namespace(conn)
+        # a row in the middle of the others, and an object that nothing refers to
+        garbage = segments_of(referred(conn))
+        conn.execute("SELECT elacsym.drop_namespace('ns')")
+        with contextlib.suppress(Rollback), conn.transaction():
+            namespace(conn, "never")
+            orphans = segments_of(referred(conn))
+            raise Rollback
+        assert garbage | orphans <= keys(cluster)
+        set_config(cluster, object_retention=0)
+        conn.execute("SELECT elacsym.create_namespace('more', '{\"vector_dim\": 2}')")
+        wait_until(lambda: not (garbage | orphans) & keys(cluster), "what is in reach to go", 60)
+        assert conn.execute("SELECT count(*) FROM elacsym.garbage WHERE root LIKE %s", [f"%{first.name}"]).fetchone()[0] > 0
+        first.unlink()
+        (cluster.directory / "away").rename(first)
+        wait_until(lambda: conn.execute("SELECT count(*) FROM elacsym.garbage").fetchone()[0] == 0, "the rest to go", 90)
+
+
 def test_a_copied_database_that_takes_no_connections_keeps_the_objects_it_reads(cluster):
     with cluster.connect("d") as conn:
         namespace(conn)

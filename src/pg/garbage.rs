@@ -124,8 +124,8 @@ fn micros(time: Duration) -> i64 {
     i64::try_from(time.as_micros()).unwrap_or(i64::MAX)
 }
 
-/// Up to `limit` rows that are due, those of the longest time first.
-pub fn due(snapshot: &Snapshot, limit: usize) -> Result<Vec<GarbageRow>> {
+/// Up to `limit` rows that are due, of the roots that are wanted, those of the longest time first.
+pub fn due(snapshot: &Snapshot, limit: usize, is_wanted: impl Fn(&str) -> bool) -> Result<Vec<GarbageRow>> {
     let horizon = horizon(snapshot);
     let table = HeapTable::read(Name::Garbage)?;
     let mut rows = Vec::new();
@@ -140,7 +140,8 @@ pub fn due(snapshot: &Snapshot, limit: usize) -> Result<Vec<GarbageRow>> {
         {
             let row = GarbageRow::read(&row)?;
             match horizon.due(&row.released) {
-                Due::Now => rows.push(row),
+                Due::Now if is_wanted(&row.root) => rows.push(row),
+                Due::Now => {}
                 Due::AfterTransactions | Due::AfterRetention => held += 1,
             }
         }
