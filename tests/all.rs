@@ -5,6 +5,8 @@
 
 #[path = "cache_paged.rs"]
 mod cache_paged;
+#[path = "cold_cost.rs"]
+mod cold_cost;
 #[path = "engine_aggregate.rs"]
 mod engine_aggregate;
 #[path = "engine_behaviour.rs"]

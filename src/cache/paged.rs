@@ -20,9 +20,13 @@ use crate::storage::ObjectStore;
 /// Bytes of one page, the unit of checksums and of caching: one vector or a few postings, and four disk sectors of 4 KiB.
 /// Part of the segment format.
 pub const PAGE_BYTES: usize = 16 << 10;
-/// Two missing pages with at most this many bytes between them are fetched as one range: a request to S3 costs about the
-/// time of transferring that much, and money.
-pub const MERGE_GAP: u64 = 64 << 10;
+/// Two missing pages with at most this many bytes between them are always fetched as one range.
+pub const MERGE_GAP: u64 = 16 << 10;
+/// As long as one read would be more than [`READ_REQUESTS`] requests, gaps of up to this many bytes are fetched too, the smallest
+/// first: a request to S3 costs about the time of transferring that much, and money.
+pub const MERGE_GAP_MAX: u64 = 64 << 10;
+/// Requests that one read may be before it prefers more bytes to more requests: a query has a few such reads under way at a time.
+const READ_REQUESTS: usize = 24;
 /// Longest merged range: longer ones arrive sooner as parallel requests.
 const MAX_FETCH_BYTES: u64 = 4 << 20;
 
@@ -347,13 +351,14 @@ struct Run {
     pages: Mine,
 }
 
-/// Groups pages (sorted) into ranges: near ones share one, up to [`MAX_FETCH_BYTES`].
+/// Groups pages (sorted) into ranges of up to [`MAX_FETCH_BYTES`] with the gaps that [`widest_gap`] allows.
 fn runs(source: &Source, pages: Mine) -> Vec<Run> {
+    let gap = widest_gap(pages.iter().map(|(page, _)| source.page_range(*page)));
     let mut runs: Vec<Run> = Vec::new();
     for (page, flight) in pages {
         let at = source.page_range(page);
         match runs.last_mut() {
-            Some(run) if at.start - run.range.end <= MERGE_GAP && at.end - run.range.start <= MAX_FETCH_BYTES => {
+            Some(run) if at.start - run.range.end <= gap && at.end - run.range.start <= MAX_FETCH_BYTES => {
                 run.range.end = at.end;
                 run.pages.push((page, flight));
             }
@@ -361,6 +366,17 @@ fn runs(source: &Source, pages: Mine) -> Vec<Run> {
         }
     }
     runs
+}
+
+/// The widest gap between two of these pages (sorted) that is worth fetching.
+fn widest_gap(mut pages: impl Iterator<Item = Range<u64>>) -> u64 {
+    let Some(first) = pages.next() else { return MERGE_GAP };
+    let mut end = first.end;
+    let mut gaps: Vec<u64> = pages.map(|page| page.start - std::mem::replace(&mut end, page.end)).collect();
+    // More gaps stay open than this: the widest of the others decides.
+    let Some(closed) = gaps.len().checked_sub(READ_REQUESTS) else { return MERGE_GAP };
+    gaps.sort_unstable();
+    gaps[closed].clamp(MERGE_GAP, MERGE_GAP_MAX)
 }
 
 /// The pages that hold a range of an object of at most `u32::MAX` pages.

@@ -98,13 +98,22 @@ impl Engine {
     /// # Errors
     /// `Invalid` or `OutOfRange` for a setting, `Internal` if there is no memory cache.
     pub async fn new(settings: EngineSettings, env: Env) -> Result<Self> {
+        let stores = StoreRegistry::new(settings.storage.clone(), env.clone());
+        Self::with_stores(settings, env, stores).await
+    }
+
+    /// As [`Self::new`], over stores that are opened elsewhere.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub async fn with_stores(settings: EngineSettings, env: Env, stores: StoreRegistry) -> Result<Self> {
         settings.validate()?;
         let cache = Arc::new(BlockCache::open(&CacheSettings::from(&settings)).await?);
         let budgets = Budgets::new(&settings);
         let pins = Arc::new(Pins::new(&settings.cache_path));
         pins.clone().start_sweep(env.clock.now());
         Ok(Self {
-            stores: StoreRegistry::new(settings.storage.clone(), env.clone()),
+            stores,
             cache,
             cpu: RwLock::new(Arc::new(CpuPool::new(settings.engine_threads))),
             segments: OpenSegments::new(budgets.segments),

@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use tokio::sync::OnceCell;
+
 use super::arms::{Hit, Run, Spec};
 use super::candidates::{ArmSpecs, Arms, FactReader, Known, value_of};
 use super::ordered::{OrderedRow, Ordering};
@@ -135,13 +137,14 @@ impl Question {
             offset: request.offset,
             count: request.top_k,
         };
-        let (arms, facts) =
-            tokio::try_join!(Arms::new(&self.base, &self.arms.specs), FactReader::new(&self.base, request))?;
-        let (mut arms, mut hits) = (arms, HashMap::new());
+        let (mut arms, mut hits) = (Arms::new(&self.base, &self.arms.specs), HashMap::new());
+        let facts = OnceCell::new();
         let mut ranking: Ranking<Key> = Ranking::new(plan);
         while let Some(depth) = ranking.depth() {
             let mut lists = Vec::with_capacity(self.arms.kinds.len());
-            for (list, (kind, _)) in arms.best(depth).await?.into_iter().zip(&self.arms.kinds) {
+            let facts = facts.get_or_try_init(|| FactReader::new(&self.base, request));
+            let (best, facts) = tokio::try_join!(arms.best(depth), facts)?;
+            for (list, (kind, _)) in best.into_iter().zip(&self.arms.kinds) {
                 hits.extend(list.iter().map(|candidate| (candidate.key, candidate.item)));
                 lists.push(list.into_iter().map(|c| (c.key, value_of(*kind, c.score))).collect());
             }
@@ -185,11 +188,11 @@ impl Question {
     }
 
     async fn candidates(&self) -> Result<(Vec<CandidateRow>, SearchStats)> {
-        let (arms, facts) =
-            tokio::try_join!(Arms::new(&self.base, &self.arms.specs), FactReader::new(&self.base, &self.request))?;
-        let mut arms = arms;
+        let mut arms = Arms::new(&self.base, &self.arms.specs);
+        let facts = FactReader::new(&self.base, &self.request);
+        let (best, facts) = tokio::try_join!(arms.best(self.request.candidates), facts)?;
         let mut rows: HashMap<Key, (Hit, CandidateRow)> = HashMap::new();
-        for (number, list) in arms.best(self.request.candidates).await?.into_iter().enumerate() {
+        for (number, list) in best.into_iter().enumerate() {
             let (kind, _) = self.arms.kinds[number];
             for candidate in list {
                 let (_, row) = rows.entry(candidate.key).or_insert_with(|| {

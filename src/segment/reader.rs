@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::ops::Range;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
@@ -26,10 +25,6 @@ use crate::vector::Head;
 /// Most look-up results one open segment remembers. They are facts that never change, so this only bounds memory: about
 /// 40 bytes each.
 const MAX_REMEMBERED_KEYS: usize = 200_000;
-
-/// Largest section that is read as a whole, in bytes, at the first search of an open segment: transferring that takes less
-/// time than one more round trip. Identities of 43,000 rows fit, row codes of 2,600 rows with 384 dimensions.
-const MAX_READ_AHEAD: u64 = 1 << 20;
 
 /// Bytes of one read while all of an object or section is read: bounds memory, and is long enough that requests cost little.
 /// A multiple of the key index's blocks.
@@ -69,8 +64,6 @@ pub struct Segment {
     text_in_memory: Option<usize>,
     footer_bytes: usize,
     remembered: Mutex<HashMap<Key, Option<KeyHit>>>,
-    identities_ahead: AtomicBool,
-    row_codes_ahead: AtomicBool,
 }
 
 impl Segment {
@@ -164,8 +157,6 @@ impl Segment {
             text_in_memory: None,
             footer_bytes: tail.len(),
             remembered: Mutex::default(),
-            identities_ahead: AtomicBool::new(footer.identities.len > MAX_READ_AHEAD),
-            row_codes_ahead: AtomicBool::new(footer.row_codes.len > MAX_READ_AHEAD),
         })
     }
 
@@ -335,24 +326,6 @@ impl Segment {
         }
     }
 
-    /// Brings small sections that a search needs in later rounds into the cache, once in the life of an open segment: call it
-    /// together with the first read of a search. `row_codes`: the search is one of vectors.
-    ///
-    /// # Errors
-    /// `Corrupt`, or the store's.
-    pub(super) async fn read_ahead(&self, row_codes: bool, stats: &Arc<ReadStats>) -> Result<()> {
-        let first = |flag: &AtomicBool| !flag.load(Ordering::Relaxed) && !flag.swap(true, Ordering::Relaxed);
-        let mut sections = Vec::new();
-        if first(&self.identities_ahead) {
-            sections.push(self.identities);
-        }
-        if row_codes && first(&self.row_codes_ahead) {
-            sections.push(self.row_codes);
-        }
-        let ranges: Vec<Range<u64>> = sections.iter().map(|span| span.offset..span.offset + span.len).collect();
-        self.read_index(&ranges, stats).await.map(drop)
-    }
-
     /// Ranges of the postings section.
     pub(super) async fn postings(&self, ranges: &[Range<u64>], stats: &Arc<ReadStats>) -> Result<Vec<Bytes>> {
         self.read_section(self.postings, ranges, stats).await
@@ -414,9 +387,7 @@ impl Segment {
             let range = self.text_files.get(read.file).and_then(|span| span.absolute(&read.range));
             ranges.push(range.ok_or_else(|| Error::internal("the text index planned a read outside its files"))?);
         }
-        let (read, ahead) = tokio::join!(self.read_index(&ranges, stats), self.read_ahead(false, stats));
-        ahead?;
-        read.map(drop)
+        self.read_index(&ranges, stats).await.map(drop)
     }
 
     /// Reads all of its objects from storage and checks every page of them. (The tail was checked when it was opened.)

@@ -26,7 +26,7 @@ use crate::error::{Error, ErrorKind, Result};
 pub use fault::{FaultStore, Operation};
 pub use key::{MAX_KEY_BYTES, validate_key};
 pub use metered::{LATENCY_BOUNDS_MS, MeteredStore, OperationSnapshot, StoreMetrics, StoreSnapshot};
-pub use registry::StoreRegistry;
+pub use registry::{Decorate, StoreRegistry};
 
 /// What [`ObjectStore::put_if_absent`] did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

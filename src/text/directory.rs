@@ -128,8 +128,9 @@ pub(super) struct BundleDirectory {
     files: Arc<[Arc<BundleFile>]>,
 }
 
+/// One of them.
 #[derive(Debug)]
-struct BundleFile {
+pub(super) struct BundleFile {
     index: usize,
     /// The object's name and the file's, for messages.
     object: String,
@@ -167,6 +168,23 @@ impl BundleDirectory {
         let name = path.file_name()?.to_str()?;
         let name = if name == "meta.json" { name } else { path.extension()?.to_str()? };
         self.files.iter().find(|file| file.name == name)
+    }
+
+    /// The file of that name.
+    pub(super) fn named(&self, name: &str) -> Option<&Arc<BundleFile>> {
+        self.files.iter().find(|file| file.name == name)
+    }
+
+    /// The same files, but for one whose bytes are given.
+    pub(super) fn with_file(&self, name: &str, bytes: Vec<u8>) -> Self {
+        let mut files: Vec<Arc<BundleFile>> = self.files.to_vec();
+        for file in files.iter_mut().filter(|file| file.name == name) {
+            let (index, object, name, len) = (file.index, file.object.clone(), file.name.clone(), bytes.len());
+            let (source, cold) = (file.source.clone(), AtomicUsize::new(0));
+            let hot = vec![(0, OwnedBytes::new(bytes.clone()))];
+            *file = Arc::new(BundleFile { index, object, name, len, source, hot, cold });
+        }
+        Self { files: files.into() }
     }
 
     /// Reads the planned ranges and runs `run` with them at hand.

@@ -6,10 +6,10 @@ use bytes::Bytes;
 use roaring::RoaringBitmap;
 
 use super::head::Head;
-use super::plan::{DIRECT_BYTES, EXACT_PORTION_BYTES, EXACT_ROWS, Policy, WAVE_BYTES, code_all_rows};
+use super::plan::{DIRECT_RESULTS, DIRECT_ROWS, EXACT_PORTION_BYTES, EXACT_ROWS, Policy, WAVE_BYTES, code_all_rows};
 use super::query::PreparedQuery;
 use super::ranking::{Probe, Probes, Ranking};
-use super::scan::{Candidate, Scan, keep_promising};
+use super::scan::{Candidate, Scan, keep_best, keep_promising};
 use super::source::VectorSource;
 use crate::error::{Error, ErrorKind, Result};
 use crate::vector::distance::Target;
@@ -322,10 +322,11 @@ impl<H: Deref<Target = Head>, A: Deref<Target = RoaringBitmap>> Searcher<H, A> {
             && (self.scan.idle() >= policy.patience || stats.lists_probed >= policy.lists_max)
     }
 
-    /// Ends the first stage: on to the exact vectors if those of all candidates are few, else to their 8-bit codes.
+    /// Ends the first stage: on to the exact vectors if few results are wanted or few candidates are left, else to 8-bit codes.
     fn scanned(&mut self) {
-        let candidates = self.scan.finish(self.policy.coded_max);
-        if candidates.len() * self.head.dim() * size_of::<f32>() <= DIRECT_BYTES {
+        let mut candidates = self.scan.finish(self.policy.coded_max);
+        if self.k <= DIRECT_RESULTS || candidates.len() <= DIRECT_ROWS {
+            keep_best(&mut candidates, self.policy.direct_max);
             let mut ordinals: Vec<u32> = candidates.into_iter().map(|candidate| candidate.ordinal).collect();
             ordinals.sort_unstable();
             self.rerank(ordinals.into_iter());

@@ -1,0 +1,224 @@
+//! What a query costs while nothing is cached: sequential round trips, requests and bytes, counted, not timed.
+//!
+//! `ELACSYM_LONG=1`: 500,000 rows instead of 50,000. `ELACSYM_COLD_DIR`: keeps the segments there for the next run.
+
+#![allow(clippy::unwrap_used)]
+
+use crate::{engine_support, vector_segment};
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use elacsym::document::{Document, Value};
+use elacsym::engine::Engine;
+use elacsym::env::Env;
+use elacsym::ids::{EntryId, EntryOrder, Key};
+use elacsym::ipc::message::{QueryRequest, RequestStats, ResultRow, TextQuery};
+use elacsym::schema::NamespaceSchema;
+use elacsym::segment::{Place, WriteOptions, write_segment};
+use elacsym::segment_info::SegmentInfo;
+use elacsym::storage::{FaultStore, ObjectStore, StoreRegistry};
+use elacsym::vector::Metric;
+use elacsym::vector::distance::distances;
+use engine_support::{Database, Published, settings};
+use serde_json::json;
+use vector_segment::{Sequence, synthetic};
+
+const DIM: usize = 384;
+const QUERIES: usize = 20;
+/// Distinct words; the chance of a word falls with its rank.
+const WORDS: f64 = 100_000.0;
+const WORDS_PER_BODY: usize = 40;
+/// Of every request: so long that requests of one wave overlap.
+const LATENCY: Duration = Duration::from_millis(60);
+
+fn schema() -> NamespaceSchema {
+    NamespaceSchema::parse(&json!({"vector_dim": DIM, "vector_metric": "cosine", "attributes": {
+        "body": {"type": "string", "full_text": true},
+        "title": {"type": "string"},
+    }}))
+    .unwrap()
+}
+
+/// The word of a rank: letters that say nothing of the rank, so that frequent words are all over the dictionary.
+fn word(rank: u64) -> String {
+    let mut state = Sequence(rank.wrapping_mul(0x9e37_79b9));
+    let length = 4 + state.below(6);
+    (0..length).map(|_| char::from(b'a' + state.below(26) as u8)).collect()
+}
+
+/// A rank between `from` and [`WORDS`], by Zipf's law.
+fn rank(random: &mut Sequence, from: f64, to: f64) -> u64 {
+    (from.ln() + f64::from(random.uniform()) * (to / from).ln()).exp() as u64
+}
+
+fn document(key: usize, vector: &[f32]) -> Document {
+    let mut random = Sequence(key as u64);
+    let body: Vec<String> = (0..WORDS_PER_BODY).map(|_| word(rank(&mut random, 1.0, WORDS))).collect();
+    let title = body[..5].join(" ");
+    let attributes = vec![(0, Value::String(body.join(" "))), (1, Value::String(title))];
+    Document { vector: Some(vector.to_vec()), attributes }
+}
+
+struct Corpus {
+    vectors: Vec<f32>,
+    queries: Vec<(Vec<f32>, String)>,
+}
+
+impl Corpus {
+    fn new(rows: usize) -> Self {
+        let (vectors, queries) = synthetic(rows, QUERIES, DIM, 7);
+        let mut random = Sequence(99);
+        // Words that tell something: neither in every document nor nowhere.
+        let text = |_| (0..3).map(|_| word(rank(&mut random, 30.0, 20_000.0))).collect::<Vec<_>>().join(" ");
+        let texts: Vec<String> = (0..QUERIES).map(text).collect();
+        Self { vectors, queries: queries.chunks_exact(DIM).map(<[f32]>::to_vec).zip(texts).collect() }
+    }
+
+    /// The segments of all rows, written if they are not there from a former run.
+    async fn segments(&self, root: &Path, count: usize) -> Vec<SegmentInfo> {
+        let rows = self.vectors.len() / DIM;
+        let catalog = root.join(format!("catalog-{rows}-{count}.json"));
+        if let Ok(known) = std::fs::read(&catalog) {
+            return serde_json::from_slice(&known).unwrap();
+        }
+        let root_url = format!("file://{}", root.display());
+        let mut infos = Vec::new();
+        for number in 0..count {
+            // Every segment has rows of all topics, as flushes have.
+            let keys = (0..rows).filter(|key| key % count == number);
+            let entries = keys.map(|key| {
+                let id = EntryId { key: key as Key, order: EntryOrder { seq: 1, xid: 1 } };
+                (id, document(key, &self.vectors[key * DIM..(key + 1) * DIM]))
+            });
+            let id = format!("{rows:010}{count:08}{number:08}");
+            let place = Place { path: format!("p/{id}"), id, root: root_url.clone() };
+            let written =
+                write_segment(&schema(), entries.collect(), Vec::new(), &WriteOptions { threads: 2 }, place).unwrap();
+            for (key, bytes) in
+                [(written.info.index_key(), written.index), (written.info.parquet_key(), written.parquet.unwrap())]
+            {
+                let path = root.join(key);
+                std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+                std::fs::write(path, bytes).unwrap();
+            }
+            infos.push(written.info);
+        }
+        std::fs::write(catalog, serde_json::to_vec(&infos).unwrap()).unwrap();
+        infos
+    }
+
+    /// Keys of the nearest ten of each query.
+    fn truth(&self) -> Vec<Vec<Key>> {
+        let nearest = |(query, _): &(Vec<f32>, String)| {
+            let all = distances(Metric::Cosine, query, &self.vectors);
+            let mut all: Vec<(f32, Key)> = all.into_iter().zip(0..).collect();
+            all.sort_by(|a, b| a.0.total_cmp(&b.0));
+            all[..10].iter().map(|(_, key)| *key).collect()
+        };
+        self.queries.iter().map(nearest).collect()
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Arms {
+    Vector,
+    Text,
+    Hybrid,
+}
+
+/// What the queries of one kind cost, the worst of them.
+#[derive(Debug, Default)]
+struct Cost {
+    rounds: u64,
+    requests: u64,
+    bytes: u64,
+    mean_requests: f64,
+    mean_bytes: f64,
+    reranked: u64,
+    lists: u64,
+    p50: Duration,
+    recall: f64,
+}
+
+/// A store whose requests are slow and counted, below an engine that has nothing cached.
+async fn cold(root: &Path) -> (Engine, Arc<FaultStore>) {
+    let url = format!("file://{}", root.display());
+    let local = StoreRegistry::new(settings(root).storage, Env::system()).get(&url).await.unwrap();
+    let store = Arc::new(FaultStore::remote(local));
+    store.set_latency(LATENCY);
+    let handed = store.clone();
+    let decorate = Box::new(move |_: Arc<dyn ObjectStore>| handed.clone() as Arc<dyn ObjectStore>);
+    let stores = StoreRegistry::decorated(settings(root).storage, Env::system(), decorate);
+    (Engine::with_stores(settings(root), Env::system(), stores).await.unwrap(), store)
+}
+
+fn request(database: &Database, arms: Arms, (vector, text): &(Vec<f32>, String)) -> QueryRequest {
+    let mut request = QueryRequest { effort: 1.0, candidates: 10, include_attributes: vec![1], ..database.query() };
+    if arms != Arms::Text {
+        request = request.and_vector(vector.clone());
+    }
+    if arms != Arms::Vector {
+        request = request.and_text(TextQuery::of_attribute(0, text.clone()));
+    }
+    if arms == Arms::Hybrid {
+        request.candidates = 100;
+    }
+    request
+}
+
+async fn measure(corpus: &Corpus, truth: &[Vec<Key>], root: &Path, infos: &[SegmentInfo], arms: Arms) -> Cost {
+    let mut database = Database::new(root, schema());
+    database.segments =
+        infos.iter().map(|info| Published { info: info.clone(), version: 0, delete_vector: Vec::new() }).collect();
+    let mut cost = Cost::default();
+    let (mut found, mut times) = (0, Vec::new());
+    for (query, truth) in corpus.queries.iter().zip(truth) {
+        let (engine, store) = cold(root).await;
+        let started = Instant::now();
+        let (rows, stats): (Vec<ResultRow>, RequestStats) =
+            engine.query(request(&database, arms, query), &mut database.provider()).await.unwrap();
+        times.push(started.elapsed());
+        assert_eq!(rows.len(), 10);
+        assert_eq!(stats.object_requests, store.requests(), "every request is counted");
+        found += rows.iter().filter(|row| truth.contains(&row.key)).count();
+        if std::env::var_os("ELACSYM_COLD_TRACE").is_some() {
+            for (at, (key, range)) in store.ranges().iter().enumerate() {
+                println!("  {at:3} {key} {} + {}", range.start, range.end - range.start);
+            }
+        }
+        cost.rounds = cost.rounds.max(store.rounds());
+        cost.requests = cost.requests.max(stats.object_requests);
+        cost.bytes = cost.bytes.max(stats.object_bytes);
+        cost.mean_requests += stats.object_requests as f64 / QUERIES as f64;
+        cost.mean_bytes += stats.object_bytes as f64 / QUERIES as f64;
+        cost.reranked = cost.reranked.max(stats.rows_reranked);
+        cost.lists = cost.lists.max(stats.lists_probed);
+    }
+    times.sort();
+    cost.p50 = times[times.len() / 2];
+    cost.recall = found as f64 / (10 * QUERIES) as f64;
+    cost
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cold_query_takes_three_round_trips_whatever_the_number_of_segments() {
+    let long = std::env::var_os("ELACSYM_LONG").is_some();
+    let rows = if long { 500_000 } else { 50_000 };
+    let corpus = Corpus::new(rows);
+    let truth = corpus.truth();
+    let temporary = tempfile::tempdir().unwrap();
+    let root = std::env::var_os("ELACSYM_COLD_DIR").map_or_else(|| temporary.path().to_path_buf(), PathBuf::from);
+    for count in [1, 8] {
+        let infos = corpus.segments(&root, count).await;
+        let tails: u64 = infos.iter().map(|info| info.tail_bytes).sum();
+        println!("{rows} rows in {count} segments, tails {} KiB", tails >> 10);
+        for arms in [Arms::Vector, Arms::Text, Arms::Hybrid] {
+            let cost = measure(&corpus, &truth, &root, &infos, arms).await;
+            println!("{arms:?} {cost:?}");
+        }
+    }
+    drop(Bytes::new());
+}
