@@ -11,6 +11,8 @@ mod cold_cost;
 mod engine_aggregate;
 #[path = "engine_behaviour.rs"]
 mod engine_behaviour;
+#[path = "engine_cache.rs"]
+mod engine_cache;
 #[path = "engine_corpus.rs"]
 mod engine_corpus;
 #[path = "engine_ids.rs"]

@@ -10,7 +10,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use elacsym::document::{Document, Value};
 use elacsym::engine::Engine;
 use elacsym::env::Env;
@@ -220,5 +219,4 @@ async fn a_cold_query_takes_three_round_trips_whatever_the_number_of_segments() 
             println!("{arms:?} {cost:?}");
         }
     }
-    drop(Bytes::new());
 }

@@ -14,7 +14,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use foyer::{
     BlockEngineConfig, Code, DeviceBuilder, FsDeviceBuilder, HybridCache, HybridCacheBuilder, HybridCachePolicy,
-    HybridCacheProperties, Location, PsyncIoEngineConfig, RecoverMode,
+    HybridCacheProperties, Location, PsyncIoEngineConfig, RecoverMode, S3FifoConfig,
 };
 use tokio::sync::{Semaphore, SemaphorePermit};
 
@@ -322,6 +322,11 @@ impl BlockCache {
         self.flights.claim(key)
     }
 
+    /// Bytes that the tiers can hold, the disk's only if `use_disk`.
+    pub fn capacity(&self, use_disk: bool) -> u64 {
+        if use_disk { self.memory_capacity.max(self.disk_capacity) } else { self.memory_capacity }
+    }
+
     /// True when there is a disk tier in use.
     pub fn has_disk(&self) -> bool {
         self.disk_capacity > 0
@@ -367,6 +372,8 @@ fn memory(bytes: u64) -> foyer::HybridCacheBuilderPhaseMemory<BlockKey, Block, f
         // Blocks reach the disk when they are fetched, not when memory evicts them: a killed engine restarts warm.
         .with_policy(HybridCachePolicy::WriteOnInsertion)
         .memory(capacity)
+        // A scan passes through the small queue of S3-FIFO; what was asked for again while it was there stays.
+        .with_eviction_config(S3FifoConfig::default())
         .with_shards((capacity / MIN_SHARD_BYTES).clamp(1, MEMORY_SHARDS))
         .with_weighter(|_: &BlockKey, block: &Block| block.bytes.len() + BLOCK_OVERHEAD_BYTES)
 }

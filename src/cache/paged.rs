@@ -86,6 +86,11 @@ impl PagedObject {
         &self.source.key
     }
 
+    /// Whether the disk tier of the cache may hold its pages.
+    pub fn uses_disk(&self) -> bool {
+        self.source.use_disk()
+    }
+
     /// Bytes.
     pub fn len(&self) -> u64 {
         self.source.length

@@ -24,6 +24,7 @@ mod patched;
 mod permits;
 mod pins;
 mod query;
+mod result_cache;
 mod results;
 mod scan;
 mod segments;
@@ -33,6 +34,7 @@ mod text_analysis;
 mod texts;
 mod tombstones;
 mod view;
+mod warm;
 
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -48,6 +50,7 @@ use bounded::Bounded;
 use buffer::BufferCache;
 use permits::CpuPool;
 use pins::Pins;
+use result_cache::ResultCache;
 use segments::OpenSegments;
 use stats::RequestCounters;
 
@@ -55,6 +58,7 @@ pub use aggregate::Aggregated;
 pub use scan::{Scan, ScanPart};
 pub use session::Session;
 pub use texts::Scorer;
+pub use warm::Warmed;
 
 /// Share of `cache_memory` that decoded write-buffer entries may take (they are outside the block cache): the divisor.
 /// Resolved views, which share their documents with it, have the same budget.
@@ -88,6 +92,7 @@ pub struct Engine {
     /// By segment id: rows that tombstones kill.
     killed: Bounded<(String, tombstones::Name), Arc<RoaringBitmap>>,
     views: Bounded<u64, view::Remembered>,
+    results: ResultCache,
     counters: RequestCounters,
     started: std::time::Duration,
 }
@@ -124,6 +129,7 @@ impl Engine {
             tombstones: Bounded::new(budgets.delete_vectors),
             killed: Bounded::new(budgets.delete_vectors),
             views: Bounded::new(budgets.views),
+            results: ResultCache::new(settings.result_cache),
             counters: RequestCounters::default(),
             started: env.clock.monotonic(),
             settings: RwLock::new(settings),
@@ -144,6 +150,7 @@ impl Engine {
             // Open segments hold the store they were opened with, and so its credentials.
             self.segments.clear();
             self.views.clear();
+            self.results.clear();
         }
         if old.engine_threads != settings.engine_threads {
             let pool = Arc::new(CpuPool::new(settings.engine_threads));
@@ -157,6 +164,7 @@ impl Engine {
         self.tombstones.resize(budgets.delete_vectors);
         self.killed.resize(budgets.delete_vectors);
         self.views.resize(budgets.views);
+        self.results.resize(settings.result_cache);
         *self.settings.write().unwrap_or_else(PoisonError::into_inner) = settings;
         Ok(())
     }

@@ -8,6 +8,7 @@ use tokio::sync::OnceCell;
 use super::arms::{Hit, Run, Spec};
 use super::candidates::{ArmSpecs, Arms, FactReader, Known, value_of};
 use super::ordered::{OrderedRow, Ordering};
+use super::result_cache::{Answer, Asked};
 use super::results::Wanted;
 use super::stats::Kind;
 use super::view::{LiveView, Schema};
@@ -42,7 +43,14 @@ impl Engine {
         provider: &mut dyn Provider,
     ) -> Result<(Vec<ResultRow>, RequestStats)> {
         let start = self.env.clock.monotonic();
-        let result = self.run_query(request, provider).await;
+        let question = self.results.question(Asked::Rows, &request);
+        let result = match question.as_ref().and_then(|question| self.results.get(question)) {
+            Some((Answer::Rows(rows), stats)) => Ok((rows, stats)),
+            _ => self.run_query(request, provider).await.map(|(rows, stats)| {
+                let Some(question) = question else { return (rows, stats) };
+                (self.results.keep_rows(question, rows, &stats), stats)
+            }),
+        };
         let micros = self.micros_since(start);
         self.counters.count(Kind::Query, micros, result.is_ok());
         result.map(|(rows, stats)| (rows, RequestStats { engine_micros: micros, ..stats }))
@@ -59,7 +67,14 @@ impl Engine {
         provider: &mut dyn Provider,
     ) -> Result<(Vec<CandidateRow>, RequestStats)> {
         let start = self.env.clock.monotonic();
-        let result = self.run_candidates(request, provider).await;
+        let question = self.results.question(Asked::Candidates, &request);
+        let result = match question.as_ref().and_then(|question| self.results.get(question)) {
+            Some((Answer::Candidates(rows), stats)) => Ok((rows, stats)),
+            _ => self.run_candidates(request, provider).await.map(|(rows, stats)| {
+                let Some(question) = question else { return (rows, stats) };
+                (self.results.keep_candidates(question, rows, &stats), stats)
+            }),
+        };
         let micros = self.micros_since(start);
         self.counters.count(Kind::Query, micros, result.is_ok());
         result.map(|(rows, stats)| (rows, RequestStats { engine_micros: micros, ..stats }))

@@ -43,10 +43,12 @@ pub enum Kind {
     Aggregate,
     /// [`super::Engine::text_analysis`].
     TextAnalysis,
+    /// [`super::Engine::warm`].
+    Warm,
 }
 
 /// Names in the order of the discriminants.
-const NAMES: [&str; 18] = [
+const NAMES: [&str; 19] = [
     "query",
     "fetch",
     "flush",
@@ -65,6 +67,7 @@ const NAMES: [&str; 18] = [
     "check",
     "aggregate",
     "text_analysis",
+    "warm",
 ];
 
 #[derive(Debug, Default)]

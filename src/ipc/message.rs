@@ -117,6 +117,8 @@ pub enum Request {
     Aggregate(Box<AggregateRequest>),
     /// How texts and queries are understood; answered by [`Response::Analysis`].
     TextAnalysis(Box<TextAnalysis>),
+    /// Brings what is visible of a namespace or an index into the cache; answered by [`Response::Warmed`].
+    Warm(Box<NamespaceView>),
 }
 
 /// A question about analysis, which needs no rows.
@@ -253,6 +255,13 @@ pub enum Response {
     },
     /// Answer to `TextAnalysis`, as JSON.
     Analysis(String),
+    /// Answer to `Warm`.
+    Warmed {
+        /// Objects of which parts are at hand.
+        objects: u64,
+        /// Bytes that are.
+        bytes: u64,
+    },
 }
 
 /// The visible state of a namespace, as the reader's snapshot has it.

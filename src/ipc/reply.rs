@@ -49,6 +49,13 @@ pub enum Reply {
     },
     /// How a text or a query is understood, as JSON.
     Analysis(String),
+    /// What is in the cache now.
+    Warmed {
+        /// Objects of which parts are.
+        objects: u64,
+        /// Bytes.
+        bytes: u64,
+    },
 }
 
 impl Reply {
@@ -69,6 +76,7 @@ impl Reply {
             Self::Checked(_) => "states",
             Self::Aggregated { .. } => "counts",
             Self::Analysis(_) => "analysis",
+            Self::Warmed { .. } => "what is warm",
         }
     }
 }

@@ -18,6 +18,7 @@ pub mod pinned_keys;
 mod reader;
 mod rows;
 mod source;
+mod warm;
 mod writer;
 
 pub use columns::ROW_GROUP_ROWS;
@@ -26,4 +27,5 @@ pub use key_index::{KeyRecord, TOMBSTONE};
 pub use reader::{KeyHit, Segment};
 pub use rows::RowRead;
 pub use source::{SegmentSource, prefetch_attributes};
+pub use warm::{WARM_RANKS, WarmPart};
 pub use writer::{Place, WriteOptions, WrittenSegment, write_segment};

@@ -8,12 +8,12 @@ use bytes::Bytes;
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions};
 
 use super::columns::ColumnMap;
-use super::format::{Footer, Span, VectorPage, decode_tail};
+use super::format::{Footer, Span, VectorPage, decode_tail, is_sound_tail};
 use super::key_index::{self, KeyRecord, Layout, TOMBSTONE};
 use super::page_map;
 use super::pinned_keys;
 use super::source::TextFileReader;
-use crate::cache::{BlockCache, PagedObject, ReadStats};
+use crate::cache::{BlockCache, BlockKey, PagedObject, ReadStats, object_id};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{EntryId, EntryOrder, Key};
 use crate::schema::NamespaceSchema;
@@ -30,6 +30,9 @@ const MAX_REMEMBERED_KEYS: usize = 200_000;
 /// A multiple of the key index's blocks.
 const CHECK_BYTES: u64 = 4 << 20;
 const _: () = assert!(CHECK_BYTES.is_multiple_of(key_index::BLOCK_BYTES));
+
+/// Stands for the tail of `search.idx` among its blocks in the cache; no page has this number.
+const TAIL_BLOCK: u32 = u32::MAX;
 
 /// What a segment says of a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,17 +52,17 @@ pub struct Segment {
     pub(super) columns: ColumnMap,
     head: Option<Arc<Head>>,
     text: Option<Arc<TextSegment>>,
-    index: PagedObject,
-    parquet: Option<PagedObject>,
+    pub(super) index: PagedObject,
+    pub(super) parquet: Option<PagedObject>,
     pub(super) parquet_metadata: Option<ArrowReaderMetadata>,
     pages: Vec<VectorPage>,
     layout: Layout,
     fences: Vec<Key>,
-    key_index: Span,
-    identities: Span,
-    postings: Span,
-    row_codes: Span,
-    text_files: Vec<Span>,
+    pub(super) key_index: Span,
+    pub(super) identities: Span,
+    pub(super) postings: Span,
+    pub(super) row_codes: Span,
+    pub(super) text_files: Vec<Span>,
     /// Bytes of a text index that is not the stored one but was made anew ([`Self::with_text`]).
     text_in_memory: Option<usize>,
     footer_bytes: usize,
@@ -82,6 +85,29 @@ impl Segment {
             .map_err(|e| missing_is_corrupt(e, &info.root, &key))?;
         stats.count_request(tail.len() as u64);
         Ok(tail)
+    }
+
+    /// As [`Self::read_tail`], through the disk tier of the cache unless the store is local: an engine that is restarted opens what it
+    /// had open without a request.
+    ///
+    /// # Errors
+    /// As [`Self::read_tail`].
+    pub async fn cached_tail(
+        info: &SegmentInfo,
+        store: &Arc<dyn ObjectStore>,
+        cache: &Arc<BlockCache>,
+        stats: &Arc<ReadStats>,
+    ) -> Result<Bytes> {
+        if store.is_local() || !cache.has_disk() {
+            return Self::read_tail(info, store.as_ref(), stats).await;
+        }
+        let key = BlockKey { object: object_id(store.root(), &info.index_key()), block: TAIL_BLOCK };
+        let fetch = || {
+            let (info, store, stats) = (info.clone(), store.clone(), stats.clone());
+            async move { Self::read_tail(&info, store.as_ref(), &stats).await }
+        };
+        let is_right = |tail: &Bytes| tail.len() as u64 == info.tail_bytes && is_sound_tail(tail);
+        cache.get_or_fetch(key, true, is_right, fetch).await
     }
 
     /// Opens a segment from its tail; computes, does not read. `schema` is the namespace's, which may be newer than the

@@ -68,6 +68,8 @@ struct Flip {
 #[derive(Debug, Default)]
 struct State {
     latency: Duration,
+    /// Of the next requests instead, each once.
+    delays: VecDeque<Duration>,
     faults: VecDeque<Fault>,
     flips: Vec<Flip>,
     requests: u64,
@@ -103,6 +105,11 @@ impl FaultStore {
         self.state().latency = latency;
     }
 
+    /// The next request (after those that this was said of before) takes this much longer, whatever the latency of the others.
+    pub fn delay_next(&self, delay: Duration) {
+        self.state().delays.push_back(delay);
+    }
+
     /// The next `times` requests (of one kind, or of any) fail with `error` without reaching the inner store.
     pub fn fail_next(&self, operation: Option<Operation>, times: usize, error: Error) {
         let faults = std::iter::repeat_with(|| Fault { operation, error: error.clone() }).take(times);
@@ -123,6 +130,7 @@ impl FaultStore {
     pub fn heal(&self) {
         let mut state = self.state();
         state.faults.clear();
+        state.delays.clear();
         state.flips.clear();
         state.latency = Duration::ZERO;
     }
@@ -164,7 +172,8 @@ impl FaultStore {
             state.rounds = state.rounds.max(round);
             let hit = state.faults.iter().position(|f| f.operation.is_none_or(|o| o == operation));
             let fault = hit.and_then(|at| state.faults.remove(at));
-            (round, state.latency, fault)
+            let latency = state.delays.pop_front().unwrap_or(state.latency);
+            (round, latency, fault)
         };
         if !latency.is_zero() {
             tokio::time::sleep(latency).await;

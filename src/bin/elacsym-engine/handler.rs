@@ -1,7 +1,7 @@
 //! Requests of the socket to methods of the engine.
 
 use async_trait::async_trait;
-use elacsym::engine::{Aggregated, Engine};
+use elacsym::engine::{Aggregated, Engine, Warmed};
 use elacsym::error::{Error, Result};
 use elacsym::ipc::message::Request;
 use elacsym::ipc::server::{Handler, Provider, Reply, Session};
@@ -84,6 +84,10 @@ impl Session for Connection {
                 Ok(Reply::Aggregated { count, facets, stats })
             }
             Request::TextAnalysis(question) => Ok(Reply::Analysis(engine.text_analysis(*question).await?)),
+            Request::Warm(view) => {
+                let Warmed { objects, bytes } = engine.warm(*view, provider).await?;
+                Ok(Reply::Warmed { objects, bytes })
+            }
             Request::Hello { .. } | Request::Provide { .. } => {
                 Err(Error::internal("the socket server handles this request itself"))
             }
