@@ -10,11 +10,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use elacsym::config::EngineSettings;
 use elacsym::document::{Document, Value};
 use elacsym::engine::Engine;
 use elacsym::env::Env;
 use elacsym::ids::{EntryId, EntryOrder, Key};
-use elacsym::ipc::message::{QueryRequest, RequestStats, ResultRow, TextQuery};
+use elacsym::ipc::message::{QueryRequest, TextQuery};
 use elacsym::schema::NamespaceSchema;
 use elacsym::segment::{Place, WriteOptions, write_segment};
 use elacsym::segment_info::SegmentInfo;
@@ -29,9 +30,14 @@ const DIM: usize = 384;
 const QUERIES: usize = 20;
 /// Distinct words; the chance of a word falls with its rank.
 const WORDS: f64 = 100_000.0;
-const WORDS_PER_BODY: usize = 40;
-/// Of every request: so long that requests of one wave overlap.
+/// Of every request, where time is measured.
 const LATENCY: Duration = Duration::from_millis(60);
+/// Longer than it takes to compute what to read next, also on a busy machine.
+const QUIET: Duration = Duration::from_millis(200);
+/// Most bytes of a vector query of one segment.
+const VECTOR_BYTES: u64 = 2_500_000;
+/// Most bytes of a query of three words of one segment.
+const TEXT_BYTES: u64 = 1_500_000;
 
 fn schema() -> NamespaceSchema {
     NamespaceSchema::parse(&json!({"vector_dim": DIM, "vector_metric": "cosine", "attributes": {
@@ -55,7 +61,9 @@ fn rank(random: &mut Sequence, from: f64, to: f64) -> u64 {
 
 fn document(key: usize, vector: &[f32]) -> Document {
     let mut random = Sequence(key as u64);
-    let body: Vec<String> = (0..WORDS_PER_BODY).map(|_| word(rank(&mut random, 1.0, WORDS))).collect();
+    // Lengths as texts have them: most short, some long.
+    let length = (8.0 + 72.0 * random.uniform() * random.uniform()) as usize;
+    let body: Vec<String> = (0..length).map(|_| word(rank(&mut random, 1.0, WORDS))).collect();
     let title = body[..5].join(" ");
     let attributes = vec![(0, Value::String(body.join(" "))), (1, Value::String(title))];
     Document { vector: Some(vector.to_vec()), attributes }
@@ -64,6 +72,8 @@ fn document(key: usize, vector: &[f32]) -> Document {
 struct Corpus {
     vectors: Vec<f32>,
     queries: Vec<(Vec<f32>, String)>,
+    /// Keys of the nearest ten of each query.
+    truth: Vec<Vec<Key>>,
 }
 
 impl Corpus {
@@ -73,7 +83,10 @@ impl Corpus {
         // Words that tell something: neither in every document nor nowhere.
         let text = |_| (0..3).map(|_| word(rank(&mut random, 30.0, 20_000.0))).collect::<Vec<_>>().join(" ");
         let texts: Vec<String> = (0..QUERIES).map(text).collect();
-        Self { vectors, queries: queries.chunks_exact(DIM).map(<[f32]>::to_vec).zip(texts).collect() }
+        let queries = queries.chunks_exact(DIM).map(<[f32]>::to_vec).zip(texts).collect();
+        let mut corpus = Self { vectors, queries, truth: Vec::new() };
+        corpus.truth = corpus.truth();
+        corpus
     }
 
     /// The segments of all rows, written if they are not there from a former run.
@@ -109,7 +122,6 @@ impl Corpus {
         infos
     }
 
-    /// Keys of the nearest ten of each query.
     fn truth(&self) -> Vec<Vec<Key>> {
         let nearest = |(query, _): &(Vec<f32>, String)| {
             let all = distances(Metric::Cosine, query, &self.vectors);
@@ -128,7 +140,16 @@ enum Arms {
     Hybrid,
 }
 
-/// What the queries of one kind cost, the worst of them.
+/// What a kind of query is.
+#[derive(Debug, Clone, Copy)]
+struct Kind {
+    arms: Arms,
+    effort: f32,
+    /// With an attribute of the results.
+    values: bool,
+}
+
+/// What queries of one kind cost: the worst of them, and the mean.
 #[derive(Debug, Default)]
 struct Cost {
     rounds: u64,
@@ -138,48 +159,55 @@ struct Cost {
     mean_bytes: f64,
     reranked: u64,
     lists: u64,
-    p50: Duration,
     recall: f64,
 }
 
-/// A store whose requests are slow and counted, below an engine that has nothing cached.
+/// An engine that has nothing cached, over a store that counts as remote.
 async fn cold(root: &Path) -> (Engine, Arc<FaultStore>) {
     let url = format!("file://{}", root.display());
     let local = StoreRegistry::new(settings(root).storage, Env::system()).get(&url).await.unwrap();
     let store = Arc::new(FaultStore::remote(local));
-    store.set_latency(LATENCY);
     let handed = store.clone();
     let decorate = Box::new(move |_: Arc<dyn ObjectStore>| handed.clone() as Arc<dyn ObjectStore>);
     let stores = StoreRegistry::decorated(settings(root).storage, Env::system(), decorate);
-    (Engine::with_stores(settings(root), Env::system(), stores).await.unwrap(), store)
+    let settings = EngineSettings { cache_memory: 256 << 20, ..settings(root) };
+    (Engine::with_stores(settings, Env::system(), stores).await.unwrap(), store)
 }
 
-fn request(database: &Database, arms: Arms, (vector, text): &(Vec<f32>, String)) -> QueryRequest {
-    let mut request = QueryRequest { effort: 1.0, candidates: 10, include_attributes: vec![1], ..database.query() };
-    if arms != Arms::Text {
+fn request(database: &Database, kind: Kind, (vector, text): &(Vec<f32>, String)) -> QueryRequest {
+    let mut request = QueryRequest { effort: kind.effort, candidates: 10, ..database.query() };
+    if kind.values {
+        request.include_attributes = vec![1];
+    }
+    if kind.arms != Arms::Text {
         request = request.and_vector(vector.clone());
     }
-    if arms != Arms::Vector {
+    if kind.arms != Arms::Vector {
         request = request.and_text(TextQuery::of_attribute(0, text.clone()));
     }
-    if arms == Arms::Hybrid {
+    if kind.arms == Arms::Hybrid {
         request.candidates = 100;
     }
     request
 }
 
-async fn measure(corpus: &Corpus, truth: &[Vec<Key>], root: &Path, infos: &[SegmentInfo], arms: Arms) -> Cost {
+fn database(root: &Path, infos: &[SegmentInfo]) -> Database {
+    let published = |info: &SegmentInfo| Published { info: info.clone(), version: 0, delete_vector: Vec::new() };
     let mut database = Database::new(root, schema());
-    database.segments =
-        infos.iter().map(|info| Published { info: info.clone(), version: 0, delete_vector: Vec::new() }).collect();
+    database.segments = infos.iter().map(published).collect();
+    database
+}
+
+/// Counts, with every wave of requests held together.
+async fn measure(corpus: &Corpus, queries: usize, root: &Path, infos: &[SegmentInfo], kind: Kind) -> Cost {
+    let database = database(root, infos);
     let mut cost = Cost::default();
-    let (mut found, mut times) = (0, Vec::new());
-    for (query, truth) in corpus.queries.iter().zip(truth) {
+    let mut found = 0;
+    for (query, truth) in corpus.queries.iter().zip(&corpus.truth).take(queries) {
         let (engine, store) = cold(root).await;
-        let started = Instant::now();
-        let (rows, stats): (Vec<ResultRow>, RequestStats) =
-            engine.query(request(&database, arms, query), &mut database.provider()).await.unwrap();
-        times.push(started.elapsed());
+        store.hold(QUIET);
+        let request = request(&database, kind, query);
+        let (rows, stats) = engine.query(request, &mut database.provider()).await.unwrap();
         assert_eq!(rows.len(), 10);
         assert_eq!(stats.object_requests, store.requests(), "every request is counted");
         found += rows.iter().filter(|row| truth.contains(&row.key)).count();
@@ -191,32 +219,80 @@ async fn measure(corpus: &Corpus, truth: &[Vec<Key>], root: &Path, infos: &[Segm
         cost.rounds = cost.rounds.max(store.rounds());
         cost.requests = cost.requests.max(stats.object_requests);
         cost.bytes = cost.bytes.max(stats.object_bytes);
-        cost.mean_requests += stats.object_requests as f64 / QUERIES as f64;
-        cost.mean_bytes += stats.object_bytes as f64 / QUERIES as f64;
+        cost.mean_requests += stats.object_requests as f64 / queries as f64;
+        cost.mean_bytes += stats.object_bytes as f64 / queries as f64;
         cost.reranked = cost.reranked.max(stats.rows_reranked);
         cost.lists = cost.lists.max(stats.lists_probed);
     }
-    times.sort();
-    cost.p50 = times[times.len() / 2];
-    cost.recall = found as f64 / (10 * QUERIES) as f64;
+    cost.recall = found as f64 / (10 * queries) as f64;
+    println!("{} segments, {kind:?}: {cost:?}", infos.len());
     cost
+}
+
+/// Median time of a cold query while every request takes [`LATENCY`], and of the same queries again.
+async fn times(
+    corpus: &Corpus,
+    queries: usize,
+    root: &Path,
+    infos: &[SegmentInfo],
+    kind: Kind,
+) -> (Duration, Duration) {
+    let database = database(root, infos);
+    let (mut colds, mut warms) = (Vec::new(), Vec::new());
+    for query in corpus.queries.iter().take(queries) {
+        let (engine, store) = cold(root).await;
+        store.set_latency(LATENCY);
+        for times in [&mut colds, &mut warms] {
+            let started = Instant::now();
+            engine.query(request(&database, kind, query), &mut database.provider()).await.unwrap();
+            times.push(started.elapsed());
+        }
+    }
+    let median = |mut times: Vec<Duration>| {
+        times.sort();
+        times[times.len() / 2]
+    };
+    let (cold, warm) = (median(colds), median(warms));
+    println!("{} segments, {kind:?}: cold {cold:?}, then {warm:?}", infos.len());
+    (cold, warm)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_cold_query_takes_three_round_trips_whatever_the_number_of_segments() {
     let long = std::env::var_os("ELACSYM_LONG").is_some();
-    let rows = if long { 500_000 } else { 50_000 };
+    let (rows, queries) = if long { (500_000, QUERIES) } else { (50_000, 6) };
     let corpus = Corpus::new(rows);
-    let truth = corpus.truth();
     let temporary = tempfile::tempdir().unwrap();
     let root = std::env::var_os("ELACSYM_COLD_DIR").map_or_else(|| temporary.path().to_path_buf(), PathBuf::from);
+    let kind = |arms, effort| Kind { arms, effort, values: false };
     for count in [1, 8] {
         let infos = corpus.segments(&root, count).await;
         let tails: u64 = infos.iter().map(|info| info.tail_bytes).sum();
-        println!("{rows} rows in {count} segments, tails {} KiB", tails >> 10);
+        println!("{rows} rows in {count} segments, heads {} KiB", tails >> 10);
         for arms in [Arms::Vector, Arms::Text, Arms::Hybrid] {
-            let cost = measure(&corpus, &truth, &root, &infos, arms).await;
-            println!("{arms:?} {cost:?}");
+            let cost = measure(&corpus, queries, &root, &infos, kind(arms, 1.0)).await;
+            assert!(cost.rounds <= 3, "{arms:?} in {count} segments: {cost:?}");
+            if arms == Arms::Vector {
+                assert!(cost.recall >= 0.95, "{cost:?}");
+            }
+            if count == 1 && arms == Arms::Text {
+                assert!(cost.requests <= 24 && cost.bytes <= TEXT_BYTES, "{cost:?}");
+            }
+        }
+        if count == 1 {
+            // The least effort that keeps the recall wanted.
+            let cost = measure(&corpus, queries, &root, &infos, kind(Arms::Vector, 0.5)).await;
+            assert!(cost.recall >= 0.95 && cost.rounds <= 3, "{cost:?}");
+            assert!(cost.requests <= 64 && cost.bytes <= VECTOR_BYTES, "{cost:?}");
+        }
+        for arms in [Arms::Vector, Arms::Text] {
+            let cost = measure(&corpus, queries, &root, &infos, Kind { arms, effort: 1.0, values: true }).await;
+            assert!(cost.rounds <= 4, "{arms:?} with values in {count} segments: {cost:?}");
+        }
+        let (cold, _) = times(&corpus, queries, &root, &infos, kind(Arms::Hybrid, 1.0)).await;
+        // Of an idle machine; a busy one says nothing.
+        if long && count == 1 {
+            assert!(cold <= Duration::from_millis(350), "{cold:?}");
         }
     }
 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use tokio::time::Instant;
 
 use super::{ObjectMeta, ObjectStore, PutOutcome};
 use crate::error::{Error, Result};
@@ -70,6 +71,7 @@ struct State {
     latency: Duration,
     /// Of the next requests instead, each once.
     delays: VecDeque<Duration>,
+    waves: Option<Waves>,
     faults: VecDeque<Fault>,
     flips: Vec<Flip>,
     requests: u64,
@@ -77,6 +79,17 @@ struct State {
     /// The longest chain of requests of which each started after the one before had ended.
     finished_round: u64,
     rounds: u64,
+}
+
+/// See [`FaultStore::hold`].
+#[derive(Debug)]
+struct Waves {
+    quiet: Duration,
+    /// When the last request came.
+    last: Instant,
+    /// Waves begun, and those let go.
+    begun: u64,
+    released: u64,
 }
 
 /// Passes everything to an inner store, with faults on the way.
@@ -103,6 +116,38 @@ impl FaultStore {
     /// overlap to be counted as one round.
     pub fn set_latency(&self, latency: Duration) {
         self.state().latency = latency;
+    }
+
+    /// Holds requests back until none has come for `quiet`, then lets all go together: what they have in common is that none of
+    /// them waits for another. [`Self::rounds`] then counts these waves, whatever the machine's load, as long as it never
+    /// takes `quiet` to compute from the answers of one wave what to ask for next.
+    pub fn hold(&self, quiet: Duration) {
+        self.state().waves = Some(Waves { quiet, last: Instant::now(), begun: 0, released: 0 });
+    }
+
+    /// Waits for the end of the wave that a request belongs to.
+    async fn held(&self) {
+        let joined = self.state().waves.as_mut().map(|waves| {
+            if waves.begun == waves.released {
+                waves.begun += 1;
+            }
+            waves.last = Instant::now();
+            waves.begun
+        });
+        let Some(wave) = joined else { return };
+        loop {
+            let end = {
+                let mut state = self.state();
+                let Some(waves) = &mut state.waves else { return };
+                let end = waves.last + waves.quiet;
+                if waves.released >= wave || Instant::now() >= end {
+                    waves.released = waves.released.max(wave);
+                    return;
+                }
+                end
+            };
+            tokio::time::sleep_until(end).await;
+        }
     }
 
     /// The next request (after those that this was said of before) takes this much longer, whatever the latency of the others.
@@ -140,9 +185,11 @@ impl FaultStore {
         self.state().requests
     }
 
-    /// Sequential rounds: the longest chain of requests of which each started after the one before had ended.
+    /// Sequential rounds: the longest chain of requests of which each started after the one before had ended; waves after
+    /// [`Self::hold`].
     pub fn rounds(&self) -> u64 {
-        self.state().rounds
+        let state = self.state();
+        state.waves.as_ref().map_or(state.rounds, |waves| waves.begun)
     }
 
     /// Every ranged read, in order of arrival.
@@ -157,6 +204,9 @@ impl FaultStore {
         state.rounds = 0;
         state.finished_round = 0;
         state.ranges.clear();
+        if let Some(waves) = &mut state.waves {
+            (waves.begun, waves.released) = (0, 0);
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -175,6 +225,7 @@ impl FaultStore {
             let latency = state.delays.pop_front().unwrap_or(state.latency);
             (round, latency, fault)
         };
+        self.held().await;
         if !latency.is_zero() {
             tokio::time::sleep(latency).await;
         }

@@ -32,6 +32,8 @@ const PATIENCE_FILTERED: f32 = 32.0;
 const PATIENCE_SELECTIVE: f32 = 64.0;
 /// See [`PATIENCE_SELECTIVE`].
 const SELECTIVE: f64 = 0.02;
+/// What allows at least this share of the rows is no filter: lists hold about what they would without it. Deletions are like that.
+const NEARLY_ALL: f64 = 0.9;
 /// Lists probed at least.
 const LISTS_MIN: f32 = 8.0;
 /// Lists probed at most, unless this is less than [`LISTS_MAX_PART`] of all.
@@ -98,7 +100,7 @@ impl Policy {
         // Errors add up with the square of effort's cost: a bound twice as wide lets many more rows through.
         let widen = effort.sqrt().clamp(0.7, 2.0);
         let (sigmas, sigmas_coded) = if small { (SIGMAS_SMALL, SIGMAS_CODED_SMALL) } else { (SIGMAS, SIGMAS_CODED) };
-        let filtered = allowed < rows;
+        let filtered = (allowed as f64) < NEARLY_ALL * rows as f64;
         let probes = if metric == Metric::Dot { DOT_FACTOR } else { 1.0 };
         let patience = if !filtered {
             PATIENCE
