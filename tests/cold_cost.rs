@@ -260,7 +260,7 @@ async fn times(
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_cold_query_takes_three_round_trips_whatever_the_number_of_segments() {
     let long = std::env::var_os("ELACSYM_LONG").is_some();
-    let (rows, queries) = if long { (500_000, QUERIES) } else { (50_000, 6) };
+    let (rows, queries) = if long { (500_000, QUERIES) } else { (50_000, 4) };
     let corpus = Corpus::new(rows);
     let temporary = tempfile::tempdir().unwrap();
     let root = std::env::var_os("ELACSYM_COLD_DIR").map_or_else(|| temporary.path().to_path_buf(), PathBuf::from);

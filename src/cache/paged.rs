@@ -26,7 +26,7 @@ pub const MERGE_GAP: u64 = 16 << 10;
 /// first: a request to S3 costs about the time of transferring that much, and money.
 pub const MERGE_GAP_MAX: u64 = 64 << 10;
 /// Requests that one read may be before it prefers more bytes to more requests: a query has a few such reads under way at a time.
-const READ_REQUESTS: usize = 24;
+const READ_REQUESTS: usize = 32;
 /// Longest merged range: longer ones arrive sooner as parallel requests.
 const MAX_FETCH_BYTES: u64 = 4 << 20;
 

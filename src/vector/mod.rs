@@ -28,8 +28,8 @@ pub mod rotate;
 
 #[cfg(feature = "engine")]
 pub use ivf::{
-    BuildParams, BuiltIndex, Head, Need, Reply, SearchParams, SearchStats, SearchStream, Searcher, VectorSource, build,
-    search,
+    Bounds, BuildParams, BuiltIndex, Cut, Head, Need, Reply, SearchParams, SearchStats, SearchStream, Searcher,
+    VectorSource, build, search,
 };
 
 #[cfg(test)]
