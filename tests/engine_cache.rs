@@ -195,3 +195,58 @@ async fn a_restarted_engine_with_a_warm_disk_makes_no_request() {
     assert_eq!(first, second);
     assert_eq!((store.requests(), stats.object_requests), (0, 0));
 }
+
+/// Inverts every `step`-th byte of every file below a directory that is not empty.
+fn spoil(directory: &Path, step: usize) {
+    for entry in std::fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            spoil(&path, step);
+        } else if let Ok(mut bytes) = std::fs::read(&path) {
+            bytes.iter_mut().step_by(step).for_each(|byte| *byte ^= 0xff);
+            std::fs::write(&path, bytes).unwrap();
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_disk_that_was_damaged_while_the_engine_was_down_costs_requests_and_no_result() {
+    let directory = tempfile::tempdir().unwrap();
+    let cache = tempfile::tempdir().unwrap();
+    let database = some_segments(directory.path()).await;
+    let with_disk = |settings: &mut EngineSettings| {
+        settings.cache_disk = MIN_CACHE_DISK_BYTES;
+        settings.cache_path = cache.path().into();
+    };
+    let (engine, _) = remote(directory.path(), with_disk).await;
+    let expected = engine.query(query(&database, 2), &mut database.provider()).await.unwrap().0;
+    engine.close().await;
+    drop(engine);
+    for step in [4_099, 509] {
+        spoil(cache.path(), step);
+        let (engine, store) = remote(directory.path(), with_disk).await;
+        let found = engine.query(query(&database, 2), &mut database.provider()).await.unwrap().0;
+        assert_eq!(found, expected, "step {step}");
+        assert!(store.requests() > 0, "was anything damaged?");
+        engine.close().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_empty_disk_cache_costs_no_request_more_than_none() {
+    let directory = tempfile::tempdir().unwrap();
+    let cache = tempfile::tempdir().unwrap();
+    let database = some_segments(directory.path()).await;
+    let mut counts = Vec::new();
+    for disk in [0, MIN_CACHE_DISK_BYTES] {
+        let (engine, store) = remote(directory.path(), |settings| {
+            settings.cache_disk = disk;
+            settings.cache_path = cache.path().into();
+        })
+        .await;
+        store.hold(std::time::Duration::from_millis(100));
+        engine.query(query(&database, 2), &mut database.provider()).await.unwrap();
+        counts.push((store.requests(), store.rounds()));
+    }
+    assert_eq!(counts[0], counts[1], "requests and rounds without and with the disk");
+}

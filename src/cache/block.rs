@@ -36,8 +36,8 @@ const DISK_FILES: u64 = 256;
 /// Smallest of those files.
 const MIN_DISK_FILE_BYTES: u64 = 1 << 20;
 /// Fetches from object storage under way at once, over all queries: as many as a query with two arms over eight segments has in one
-/// wave, and few enough for the store's request limits and our sockets.
-pub const MAX_PARALLEL_FETCHES: usize = 256;
+/// wave; with the files of the disk tier below the usual limit of 1,024 descriptors.
+pub const MAX_PARALLEL_FETCHES: usize = 512;
 /// Directory of this layout below the cache path; a change of the key or value encoding changes it.
 const LAYOUT: &str = "blocks-v1";
 /// Name of the lock file in it.

@@ -278,10 +278,20 @@ impl Run {
         Ok(search)
     }
 
-    /// The text arm of each segment.
+    /// The text arm of each segment; keys are read only of rows that are among the best of all.
     async fn text_rows(&self, allowed: &Allowed, depth: usize, stats: &CorpusStats) -> Result<Vec<Candidates>> {
         let parts = allowed.iter().enumerate();
-        try_join_all(parts.map(|(place, allowed)| self.text_rows_of(place, depth, allowed.clone(), stats))).await
+        let best = parts.map(|(place, allowed)| self.best(place, depth, MAX_TIED_ROWS, allowed.clone(), stats));
+        let mut best = try_join_all(best).await?;
+        if best.len() > 1 {
+            let mut scores: Vec<f32> = best.iter().flatten().map(|(_, score)| *score).collect();
+            if let Some(last) = depth.checked_sub(1).filter(|last| *last < scores.len()) {
+                let worst = *scores.select_nth_unstable_by(last, |a, b| b.total_cmp(a)).1;
+                best.iter_mut().for_each(|hits| hits.retain(|(_, score)| score.total_cmp(&worst).is_ge()));
+            }
+        }
+        let parts = best.into_iter().enumerate();
+        try_join_all(parts.map(|(place, hits)| self.identified(place, depth, hits))).await
     }
 
     /// Statistics of the whole corpus for the text query.
@@ -320,17 +330,6 @@ impl Run {
         segment.prefetch_text(&dictionaries, &self.reads).await?;
         let spec = self.spec.clone();
         self.cpu.run(move |_| spec.text.as_ref().map(|query| text.stats(query)).transpose()).await
-    }
-
-    async fn text_rows_of(
-        &self,
-        place: usize,
-        depth: usize,
-        allowed: Option<Arc<RoaringBitmap>>,
-        stats: &CorpusStats,
-    ) -> Result<Candidates> {
-        let hits = self.best(place, depth, MAX_TIED_ROWS, allowed, stats).await?;
-        self.identified(place, depth, hits).await
     }
 
     /// (ordinal, BM25) of the best `count` allowed rows of one segment that hold a term of the query, best first, and up to `ties`

@@ -133,6 +133,7 @@ impl Engine {
         let reads = Arc::new(ReadStats::default());
         let namespace = std::mem::replace(&mut request.namespace, NamespaceView::nothing());
         let view = self.resolve(namespace, schema, provider, &reads).await?;
+        reads.share_among(view.segments.len());
         let spec = Arc::new(Spec::of_rows(&schema.schema, request.filter.clone()));
         let base = Run { spec, view: view.clone(), cpu: self.cpu(), reads: reads.clone() };
         Ok(Question { request, arms, base, view, reads })

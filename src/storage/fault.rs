@@ -7,12 +7,10 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use async_trait::async_trait;
-use bytes::Bytes;
-use tokio::time::Instant;
-
 use super::{ObjectMeta, ObjectStore, PutOutcome};
 use crate::error::{Error, Result};
+use async_trait::async_trait;
+use bytes::Bytes;
 
 /// The kinds of operation of an [`ObjectStore`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -85,8 +83,8 @@ struct State {
 #[derive(Debug)]
 struct Waves {
     quiet: Duration,
-    /// When the last request came.
-    last: Instant,
+    /// Requests so far.
+    arrived: u64,
     /// Waves begun, and those let go.
     begun: u64,
     released: u64,
@@ -122,7 +120,7 @@ impl FaultStore {
     /// them waits for another. [`Self::rounds`] then counts these waves, whatever the machine's load, as long as it never
     /// takes `quiet` to compute from the answers of one wave what to ask for next.
     pub fn hold(&self, quiet: Duration) {
-        self.state().waves = Some(Waves { quiet, last: Instant::now(), begun: 0, released: 0 });
+        self.state().waves = Some(Waves { quiet, arrived: 0, begun: 0, released: 0 });
     }
 
     /// Waits for the end of the wave that a request belongs to.
@@ -131,22 +129,23 @@ impl FaultStore {
             if waves.begun == waves.released {
                 waves.begun += 1;
             }
-            waves.last = Instant::now();
+            waves.arrived += 1;
             waves.begun
         });
         let Some(wave) = joined else { return };
+        let mut seen = None;
         loop {
-            let end = {
+            let quiet = {
                 let mut state = self.state();
                 let Some(waves) = &mut state.waves else { return };
-                let end = waves.last + waves.quiet;
-                if waves.released >= wave || Instant::now() >= end {
+                if waves.released >= wave || seen == Some(waves.arrived) {
                     waves.released = waves.released.max(wave);
                     return;
                 }
-                end
+                seen = Some(waves.arrived);
+                waves.quiet
             };
-            tokio::time::sleep_until(end).await;
+            tokio::time::sleep(quiet).await;
         }
     }
 

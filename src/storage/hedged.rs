@@ -12,9 +12,10 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
 
 use super::{ObjectMeta, ObjectStore, PutOutcome, StoreMetrics};
+use crate::env::Env;
 use crate::error::Result;
 
 /// Reads whose durations are remembered.
@@ -37,6 +38,7 @@ const MAX_SAVED: f64 = 8.0;
 pub struct HedgedStore {
     inner: Arc<dyn ObjectStore>,
     metrics: Arc<StoreMetrics>,
+    env: Env,
     state: Mutex<State>,
 }
 
@@ -54,9 +56,9 @@ struct State {
 
 impl HedgedStore {
     /// Counts second requests, and those that were faster, into `metrics`.
-    pub fn new(inner: Arc<dyn ObjectStore>, metrics: Arc<StoreMetrics>) -> Self {
+    pub fn new(inner: Arc<dyn ObjectStore>, metrics: Arc<StoreMetrics>, env: Env) -> Self {
         let state = State { durations: Vec::with_capacity(REMEMBERED), reads: 0, delay: None, saved: 0.0 };
-        Self { inner, metrics, state: Mutex::new(state) }
+        Self { inner, metrics, env, state: Mutex::new(state) }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -66,14 +68,14 @@ impl HedgedStore {
 
     /// Runs `read`, and once more if it is slow.
     async fn hedged<F: Future<Output = Result<Bytes>>>(&self, read: impl Fn() -> F) -> Result<Bytes> {
-        let start = Instant::now();
+        let start = self.env.clock.monotonic();
         let delay = self.state().begin();
         let result = match delay {
             Some(delay) => self.race(delay, read).await,
             None => read().await,
         };
         if result.is_ok() {
-            self.state().end(start.elapsed());
+            self.state().end(self.env.clock.monotonic().saturating_sub(start));
         }
         result
     }

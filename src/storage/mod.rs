@@ -111,7 +111,7 @@ pub async fn open(
         StorageUrl::File(path) => Arc::new(local::LocalStore::new(path, env.clone())),
         StorageUrl::S3 { bucket, prefix } => {
             let store = s3::S3Store::open(config, bucket, prefix, env.clone(), metrics.clone()).await?;
-            Arc::new(HedgedStore::new(Arc::new(store), metrics.clone()))
+            Arc::new(HedgedStore::new(Arc::new(store), metrics.clone(), env.clone()))
         }
     };
     Ok(Arc::new(MeteredStore::new(inner, metrics, env.clone())))

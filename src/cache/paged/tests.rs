@@ -60,15 +60,22 @@ async fn near_pages_share_a_request_and_far_ones_do_not() {
 async fn many_pages_share_requests_as_far_as_the_gaps_between_them_are_worth_fetching() {
     let (object, store, _directory) = object(600).await;
     // Every third page: as many gaps of two pages as it takes are closed, which here is all of them.
-    let ranges: Vec<_> = (0..2 * READ_REQUESTS as u64).map(|i| at(i * 3)).collect();
+    let ranges: Vec<_> = (0..2 * READ_REQUESTS).map(|i| at(i * 3)).collect();
     object.read_many(&ranges).await.unwrap();
     assert_eq!(store.requests(), 1);
     store.reset_counts();
     // Gaps of two pages and, above, of nine, which are too wide whatever the number of requests.
-    let far: Vec<_> = (0..READ_REQUESTS as u64).map(|i| at(200 + i * 10)).collect();
+    let far: Vec<_> = (0..READ_REQUESTS).map(|i| at(200 + i * 10)).collect();
     let near = [at(190), at(193)];
     object.read_many(&[&near[..], &far[1..]].concat()).await.unwrap();
-    assert_eq!(store.requests(), READ_REQUESTS as u64);
+    assert_eq!(store.requests(), READ_REQUESTS);
+    store.reset_counts();
+    // Of many objects that are read at the same time each is fewer requests.
+    let stats = Arc::new(ReadStats::default());
+    stats.share_among(16);
+    let ranges: Vec<_> = (0..40).map(|i| at(5 + i * 12)).collect();
+    object.with_stats(stats).read_many(&ranges).await.unwrap();
+    assert!(store.requests() <= 3, "{} requests", store.requests());
 }
 
 #[tokio::test]

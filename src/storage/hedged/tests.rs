@@ -3,6 +3,7 @@ use crate::config::StorageConfig;
 use crate::env::Env;
 use crate::error::Error;
 use crate::storage::{FaultStore, Operation};
+use std::time::Instant;
 
 /// A store over a file of ten bytes whose latency can be set, below a hedging one.
 async fn store() -> (HedgedStore, Arc<FaultStore>, Arc<StoreMetrics>, tempfile::TempDir) {
@@ -12,7 +13,7 @@ async fn store() -> (HedgedStore, Arc<FaultStore>, Arc<StoreMetrics>, tempfile::
     let slow = Arc::new(FaultStore::remote(inner));
     slow.put("k", Bytes::from_static(b"0123456789")).await.unwrap();
     let metrics = Arc::new(StoreMetrics::default());
-    (HedgedStore::new(slow.clone(), metrics.clone()), slow, metrics, directory)
+    (HedgedStore::new(slow.clone(), metrics.clone(), Env::system()), slow, metrics, directory)
 }
 
 async fn read(store: &HedgedStore) -> Result<Bytes> {

@@ -57,11 +57,12 @@ const SIGMAS_CODED_SMALL: f32 = 3.5;
 const CODED_ROWS: f32 = 400.0;
 /// See [`CODED_ROWS`].
 const CODED_PER_RESULT: f32 = 20.0;
-/// Rows whose exact vector is read right after the one-bit codes at most: this many and [`DIRECT_PER_RESULT`] per result. Ten (for
-/// 100 results five) times as many rows as results have all but 0.2 points of the neighbours that the lists have, on a hard set.
-const DIRECT: f32 = 60.0;
+/// Rows whose exact vector is read right after the one-bit codes at most: this many and [`DIRECT_PER_RESULT`] per result. Of ten
+/// results 11 times as many have all but 0.2 points of the neighbours that the lists have, of 100 results 4 times as many all but 1 (on
+/// a hard set); each is about one more request while nothing is cached.
+const DIRECT: f32 = 80.0;
 /// See [`DIRECT`].
-const DIRECT_PER_RESULT: f32 = 5.0;
+const DIRECT_PER_RESULT: f32 = 3.0;
 /// Rows whose exact vector is read at most: this many and [`RERANKED_PER_RESULT`] per result.
 const RERANKED_ROWS: f32 = 64.0;
 /// See [`RERANKED_ROWS`].
