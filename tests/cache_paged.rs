@@ -157,7 +157,9 @@ async fn in_a_process_whose_files_cannot_grow() {
     let store = remote(directory.path()).await;
     let bytes = content(20 * PAGE_BYTES);
     store.put("seg/search.idx", bytes.clone()).await.unwrap();
-    let cache = on_disk(directory.path(), 8 << 20).await;
+    let path = directory.path().join("cache");
+    let settings = CacheSettings { memory: 8 << 20, disk: MIN_CACHE_DISK_BYTES, path };
+    let cache = Arc::new(BlockCache::open(&settings).await.unwrap());
     assert!(!cache.has_disk(), "half a megabyte was enough for {MIN_CACHE_DISK_BYTES} bytes");
     store.reset_counts();
     let object = paged(&store, &cache, &bytes);

@@ -74,6 +74,9 @@ impl TextSegment {
     /// # Errors
     /// `Corrupt`, and the reader's.
     pub(super) fn plan_sparse(&self, query: &ParsedTextQuery) -> Result<Option<Vec<PlannedRead>>> {
+        if self.sparse.is_none() {
+            return Ok(None);
+        }
         let words = self.words(query);
         let Some(sparse) = self.sparse_for(query, &words) else { return Ok(None) };
         // Postings of the fields, as far as they are known.
@@ -104,6 +107,9 @@ impl TextSegment {
     /// # Errors
     /// `Corrupt`, and the reader's.
     pub(super) fn sparse_view(&self, query: &ParsedTextQuery) -> Result<Option<Arc<Self>>> {
+        if self.sparse.is_none() {
+            return Ok(None);
+        }
         let words = self.words(query);
         let Some(sparse) = self.sparse_for(query, &words) else { return Ok(None) };
         if let Some(view) = sparse.known(&words) {
