@@ -193,18 +193,16 @@ fn fixed_meta(bytes: Vec<u8>, uuid: &str) -> Result<Vec<u8>> {
 /// Opens the files once and records what that reads.
 fn bundle(files: Vec<(String, Vec<u8>)>) -> Result<TextBundle> {
     let mut shared: Vec<SharedFile> = files.into_iter().map(|(name, bytes)| (name, Arc::new(bytes))).collect();
-    let (fences, tabled) = match term_table(&shared)? {
-        Some(table) => {
-            shared.push((terms::FILE.to_string(), Arc::new(table.bytes)));
-            shared.sort();
-            (Some(table.fences), table.fields)
-        }
-        None => (None, Vec::new()),
-    };
+    let (long, table) = long_dictionaries(&shared)?;
+    let fences = table.map(|(bytes, fences)| {
+        shared.push((terms::FILE.to_string(), Arc::new(bytes)));
+        shared.sort();
+        fences
+    });
     let directory = in_memory(&shared)?;
     let (searcher, mut needed) = directory::record(|| open_searcher(directory.clone()));
     let searcher = searcher.map_err(build_error)?;
-    let (read, useful) = directory::record(|| read_heads(searcher.segment_reader(0), &tabled));
+    let (read, useful) = directory::record(|| read_heads(searcher.segment_reader(0), &long));
     read.map_err(build_error)?;
     let file = shared.iter().position(|(name, _)| name == terms::FILE);
     needed.extend(file.zip(fences).map(|(file, range)| PlannedRead { file, range }));
@@ -224,13 +222,18 @@ fn in_memory(files: &[SharedFile]) -> Result<BundleDirectory> {
     BundleDirectory::new("new segment", files.iter().map(file).collect(), &[])
 }
 
-/// The [term table](super::terms) of a segment with a dictionary that is too long for the hotcache.
-fn term_table(files: &[SharedFile]) -> Result<Option<terms::Encoded>> {
+/// The fields of a segment whose dictionary is too long for the hotcache, and the [term table](super::terms) of the full-text
+/// fields among them with the range of its fences.
+#[allow(clippy::type_complexity)] // said above, once
+fn long_dictionaries(files: &[SharedFile]) -> Result<(Vec<Field>, Option<(Vec<u8>, std::ops::Range<u64>)>)> {
     if files.iter().all(|(name, bytes)| name != "term" || bytes.len() as u64 <= hotcache::MAX_SLICE_BYTES) {
-        return Ok(None);
+        return Ok((Vec::new(), None));
     }
     let searcher = open_searcher(in_memory(files)?).map_err(build_error)?;
-    terms::encode(searcher.segment_reader(0), hotcache::MAX_SLICE_BYTES).map_err(build_error)
+    let reader = searcher.segment_reader(0);
+    let long = terms::long_dictionaries(reader, hotcache::MAX_SLICE_BYTES).map_err(build_error)?;
+    let table = terms::encode(reader, &long).map_err(build_error)?;
+    Ok((long, table))
 }
 
 /// Opens a bundle as tantivy does. No thread is started: nothing is watched, nothing is warmed.
@@ -241,10 +244,10 @@ pub(super) fn open_searcher(directory: BundleDirectory) -> tantivy::Result<Searc
     Ok(reader.searcher())
 }
 
-/// Reads what the first use of each field reads: dictionaries (but those of `tabled` fields), field lengths, columns.
-fn read_heads(reader: &SegmentReader, tabled: &[Field]) -> tantivy::Result<()> {
+/// Reads what the first use of each field reads: dictionaries (but `long` ones: parts of them open nothing), field lengths, columns.
+fn read_heads(reader: &SegmentReader, long: &[Field]) -> tantivy::Result<()> {
     for (field, entry) in reader.schema().fields() {
-        if tabled.contains(&field) {
+        if long.contains(&field) {
             let postings = CompositeFile::open(&reader.open_read(SegmentComponent::Postings)?)?;
             if let Some(postings) = postings.open_read(field) {
                 postings.read_bytes_slice(0..sparse::POSTINGS_HEADER)?;

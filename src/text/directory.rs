@@ -177,14 +177,17 @@ impl BundleDirectory {
 
     /// The same files, but for one whose bytes are given.
     pub(super) fn with_file(&self, name: &str, bytes: Vec<u8>) -> Self {
-        let mut files: Vec<Arc<BundleFile>> = self.files.to_vec();
-        for file in files.iter_mut().filter(|file| file.name == name) {
-            let (index, object, name, len) = (file.index, file.object.clone(), file.name.clone(), bytes.len());
-            let (source, cold) = (file.source.clone(), AtomicUsize::new(0));
-            let hot = vec![(0, OwnedBytes::new(bytes.clone()))];
-            *file = Arc::new(BundleFile { index, object, name, len, source, hot, cold });
-        }
-        Self { files: files.into() }
+        let len = bytes.len();
+        let bytes = OwnedBytes::new(bytes);
+        let replaced = |file: &Arc<BundleFile>| {
+            if file.name != name {
+                return file.clone();
+            }
+            let (object, name, source) = (file.object.clone(), file.name.clone(), file.source.clone());
+            let hot = vec![(0, bytes.clone())];
+            Arc::new(BundleFile { index: file.index, object, name, len, source, hot, cold: AtomicUsize::new(0) })
+        };
+        Self { files: self.files.iter().map(replaced).collect() }
     }
 
     /// Reads the planned ranges and runs `run` with them at hand.

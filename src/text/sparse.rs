@@ -19,8 +19,8 @@ use tantivy::schema::{Field, Term};
 
 /// After this many queries the dictionary is worth its memory: from then on queries load it, and find it loaded.
 const DICTIONARY_AFTER: usize = 16;
-/// Views that are kept: a query makes one and uses it three times, and a few queries run at a time.
-const VIEWS: usize = 8;
+/// Views that are kept: a query makes one and uses it three times, a few queries run at a time, and a view has a byte for each row.
+const VIEWS: usize = 4;
 /// Bytes in front of a field's postings: its number of tokens.
 pub(super) const POSTINGS_HEADER: usize = size_of::<u64>();
 /// Bytes behind tantivy's footer: its length and a magic number.
@@ -97,7 +97,7 @@ impl TextSegment {
             for (field, postings) in postings {
                 let postings = postings.start + POSTINGS_HEADER..postings.end + POSTINGS_HEADER;
                 self.touch_range(SegmentComponent::Postings, field, postings);
-                drop(self.reader().fieldnorms_readers().get_field(field));
+                self.touch_lengths(sparse, field);
             }
         })))
     }
@@ -142,9 +142,10 @@ impl TextSegment {
                 if let Some(place) = sparse.fences.place(field, word.as_bytes()) {
                     drop(self.read_terms(&place.block));
                 }
+                self.touch_lengths(sparse, field);
             }
         });
-        let dictionaries = self.directory.with_reads(blocks, || {
+        let (dictionaries, lengths) = self.directory.with_reads(blocks, || {
             let mut found: Vec<(Field, Vec<(&str, TermInfo)>)> = Vec::with_capacity(words.len());
             for (field, words) in words {
                 let mut terms = Vec::with_capacity(words.len());
@@ -161,9 +162,15 @@ impl TextSegment {
                 }
                 found.push((*field, terms));
             }
-            terms::dictionaries(&found, &self.footer_of_dictionaries()?, &self.object)
+            let lengths =
+                words.iter().filter_map(|(field, _)| Some((*field, self.lengths(sparse, *field).transpose()?)));
+            let lengths = lengths.map(|(field, lengths)| Ok((field, lengths?))).collect::<Result<Vec<_>>>()?;
+            Ok((
+                terms::dictionaries(&found, &self.footer_of("term")?, &self.object)?,
+                terms::file_of_lengths(&lengths, &self.footer_of("fieldnorm")?, &self.object)?,
+            ))
         })?;
-        let directory = self.directory.with_file("term", dictionaries);
+        let directory = self.directory.with_file("term", dictionaries).with_file("fieldnorm", lengths);
         let searcher = open_searcher(directory.clone()).map_err(|error| from_tantivy(&self.object, error))?;
         Ok(Self {
             object: self.object.clone(),
@@ -184,11 +191,30 @@ impl TextSegment {
         info.map_err(|error| from_io(&self.object, &error))
     }
 
-    /// Tantivy's own footer of the file of dictionaries; hot.
-    fn footer_of_dictionaries(&self) -> Result<OwnedBytes> {
+    /// Asks for the lengths of a field, while planning.
+    fn touch_lengths(&self, sparse: &Sparse, field: Field) {
+        match sparse.fences.lengths(field) {
+            Some(range) => drop(self.read_terms(&range)),
+            None => drop(self.reader().fieldnorms_readers().get_field(field)),
+        }
+    }
+
+    /// The lengths of a field, of every row one byte.
+    fn lengths(&self, sparse: &Sparse, field: Field) -> Result<Option<OwnedBytes>> {
         let failed = |error: std::io::Error| from_io(&self.object, &error);
-        let cut = || Error::corrupt(&self.object, 0, "the file of dictionaries ends early");
-        let file = self.directory.named("term").ok_or_else(cut)?;
+        if let Some(range) = sparse.fences.lengths(field) {
+            let frame = self.read_terms(&range).map_err(failed)?;
+            return terms::lengths(&frame, self.rows, &self.object).map(|lengths| Some(OwnedBytes::new(lengths)));
+        }
+        let file = self.reader().fieldnorms_readers().get_inner_file().open_read(field);
+        file.map(|file| file.read_bytes().map_err(failed)).transpose()
+    }
+
+    /// Tantivy's own footer of a file; hot.
+    fn footer_of(&self, name: &str) -> Result<OwnedBytes> {
+        let failed = |error: std::io::Error| from_io(&self.object, &error);
+        let cut = || Error::corrupt(&self.object, 0, format!("the file \"{name}\" ends early"));
+        let file = self.directory.named(name).ok_or_else(cut)?;
         let length = tantivy::HasLen::len(file.as_ref());
         let trailer = length.checked_sub(FOOTER_TRAILER).ok_or_else(cut)?;
         let bytes = file.read_bytes(trailer..length).map_err(failed)?;

@@ -4,16 +4,17 @@
 //! A file of the bundle beside tantivy's, `terms`, for the full-text fields whose dictionary is too long for the hotcache. It repeats
 //! the dictionary, sorted, in blocks, and ends with the *fences*, which the hotcache holds: for each block its first term, its place,
 //! and the place of the postings of its terms. A block ends before the postings of its terms would be more than
-//! [`BLOCK_POSTINGS`], so whoever knows the fences can fetch block and postings together.
+//! [`BLOCK_POSTINGS`], so whoever knows the fences can fetch block and postings together. The lengths of the field are repeated too,
+//! compressed: of every row one byte, of which a search needs all.
 //!
-//! Layout: blocks, fences, u32 length of the fences, magic `ETT1`; blocks and fences in postcard's encoding.
+//! Layout: for each field its blocks and its lengths; fences, u32 length of the fences, magic `ETT1`; blocks and fences in postcard's encoding.
 
 use super::directory::from_io;
 use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};
-use std::io;
+use std::io::{self, Write};
 use std::ops::Range;
-use tantivy::directory::{CompositeFile, CompositeWrite};
+use tantivy::directory::{CompositeFile, CompositeWrite, OwnedBytes};
 use tantivy::index::{SegmentComponent, SegmentReader};
 use tantivy::postings::TermInfo;
 use tantivy::schema::{Field, FieldType};
@@ -39,6 +40,8 @@ struct FieldFences {
     fences: Vec<Fence>,
     /// Ends of the last block and of its postings.
     end: (u64, u64),
+    /// Start and end of its lengths, one zstd frame.
+    lengths: (u64, u64),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,6 +53,9 @@ struct Fence {
     /// Offset of its postings among those of the field.
     postings: u64,
 }
+
+/// Level of zstd: what it gains is in the frequency of bytes, which every level finds.
+const COMPRESSION: i32 = 3;
 
 /// What a search for one term reads.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -79,28 +85,21 @@ struct Entry {
     positions: u64,
 }
 
-/// A new term table.
-#[derive(Debug)]
-pub(super) struct Encoded {
-    /// The file.
-    pub bytes: Vec<u8>,
-    /// Its fences, to be kept hot.
-    pub fences: Range<u64>,
-    /// The fields that are in it.
-    pub fields: Vec<Field>,
+/// The fields whose dictionary is longer than `at_least`.
+pub(super) fn long_dictionaries(reader: &SegmentReader, at_least: u64) -> tantivy::Result<Vec<Field>> {
+    let dictionaries = CompositeFile::open(&reader.open_read(SegmentComponent::Terms)?)?;
+    let length = |field| dictionaries.open_read(field).map_or(0, |part| tantivy::HasLen::len(&part) as u64);
+    Ok(reader.schema().fields().map(|(field, _)| field).filter(|field| length(*field) > at_least).collect())
 }
 
-/// The file for all full-text fields of a segment whose dictionary is longer than `at_least`; None if there is no such field.
-pub(super) fn encode(reader: &SegmentReader, at_least: u64) -> tantivy::Result<Option<Encoded>> {
-    let dictionaries = CompositeFile::open(&reader.open_read(SegmentComponent::Terms)?)?;
+/// The file for the full-text fields among these; None if there is no such field.
+pub(super) fn encode(reader: &SegmentReader, among: &[Field]) -> tantivy::Result<Option<(Vec<u8>, Range<u64>)>> {
     let mut file = Vec::new();
-    let (mut fields, mut known) = (Vec::new(), Vec::new());
-    for (field, entry) in reader.schema().fields() {
-        let is_text = matches!(entry.field_type(), FieldType::Str(_)) && entry.has_fieldnorms();
-        let length = dictionaries.open_read(field).map_or(0, |part| tantivy::HasLen::len(&part) as u64);
-        if is_text && length > at_least {
-            fields.push(encode_field(reader, field, &mut file)?);
-            known.push(field);
+    let mut fields = Vec::new();
+    for field in among {
+        let entry = reader.schema().get_field_entry(*field);
+        if matches!(entry.field_type(), FieldType::Str(_)) && entry.has_fieldnorms() {
+            fields.push(encode_field(reader, *field, &mut file)?);
         }
     }
     if fields.is_empty() {
@@ -112,7 +111,7 @@ pub(super) fn encode(reader: &SegmentReader, at_least: u64) -> tantivy::Result<O
     file.extend_from_slice(&length.to_le_bytes());
     file.extend_from_slice(&MAGIC);
     let fences = start..file.len() as u64;
-    Ok(Some(Encoded { bytes: file, fences, fields: known }))
+    Ok(Some((file, fences)))
 }
 
 fn encode_field(reader: &SegmentReader, field: Field, file: &mut Vec<u8>) -> tantivy::Result<FieldFences> {
@@ -153,7 +152,12 @@ fn encode_field(reader: &SegmentReader, field: Field, file: &mut Vec<u8>) -> tan
     if !block.terms.is_empty() {
         write_block(&block, file);
     }
-    Ok(FieldFences { field: field.field_id(), fences, end: (file.len() as u64, end) })
+    let blocks_end = file.len() as u64;
+    let lengths = CompositeFile::open(&reader.open_read(SegmentComponent::FieldNorms)?)?.open_read(field);
+    let lengths = lengths.map(|lengths| lengths.read_bytes()).transpose()?.unwrap_or_else(OwnedBytes::empty);
+    file.extend_from_slice(&zstd::bulk::compress(&lengths, COMPRESSION)?);
+    let lengths = (blocks_end, file.len() as u64);
+    Ok(FieldFences { field: field.field_id(), fences, end: (blocks_end, end), lengths })
 }
 
 fn write_block(block: &Block, file: &mut Vec<u8>) {
@@ -179,7 +183,7 @@ impl Fences {
                 a.from < b.from && a.block < b.block && a.postings <= b.postings
             };
             let last = field.fences.last().is_none_or(|last| last.block <= field.end.0 && last.postings <= field.end.1);
-            if !field.fences.windows(2).all(order) || !last {
+            if !field.fences.windows(2).all(order) || !last || field.lengths.0 > field.lengths.1 {
                 return Err(Error::corrupt(object, 0, "the fences of the term table are not in order"));
             }
         }
@@ -193,6 +197,11 @@ impl Fences {
 
     fn of(&self, field: Field) -> Option<&FieldFences> {
         self.0.iter().find(|known| known.field == field.field_id())
+    }
+
+    /// The lengths of a field in the file.
+    pub fn lengths(&self, field: Field) -> Option<Range<u64>> {
+        self.of(field).map(|known| known.lengths.0..known.lengths.1)
     }
 
     /// Where that term would be; None: the field has no such term, or is not in the table.
@@ -230,6 +239,28 @@ pub(super) fn find(block: &[u8], term: &[u8], object: &str) -> Result<Option<Ter
         (postings, positions) = (postings_end, positions_end);
     }
     Ok(None)
+}
+
+/// The lengths of `rows` rows out of what the file has of them.
+pub(super) fn lengths(frame: &[u8], rows: u32, object: &str) -> Result<Vec<u8>> {
+    let lengths = zstd::bulk::decompress(frame, rows as usize).map_err(|error| Error::corrupt(object, 0, error))?;
+    if lengths.len() != rows as usize {
+        return Err(Error::corrupt(object, 0, "the term table has another number of rows"));
+    }
+    Ok(lengths)
+}
+
+/// A file of the lengths of these fields. `footer` as for [`dictionaries`].
+pub(super) fn file_of_lengths(fields: &[(Field, OwnedBytes)], footer: &[u8], object: &str) -> Result<Vec<u8>> {
+    let failed = |error: io::Error| from_io(object, &error);
+    let mut file = Vec::new();
+    let mut parts = CompositeWrite::wrap(&mut file);
+    for (field, lengths) in fields {
+        parts.for_field(*field).write_all(lengths).map_err(failed)?;
+    }
+    parts.close().map_err(failed)?;
+    file.extend_from_slice(footer);
+    Ok(file)
 }
 
 /// A file of dictionaries that know these terms only, sorted in each field. `footer` is the end of the real file, which says what

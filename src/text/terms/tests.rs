@@ -3,7 +3,7 @@ use super::*;
 fn fences() -> Fences {
     let fence = |from: &str, block, postings| Fence { from: from.as_bytes().to_vec(), block, postings };
     let fences = vec![fence("a", 0, 0), fence("bo", 100, 900), fence("m", 220, 950)];
-    Fences(vec![FieldFences { field: 3, fences, end: (400, 2_000) }])
+    Fences(vec![FieldFences { field: 3, fences, end: (400, 2_000), lengths: (400, 450) }])
 }
 
 #[test]
@@ -29,6 +29,12 @@ fn damaged_fences_and_blocks_are_errors() {
     let mut beyond = fences();
     beyond.0[0].end.0 = 219;
     assert!(Fences::decode(&postcard::to_stdvec(&beyond).unwrap(), "x").is_err());
+    let mut backwards = fences();
+    backwards.0[0].lengths = (2, 1);
+    assert!(Fences::decode(&postcard::to_stdvec(&backwards).unwrap(), "x").is_err());
+    let frame = zstd::bulk::compress(&[3, 4, 5], COMPRESSION).unwrap();
+    assert_eq!(lengths(&frame, 3, "x").unwrap(), [3, 4, 5]);
+    assert!(lengths(&frame, 4, "x").is_err() && lengths(&frame, 2, "x").is_err() && lengths(b"no", 3, "x").is_err());
     assert!(decode_trailer(b"\0\0\0\0ETT2", "x").is_err());
     assert_eq!(decode_trailer(b"\x05\0\0\0ETT1", "x").unwrap(), 5);
     let entry = Entry { shared: 1, rest: b"b".to_vec(), doc_freq: 1, postings: 1, positions: 1 };
