@@ -63,6 +63,11 @@ const CODED_PER_RESULT: f32 = 20.0;
 const DIRECT: f32 = 80.0;
 /// See [`DIRECT`].
 const DIRECT_PER_RESULT: f32 = 3.0;
+/// Codes of fewer dimensions than this tell less, and in the same measure more vectors are in the same bytes: of 100 results with 128
+/// dimensions the above found 0.924.
+const DIRECT_DIM: f32 = 384.0;
+/// So many times as many rows at most.
+const DIRECT_VAGUER: f32 = 8.0;
 /// Rows whose exact vector is read at most: this many and [`RERANKED_PER_RESULT`] per result.
 const RERANKED_ROWS: f32 = 64.0;
 /// See [`RERANKED_ROWS`].
@@ -94,8 +99,15 @@ pub(super) struct Policy {
 }
 
 impl Policy {
-    /// The limits for `k` results of `allowed` of `rows` rows in `lists` lists, at a finite, positive `effort`.
-    pub(super) fn new(metric: Metric, rows: usize, lists: usize, allowed: usize, k: usize, effort: f32) -> Self {
+    /// The limits for `k` results of `allowed` of `rows` rows of `dim` dimensions in `lists` lists, at a finite, positive `effort`.
+    pub(super) fn new(
+        metric: Metric,
+        (rows, dim): (usize, usize),
+        lists: usize,
+        allowed: usize,
+        k: usize,
+        effort: f32,
+    ) -> Self {
         let times = |value: f32| (value * effort).min(1e9) as usize;
         let small = rows <= SMALL_ROWS;
         // Errors add up with the square of effort's cost: a bound twice as wide lets many more rows through.
@@ -121,7 +133,8 @@ impl Policy {
             if filtered { (first_wave.min(lists_max), lists_max) } else { (first_wave, first_wave) };
         let coded_max = times(CODED_ROWS + CODED_PER_RESULT * k_wide).max(k);
         // A small segment has few rows to choose from, and quality goes first.
-        let direct_max = if small { coded_max } else { times(DIRECT + DIRECT_PER_RESULT * k_wide).max(k) };
+        let vaguer = (DIRECT_DIM / dim.max(1) as f32).clamp(1.0, DIRECT_VAGUER);
+        let direct_max = if small { coded_max } else { times((DIRECT + DIRECT_PER_RESULT * k_wide) * vaguer).max(k) };
         Self {
             patience: if small { usize::MAX } else { times(patience * probes).max(1) },
             first_wave: if small { usize::MAX } else { first_wave },

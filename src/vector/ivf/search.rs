@@ -132,7 +132,7 @@ impl<H: Deref<Target = Head>, A: Deref<Target = RoaringBitmap>> Searcher<H, A> {
         };
         let k = k.min(allowed_rows);
         let policy_effort = if effort.is_finite() { effort } else { 1.0 };
-        let policy = Policy::new(head.metric(), rows, head.lists(), allowed_rows, k, policy_effort);
+        let policy = Policy::new(head.metric(), (rows, head.dim()), head.lists(), allowed_rows, k, policy_effort);
         let prepared = PreparedQuery::new(&head, query);
         let mut searcher = Self {
             query: query.to_vec(),
