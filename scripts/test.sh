@@ -7,12 +7,24 @@ need_state
 command -v cargo >/dev/null || export PATH="$HOME/.cargo/bin:$PATH"
 cd "$REPO"
 say "state directory: $STATE"
-"$REPO/scripts/setup.sh" test
+"$REPO/scripts/setup.sh" build
 find_pg_config
 stages=${ELACSYM_STAGES:-rust pg15 pg16 pg18 typecheck}
 shared=${ELACSYM_SHARED_DATA:-$(cd .. && pwd)/shared/data}
 if [ -d "$shared" ]; then export ELACSYM_SHARED_DATA=$shared; fi
 mkdir -p "$STATE/results"
+
+# What only the tests need is fetched while the compiler works: it waits for the network most of the time.
+"$REPO/scripts/setup.sh" test >"$LOGS/setup-test.log" 2>&1 </dev/null &
+test_setup=$!
+wait_for_test_setup() {
+  [ -n "$test_setup" ] || return 0
+  local rc=0
+  wait "$test_setup" || rc=$?
+  test_setup=
+  cat "$LOGS/setup-test.log"
+  [ $rc -eq 0 ] || die "the set-up of the tests failed"
+}
 passed=0 failed=0 skipped=0 summary=() broken=()
 
 # record NAME FILE EXIT_CODE: adds the counts of a report; a stage that failed without a failed test counts as one.
@@ -40,6 +52,7 @@ rust_stage() {
       ;;
   esac
   step "compiling the engine and the Rust tests" env CARGO_TARGET_DIR="$ENGINE_TARGET" cargo test --profile "$PROFILE" --locked --no-run || rc=$?
+  wait_for_test_setup
   if [ $rc -eq 0 ]; then
     step "Rust tests" env CARGO_TARGET_DIR="$ENGINE_TARGET" cargo test --profile "$PROFILE" --locked --no-fail-fast || rc=$?
     record "Rust (engine and core)" "$LOGS/Rust-tests.log" $rc
@@ -60,6 +73,9 @@ build_ahead() {
     esac
   done
 }
+
+# The tests of PostgreSQL 15 run two files at a time: they wait for servers much of the time, and no two share a cluster.
+two_workers=(-n 2 --dist loadfile --no-loadscope-reorder)
 
 # pg_tests MAJOR [pytest arguments]: builds, installs and tests; leaves the report, and the exit code beside it.
 pg_tests() {
@@ -134,9 +150,10 @@ for stage in $stages; do
   case $stage in pg16 | pg18) majors+=("${stage#pg}") ;; esac
 done
 for stage in $stages; do
+  [ "$stage" = rust ] || wait_for_test_setup
   case $stage in
     rust) rust_stage ;;
-    pg15) pg_stage 15 ;;
+    pg15) pg_stage 15 "${two_workers[@]}" ;;
     pg16 | pg18) # all at the first of them
       if [ ${#majors[@]} -gt 0 ]; then every_pg_stage "${majors[@]}"; fi
       majors=()

@@ -62,6 +62,7 @@ CREATE TABLE elacsym.segment (
     delete_version  bigint NOT NULL,                    -- position in the log where the delete vector was written; 0: it has none
     delete_vector   bytea,
     stats           jsonb NOT NULL,
+    horizon         xid8 NOT NULL,                      -- transactions from this one on draw higher orders than all entries
     CONSTRAINT segment_pkey PRIMARY KEY (namespace, id)
 );
 ALTER TABLE elacsym.segment REPLICA IDENTITY NOTHING;
@@ -71,11 +72,15 @@ ALTER TABLE elacsym.segment SET (autovacuum_vacuum_scale_factor = 0, autovacuum_
 -- objects that nothing refers to any more; deleted after elacsym.object_retention
 CREATE TABLE elacsym.garbage (
     root        text NOT NULL,
-    key         text NOT NULL,
-    xid         xid8 NOT NULL,                          -- transaction that released it
-    released_at timestamptz NOT NULL
+    key         text COLLATE "C" NOT NULL,
+    xid         xid8 NOT NULL,                          -- transaction that released it; of an orphan the last one when it was found
+    released_at timestamptz NOT NULL,
+    reason      "char" NOT NULL                         -- r: released; o: orphan, found without a reference; m: superseded manifest
 );
 ALTER TABLE elacsym.garbage REPLICA IDENTITY NOTHING;
+ALTER TABLE elacsym.garbage SET (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000);
+CREATE INDEX garbage_key_idx ON elacsym.garbage (key);
+CREATE INDEX garbage_reason_released_at_idx ON elacsym.garbage (reason, released_at);
 
 -- who may use a namespace besides its owner; role 0 is everybody
 CREATE TABLE elacsym.namespace_grant (
@@ -157,6 +162,21 @@ CREATE FUNCTION elacsym.flush(target text) RETURNS bigint
     LANGUAGE c VOLATILE PARALLEL UNSAFE
     AS 'MODULE_PATHNAME', 'elacsym_flush_wrapper';
 COMMENT ON FUNCTION elacsym.flush(text) IS 'moves what is buffered into a segment now; returns the number of entries';
+
+-- compaction
+CREATE FUNCTION elacsym.compact(target text, OUT segments_before bigint, OUT segments_after bigint)
+    RETURNS SETOF record
+    LANGUAGE c VOLATILE PARALLEL UNSAFE ROWS 1
+    AS 'MODULE_PATHNAME', 'elacsym_compact_wrapper';
+COMMENT ON FUNCTION elacsym.compact(text) IS 'merges all segments now, into one where it fits; returns how many there were and are';
+
+CREATE FUNCTION elacsym.compaction_progress(
+        OUT database oid, OUT namespace uuid, OUT target text, OUT pid integer, OUT phase text,
+        OUT rows_done bigint, OUT rows_total bigint, OUT started timestamptz)
+    RETURNS SETOF record
+    LANGUAGE c VOLATILE PARALLEL SAFE ROWS 1
+    AS 'MODULE_PATHNAME', 'elacsym_compaction_progress_wrapper';
+COMMENT ON FUNCTION elacsym.compaction_progress() IS 'the compactions under way, of all databases';
 
 CREATE FUNCTION elacsym.stat_engine(
         OUT pid integer, OUT version text, OUT uptime_seconds double precision, OUT starts bigint, OUT stats jsonb)
@@ -556,6 +576,15 @@ CREATE FUNCTION elacsym.highlight(
 COMMENT ON FUNCTION elacsym.highlight(text, tid, text, text, text, text, integer, integer)
     IS 'the same for the row of an indexed table';
 
+-- Garbage: objects in storage that nothing refers to.
+
+CREATE FUNCTION elacsym.gc(dry_run boolean DEFAULT false)
+    RETURNS TABLE (root text, object text, bytes bigint, age interval, reason text, action text)
+    LANGUAGE c VOLATILE PARALLEL UNSAFE ROWS 1000 COST 100000
+    AS 'MODULE_PATHNAME', 'elacsym_gc_wrapper';
+COMMENT ON FUNCTION elacsym.gc(boolean)
+    IS 'lists the objects that nothing refers to, why, and what becomes of them; without dry_run also notes those that were not known';
+
 -- Views. They run with the rights of the extension's owner and show a role only what it may use.
 
 CREATE VIEW elacsym.namespaces WITH (security_barrier) AS
@@ -660,5 +689,160 @@ CREATE FUNCTION elacsym.warm(target text) RETURNS TABLE (objects bigint, bytes b
 COMMENT ON FUNCTION elacsym.warm(text)
     IS 'reads a namespace or an index into the cache of the engine, what queries need most first, as far as it fits';
 
+-- Figures: metrics, activity, what namespaces cost.
+
+CREATE FUNCTION elacsym.metrics() RETURNS text
+    LANGUAGE c VOLATILE PARALLEL RESTRICTED COST 1000
+    AS 'MODULE_PATHNAME', 'elacsym_metrics_wrapper';
+COMMENT ON FUNCTION elacsym.metrics() IS 'figures of the engine and of the server in Prometheus'' text format';
+REVOKE ALL ON FUNCTION elacsym.metrics() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION elacsym.metrics() TO pg_monitor;
+
+CREATE FUNCTION elacsym.engine_activity(
+        OUT pid integer, OUT namespace uuid, OUT kind text, OUT phase text, OUT rows_done bigint, OUT rows_total bigint,
+        OUT seconds double precision)
+    RETURNS SETOF record
+    LANGUAGE c VOLATILE PARALLEL RESTRICTED ROWS 10 COST 1000
+    AS 'MODULE_PATHNAME', 'elacsym_engine_activity_wrapper';
+COMMENT ON FUNCTION elacsym.engine_activity() IS 'the requests that the engine is answering; see the view elacsym.activity';
+
+CREATE FUNCTION elacsym.namespace_counters(
+        OUT namespace uuid, OUT since double precision, OUT queries bigint, OUT query_ms double precision,
+        OUT object_requests bigint, OUT object_bytes bigint, OUT cache_hits bigint, OUT cache_misses bigint,
+        OUT flushes bigint, OUT flush_ms double precision, OUT flushed_entries bigint, OUT last_flush double precision,
+        OUT compactions bigint, OUT compaction_ms double precision, OUT last_compaction double precision,
+        OUT maintenance_reads bigint, OUT objects_written bigint)
+    RETURNS SETOF record
+    LANGUAGE c VOLATILE PARALLEL RESTRICTED ROWS 100
+    AS 'MODULE_PATHNAME', 'elacsym_namespace_counters_wrapper';
+COMMENT ON FUNCTION elacsym.namespace_counters()
+    IS 'what namespaces and indexes of this database have cost; see the view elacsym.stat_namespaces';
+
+CREATE FUNCTION elacsym.stat_reset() RETURNS void
+    LANGUAGE c VOLATILE PARALLEL RESTRICTED
+    AS 'MODULE_PATHNAME', 'elacsym_stat_reset_wrapper';
+COMMENT ON FUNCTION elacsym.stat_reset() IS 'what elacsym.stat_namespaces counts begins anew, in this database';
+REVOKE ALL ON FUNCTION elacsym.stat_reset() FROM PUBLIC;
+
+CREATE FUNCTION elacsym.object_cost(reads bigint DEFAULT 0, writes bigint DEFAULT 0, stored_bytes bigint DEFAULT 0)
+    RETURNS double precision
+    LANGUAGE c STABLE PARALLEL SAFE
+    AS 'MODULE_PATHNAME', 'elacsym_object_cost_wrapper';
+COMMENT ON FUNCTION elacsym.object_cost(bigint, bigint, bigint)
+    IS 'estimate by the settings elacsym.price_…: requests to object storage, and bytes that are kept for a month';
+
+CREATE VIEW elacsym.stat_namespaces WITH (security_barrier) AS
+    SELECT CASE n.kind WHEN 'i' THEN c.oid::regclass::text ELSE n.name::text END AS namespace,
+           CASE n.kind WHEN 'i' THEN 'index' ELSE 'namespace' END AS kind,
+           s.segments,
+           s.rows,
+           s.dead_rows,
+           s.bytes,
+           b.buffered_rows,
+           b.buffered_bytes,
+           coalesce(t.queries, 0) AS queries,
+           coalesce(t.query_ms, 0) AS query_ms,
+           coalesce(t.object_requests, 0) AS object_requests,
+           coalesce(t.object_bytes, 0) AS object_bytes,
+           coalesce(t.cache_hits, 0) AS cache_hits,
+           coalesce(t.cache_misses, 0) AS cache_misses,
+           coalesce(t.flushes, 0) AS flushes,
+           coalesce(t.flush_ms, 0) AS flush_ms,
+           coalesce(t.flushed_entries, 0) AS flushed_entries,
+           pg_catalog.to_timestamp(t.last_flush) AS last_flush,
+           coalesce(t.compactions, 0) AS compactions,
+           coalesce(t.compaction_ms, 0) AS compaction_ms,
+           pg_catalog.to_timestamp(t.last_compaction) AS last_compaction,
+           coalesce(t.objects_written, 0) AS objects_written,
+           pg_catalog.to_timestamp(t.since) AS stats_since,
+           elacsym.object_cost(reads => coalesce(t.object_requests, 0)) AS query_cost,
+           elacsym.object_cost(stored_bytes => s.bytes) AS storage_cost_month,
+           -- A month of 730 hours. In its first hour nothing is known of the next ones: it counts as a whole.
+           elacsym.object_cost(stored_bytes => s.bytes)
+               + elacsym.object_cost(
+                     reads => coalesce(t.object_requests + t.maintenance_reads, 0), writes => coalesce(t.objects_written, 0))
+                 * 730 / greatest(EXTRACT(epoch FROM pg_catalog.now())::double precision - t.since, 3600) * 3600 AS cost_month
+      FROM elacsym.namespace n
+      LEFT JOIN pg_catalog.pg_class c ON n.kind = 'i' AND c.oid = n.relation
+      LEFT JOIN elacsym.namespace_counters() t ON t.namespace = n.id
+     CROSS JOIN LATERAL (
+           SELECT pg_catalog.count(*) AS segments,
+                  coalesce(pg_catalog.sum(s.rows), 0)::bigint AS rows,
+                  coalesce(pg_catalog.sum(s.deleted), 0)::bigint AS dead_rows,
+                  coalesce(pg_catalog.sum(s.bytes), 0)::bigint AS bytes
+             FROM elacsym.segment s WHERE s.namespace = n.id) s
+     CROSS JOIN LATERAL (
+           SELECT pg_catalog.count(*) AS buffered_rows,
+                  coalesce(pg_catalog.sum(pg_catalog.octet_length(w.payload)), 0)::bigint AS buffered_bytes
+             FROM elacsym.wal w WHERE w.namespace = n.id AND w.xid >= n.watermark) b
+     WHERE CASE n.kind
+           WHEN 'i' THEN c.oid IS NOT NULL AND pg_catalog.pg_has_role(c.relowner, 'USAGE')
+           ELSE pg_catalog.pg_has_role(n.owner, 'USAGE') OR EXISTS (
+                SELECT FROM elacsym.namespace_grant g
+                 WHERE g.namespace = n.id AND g.privilege = 'r'
+                   AND (g.role = 0 OR pg_catalog.pg_has_role(g.role, 'USAGE'))) END;
+COMMENT ON VIEW elacsym.stat_namespaces IS 'what the namespaces and indexes that the current role may use hold, did and cost';
+
+CREATE VIEW elacsym.activity WITH (security_barrier) AS
+    -- By its phase, which no other access method has: the index itself is not visible to others yet.
+    WITH builds AS (
+        SELECT p.pid,
+               p.datname::text AS database,
+               CASE WHEN p.datname = pg_catalog.current_database() THEN p.relid::regclass::text END AS target,
+               'build'::text AS kind,
+               pg_catalog.substr(p.phase, pg_catalog.length('building index: ') + 1) AS phase,
+               p.tuples_done AS rows_done,
+               CASE WHEN p.blocks_done > 0
+                    THEN (p.tuples_done * (p.blocks_total::double precision / p.blocks_done))::bigint END AS rows_total,
+               a.query_start AS started
+          FROM pg_catalog.pg_stat_progress_create_index p
+          JOIN pg_catalog.pg_stat_activity a ON a.pid = p.pid
+         WHERE p.phase IN ('building index: reading rows', 'building index: building a segment')
+    ), running AS (
+        SELECT e.pid,
+               a.datname::text AS database,
+               CASE WHEN n.kind = 'i' AND pg_catalog.pg_has_role(c.relowner, 'USAGE') THEN c.oid::regclass::text
+                    WHEN n.kind = 'n' AND (pg_catalog.pg_has_role(n.owner, 'USAGE') OR EXISTS (
+                         SELECT FROM elacsym.namespace_grant g
+                          WHERE g.namespace = n.id AND g.privilege = 'r'
+                            AND (g.role = 0 OR pg_catalog.pg_has_role(g.role, 'USAGE')))) THEN n.name::text END AS target,
+               e.kind,
+               e.phase,
+               e.rows_done,
+               e.rows_total,
+               pg_catalog.clock_timestamp() - pg_catalog.make_interval(secs => e.seconds) AS started
+          FROM elacsym.engine_activity() e
+          LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid = e.pid
+          LEFT JOIN elacsym.namespace n ON n.id = e.namespace
+          LEFT JOIN pg_catalog.pg_class c ON n.kind = 'i' AND c.oid = n.relation
+         WHERE NOT EXISTS (SELECT FROM builds b WHERE b.pid = e.pid)
+    )
+    SELECT r.*,
+           CASE WHEN r.rows_done > 0 AND r.rows_total >= r.rows_done
+                THEN pg_catalog.clock_timestamp()
+                     + (pg_catalog.clock_timestamp() - r.started) * ((r.rows_total - r.rows_done)::double precision / r.rows_done)
+                END AS eta
+      FROM (SELECT * FROM builds
+            UNION ALL
+            SELECT pid, (SELECT d.datname::text FROM pg_catalog.pg_database d WHERE d.oid = p.database), target, 'compaction', phase,
+                   rows_done, nullif(rows_total, 0), started
+              FROM elacsym.compaction_progress() p
+            UNION ALL
+            SELECT * FROM running) r;
+COMMENT ON VIEW elacsym.activity IS 'what is being done now: searches, flushes and index builds, how far they are and when they will end';
+
 GRANT USAGE ON SCHEMA elacsym TO PUBLIC;
 GRANT SELECT ON elacsym.namespaces, elacsym.indexes, elacsym.segments, elacsym.grants, elacsym.stat_engine TO PUBLIC;
+GRANT SELECT ON elacsym.stat_namespaces, elacsym.activity TO PUBLIC;
+
+-- back-pressure
+CREATE FUNCTION elacsym.stat_buffer(
+        OUT bytes bigint, OUT uncommitted_bytes bigint, OUT delay_ms double precision, OUT waited_seconds double precision,
+        OUT refused bigint, OUT counted_at timestamptz, OUT flush_failing boolean)
+    RETURNS SETOF record
+    LANGUAGE c VOLATILE PARALLEL SAFE ROWS 1
+    AS 'MODULE_PATHNAME', 'stat_buffer_wrapper';
+COMMENT ON FUNCTION elacsym.stat_buffer() IS 'how full the write buffer of this database is, and what that costs its writers';
+CREATE VIEW elacsym.stat_buffer AS SELECT * FROM elacsym.stat_buffer();
+COMMENT ON VIEW elacsym.stat_buffer IS 'how full the write buffer of this database is, and what that costs its writers';
+GRANT SELECT ON elacsym.stat_buffer TO PUBLIC;

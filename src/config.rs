@@ -124,6 +124,32 @@ pub struct EngineSettings {
     /// How much is logged.
     #[serde(default)]
     pub log_level: LogLevel,
+    /// Port of 127.0.0.1 that figures are served on; 0: none.
+    #[serde(default)]
+    pub metrics_port: u16,
+}
+
+/// What the supervisor tells between settings: the server's own figures.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ServerMetrics {
+    /// In Prometheus' text format.
+    pub server_metrics: String,
+}
+
+impl ServerMetrics {
+    /// Reads a line of the supervisor; `None` if it is something else.
+    pub fn from_json(json: &str) -> Option<Self> {
+        serde_json::from_str(json).ok()
+    }
+
+    /// The line that [`Self::from_json`] reads.
+    ///
+    /// # Errors
+    /// None in practice: a string is always JSON.
+    pub fn to_json(&self) -> Result<String> {
+        serde_json::to_string(self).map_err(|e| Error::internal(format!("figures cannot be written: {e}")))
+    }
 }
 
 impl EngineSettings {

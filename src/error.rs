@@ -32,6 +32,8 @@ pub enum ErrorKind {
     Internal,
     /// The statement's types do not fit the thing it names, whatever the values: write it with another function.
     StatementType,
+    /// A limit that is configured was reached: raise it, or ask for less.
+    LimitExceeded,
 }
 
 /// An error with PostgreSQL's three texts: message (lower case, no final period), detail and hint.

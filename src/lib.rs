@@ -12,14 +12,18 @@
 compile_error!("features `engine` and `pgNN` never meet: build the library with --no-default-features --features pgNN");
 
 pub mod aggregate;
+pub mod back_pressure;
 pub mod batch;
+pub mod compaction;
 pub mod config;
 pub mod document;
 pub mod error;
 pub mod filter;
+pub mod garbage;
 pub mod ids;
 pub mod ipc;
 pub mod limits;
+pub mod metrics;
 pub mod rank;
 pub mod schema;
 pub mod segment_info;

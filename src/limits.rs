@@ -112,3 +112,5 @@ pub const MAX_FUZZY_TERMS: usize = 256;
 pub const MAX_ANALYZED_TEXT_BYTES: usize = 1 << 20;
 /// Largest answer about one text, in bytes: half of [`MAX_FRAME_BYTES`]. N-grams repeat every character several times.
 pub const MAX_ANALYSIS_BYTES: usize = MAX_FRAME_BYTES / 2;
+/// Most objects in one page of a listing: what S3 gives at once. With the longest keys they fill a tenth of a frame.
+pub const MAX_LISTED_OBJECTS: u32 = 1_000;

@@ -13,6 +13,10 @@ mod engine_aggregate;
 mod engine_behaviour;
 #[path = "engine_cache.rs"]
 mod engine_cache;
+#[path = "engine_claims.rs"]
+mod engine_claims;
+#[path = "engine_compaction.rs"]
+mod engine_compaction;
 #[path = "engine_corpus.rs"]
 mod engine_corpus;
 #[path = "engine_ids.rs"]

@@ -197,7 +197,8 @@ fn request(database: &Database, kind: Kind, (vector, text): &(Vec<f32>, String))
 }
 
 fn database(root: &Path, infos: &[SegmentInfo]) -> Database {
-    let published = |info: &SegmentInfo| Published { info: info.clone(), version: 0, delete_vector: Vec::new() };
+    let published =
+        |info: &SegmentInfo| Published { info: info.clone(), version: 0, delete_vector: Vec::new(), horizon: 0 };
     let mut database = Database::new(root, schema());
     database.segments = infos.iter().map(published).collect();
     database

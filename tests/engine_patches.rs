@@ -1,10 +1,11 @@
-//! Patches: every interleaving of transactions, flushes and bulk writes gives what the entries of a key give in their order.
+//! Patches: every interleaving of transactions, flushes, compactions and bulk writes gives what the entries of a key give in their order.
 
 #![allow(clippy::unwrap_used)]
 
 use crate::engine_support;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use elacsym::batch::Budget;
 use elacsym::document::{Document, Patch, Value};
@@ -13,7 +14,7 @@ use elacsym::filter::Filter;
 use elacsym::ids::{EntryOrder, Key, Op};
 use elacsym::ipc::message::{CheckRequest, KeyState, PageRequest, TextQuery};
 use elacsym::schema::NamespaceSchema;
-use engine_support::{Database, Random, WalRow, engine};
+use engine_support::{Compaction, Database, Random, WalRow, engine};
 use serde_json::json;
 
 const DIM: usize = 4;
@@ -102,6 +103,21 @@ struct World {
     running: BTreeMap<u64, Vec<WalRow>>,
     /// A bulk write that holds the flush lock.
     bulk: Option<(u64, Vec<WalRow>)>,
+    /// A compaction that is not published yet.
+    merged: Option<Compaction>,
+    counts: Counts,
+}
+
+/// What compactions have met.
+#[derive(Default)]
+struct Counts {
+    /// Dead entries that were forgotten, and that had to stay.
+    forgotten: u64,
+    kept: u64,
+    /// Rows that died while a compaction was under way.
+    carried: u64,
+    /// Nothing was left.
+    empty: u64,
 }
 
 impl World {
@@ -163,6 +179,7 @@ impl World {
         let Some((xid, rows)) = self.bulk.take() else { return };
         self.running.remove(&xid);
         if self.random.chance(85) {
+            self.database.next_xid = self.next_xid;
             self.database.bulk(engine, rows.clone()).await.unwrap();
             rows.iter().for_each(|row| self.history.add(row));
         }
@@ -172,7 +189,39 @@ impl World {
         self.database.oldest_running = self.running.keys().next().copied().unwrap_or(self.next_xid);
         let rows = if self.random.chance(50) { 1 + self.random.below(6) as usize } else { usize::MAX };
         self.database.budget = Budget { rows, bytes: u64::MAX };
+        self.database.next_xid = self.next_xid;
         self.database.flush(engine).await.unwrap();
+    }
+
+    /// Every transaction before this one is over and has nothing in the buffer.
+    fn complete(&self) -> u64 {
+        let buffered = self.database.wal.iter().map(|row| row.entry.id.order.xid);
+        buffered.chain(self.running.keys().copied()).fold(self.next_xid, u64::min)
+    }
+
+    /// Merges some segments, or publishes what was merged before.
+    async fn compact(&mut self, engine: &Arc<Engine>) {
+        if let Some(merged) = self.merged.take() {
+            self.counts.carried += self.database.publish(engine, merged).await.unwrap();
+            return;
+        }
+        let all = 0..self.database.segments.len();
+        let chosen: Vec<usize> = all.filter(|_| self.random.chance(60)).collect();
+        if chosen.is_empty() {
+            return;
+        }
+        let complete = self.complete();
+        let (mut dead, mut forgotten) = (0, 0);
+        for segment in chosen.iter().map(|at| &self.database.segments[*at]) {
+            dead += segment.info.tombstones;
+            forgotten += if segment.horizon <= complete { segment.info.tombstones } else { 0 };
+        }
+        let merged = self.database.merge(engine, &chosen, complete).await.unwrap();
+        self.counts.forgotten += forgotten;
+        self.counts.kept += merged.result.segment.as_ref().map_or(0, |info| info.tombstones);
+        self.counts.empty += u64::from(merged.result.segment.is_none());
+        assert!(dead >= forgotten);
+        self.merged = Some(merged);
     }
 
     async fn states(&self, engine: &Engine, filter: &Filter) -> Vec<KeyState> {
@@ -237,10 +286,10 @@ impl World {
     }
 }
 
-async fn scenario(seed: u64) {
+async fn scenario(seed: u64) -> Counts {
     let directory = tempfile::tempdir().unwrap();
     let database = Database::new(directory.path(), schema());
-    let mut running = engine(directory.path()).await;
+    let mut running = Arc::new(engine(directory.path()).await);
     let mut world = World {
         random: Random::new(seed),
         database,
@@ -249,10 +298,12 @@ async fn scenario(seed: u64) {
         seq: 1000,
         running: BTreeMap::new(),
         bulk: None,
+        merged: None,
+        counts: Counts::default(),
     };
     for step in 0..250 {
         let what = format!("seed {seed}, step {step}");
-        match world.random.below(20) {
+        match world.random.below(25) {
             0..=1 => drop(world.begin()),
             2..=10 => {
                 let xid = world.some_transaction().unwrap_or(world.next_xid);
@@ -272,7 +323,23 @@ async fn scenario(seed: u64) {
                 world.end_bulk(&running).await;
                 world.check(&running, &format!("{what}, after a bulk write")).await;
             }
-            17 if world.random.chance(20) => running = engine(directory.path()).await,
+            17 if world.random.chance(20) => running = Arc::new(engine(directory.path()).await),
+            // A quiet moment: nothing runs, and everything is in segments.
+            24 if world.bulk.is_none() => {
+                while let Some(xid) = world.running.keys().next().copied() {
+                    world.end(xid);
+                }
+                world.flush(&running).await;
+                world.check(&running, &format!("{what}, after a quiet moment")).await;
+            }
+            // Publishing takes the flush lock.
+            20..=23 if world.bulk.is_none() || world.merged.is_none() => {
+                let filter = Filter::And(Vec::new());
+                let before = world.states(&running, &filter).await;
+                world.compact(&running).await;
+                assert_eq!(world.states(&running, &filter).await, before, "versions, {what}, after a compaction");
+                world.check(&running, &format!("{what}, after a compaction")).await;
+            }
             _ if world.bulk.is_none() => {
                 let filter = Filter::And(Vec::new());
                 let before = world.states(&running, &filter).await;
@@ -293,14 +360,33 @@ async fn scenario(seed: u64) {
     world.database.flush(&running).await.unwrap();
     assert!(world.database.wal.is_empty(), "seed {seed}");
     world.check(&running, &format!("seed {seed}, at the end")).await;
+    // Then nothing dead is needed any more.
+    if let Some(merged) = world.merged.take() {
+        world.database.publish(&running, merged).await.unwrap();
+    }
+    world.database.compact(&running).await.unwrap();
+    assert!(world.database.segments.iter().all(|segment| segment.info.tombstones == 0), "seed {seed}");
+    assert!(world.database.segments.len() <= 1, "seed {seed}");
+    world.check(&running, &format!("seed {seed}, compacted")).await;
+    world.counts
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn inv_3_patches_count_in_order_whatever_runs_beside_them() {
     let seeds = std::env::var("ENGINE_MODEL_SEEDS").ok().and_then(|s| s.parse().ok()).unwrap_or(12);
+    let mut all = Counts::default();
     for seed in 1..=seeds {
-        scenario(seed).await;
+        let counts = scenario(seed).await;
+        all.forgotten += counts.forgotten;
+        all.kept += counts.kept;
+        all.carried += counts.carried;
+        all.empty += counts.empty;
     }
+    let Counts { forgotten, kept, carried, empty } = all;
+    println!(
+        "dead entries: {forgotten} forgotten, {kept} kept, {carried} carried over; {empty} times nothing was left"
+    );
+    assert!(forgotten > 0 && kept > 0 && carried > 0, "the compactions met nothing of interest");
 }
 
 fn order(seq: u64) -> EntryOrder {

@@ -151,7 +151,7 @@ async fn version_1_stays_readable_and_answers_the_same() {
     let mut info: SegmentInfo = serde_json::from_str(&info).unwrap();
     info.root = format!("file://{}", golden.display());
     let mut database = Database::new(&golden, schema());
-    database.segments.push(Published { info, version: 0, delete_vector: Vec::new() });
+    database.segments.push(Published { info, version: 0, delete_vector: Vec::new(), horizon: 0 });
     let running = engine(&golden).await;
     let expected: Json =
         serde_json::from_str(&std::fs::read_to_string(golden.join("v1/answers.json")).unwrap()).unwrap();

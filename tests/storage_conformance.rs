@@ -119,6 +119,23 @@ async fn listings_are_sorted_and_complete(store: Store) {
     assert_eq!(keys(&store, "", Some("a/b")).await, ["a/c/d", "a0", "b"]);
     assert_eq!(keys(&store, "", Some("zzz")).await, Vec::<String>::new());
     assert_eq!(keys(&store, "no/such/", None).await, Vec::<String>::new());
+    for limit in 1..=all.len() + 1 {
+        let (mut pages, mut last) = (Vec::new(), None::<String>);
+        loop {
+            let page = store.list_page("", last.as_deref(), limit).await.unwrap();
+            let is_last = page.len() < limit;
+            assert!(page.len() <= limit);
+            pages.extend(page.into_iter().map(|o| o.key));
+            if is_last {
+                break;
+            }
+            last = pages.last().cloned();
+        }
+        assert_eq!(pages, all, "pages of {limit}");
+    }
+    // The name after all keys of a directory: the character after the slash.
+    assert_eq!(store.list_page("", Some("a0"), 1).await.unwrap()[0].key, "b");
+    assert_eq!(store.list_page("a", Some("a/c0"), 9).await.unwrap()[0].key, "a0");
     let now = std::time::SystemTime::now();
     for (size, object) in store.list("", None).await.unwrap().iter().enumerate() {
         assert_eq!(object.size, size as u64);
@@ -134,6 +151,11 @@ async fn more_than_a_thousand_keys(store: Store) {
     futures::stream::iter(puts).buffer_unordered(16).for_each(|done| async { done.unwrap() }).await;
     assert_eq!(keys(&store, "n/", None).await, all);
     assert_eq!(keys(&store, "n/", Some("n/00099")).await, all[100..]);
+    for (after, limit) in [(None, 1_000), (Some("n/00099"), 10), (Some("n/00099"), 1_100)] {
+        let page = store.list_page("n/", after, limit).await.unwrap();
+        let first = after.map_or(0, |_| 100);
+        assert!(page.iter().map(|o| &o.key).eq(&all[first..first + limit]), "{after:?} {limit}");
+    }
     store.delete(&all).await.unwrap();
     assert!(keys(&store, "", None).await.is_empty());
 }

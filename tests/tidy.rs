@@ -24,7 +24,11 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("aggregate", &["schema", "document", "filter", "timestamp"]),
     ("segment_info", &["schema"]),
     ("rank", &["schema", "document", "filter", "vector"]),
+    ("back_pressure", &[]),
     ("batch", &[]),
+    ("compaction", &[]),
+    ("garbage", &[]),
+    ("metrics", &[]),
     ("ipc", &["message", "aggregate", "schema", "document", "filter", "rank", "segment_info", "vector"]),
     // engine, from the bottom
     ("env", &[]),
@@ -53,6 +57,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         "engine",
         &[
             "env",
+            "compaction",
             "config",
             "schema",
             "document",
@@ -68,13 +73,17 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "rank",
             "segment",
             "manifest",
+            "garbage",
+            "metrics",
         ],
     ),
     // glue: backends reach the engine through ipc only
     (
         "pg",
         &[
+            "back_pressure",
             "batch",
+            "compaction",
             "config",
             "schema",
             "document",
@@ -86,6 +95,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "ipc",
             "vector",
             "rank",
+            "garbage",
+            "metrics",
         ],
     ),
 ];

@@ -1,5 +1,5 @@
 """INV-5, INV-1: whatever was acknowledged by COMMIT survives a kill -9 of the whole server between any two steps of upsert →
-commit → read → upload → publish → manifest → clean-up: nothing lost, nothing twice.
+commit → read → upload → publish → manifest → merge → clean-up: nothing lost, nothing twice.
 
 Each write goes to a namespace and to a model table in one transaction; after every crash the two must say the same."""
 
@@ -30,7 +30,12 @@ POINTS = {
     "manifest.after_commit": False,
     "gc.after_delete": False,
     "gc.after_commit": False,
+    "compaction.after_read": False,
+    "compaction.after_upload": False,
+    "compaction.after_publish_before_commit": False,
+    "compaction.after_commit": False,
 }
+COMPACT_POINTS = ["compaction.after_read", "compaction.after_upload", "compaction.after_publish_before_commit"]
 BACKEND_POINTS = ["flush.after_read", "flush.after_upload", "flush.after_publish_before_commit"]
 BULK_POINTS = ["bulk.after_upload", "bulk.after_publish_before_commit"]
 
@@ -89,7 +94,8 @@ class Model:
 
 @pytest.fixture
 def model(new_cluster, request):
-    config = {"elacsym.flush_interval": "50ms", "elacsym.object_retention": 0, "elacsym.fault_point": ""}
+    # a second: what a query of `check` reads must not be merged away and deleted under its hands
+    config = {"elacsym.flush_interval": "50ms", "elacsym.object_retention": "1s", "elacsym.fault_point": "", "elacsym.compaction": "on"}
     return Model(new_cluster(config=config), request.node.name)
 
 
@@ -144,6 +150,28 @@ def test_crash_in_flush_by_hand_at(model, point):
         dies(cluster)
         start(cluster)
         model.check()
+
+
+@pytest.mark.parametrize("point", COMPACT_POINTS)
+def test_crash_in_compact_by_hand_at(model, point):
+    cluster = model.cluster
+    for _ in range(ROUNDS):
+        with model.connect() as conn:
+            # the dead rows of the last write make the rewrite of even one segment worth while
+            for _ in range(3):
+                model.write(conn)
+            conn.execute("SELECT elacsym.flush('ns')")
+            conn.execute("SET elacsym.fault_point = %s" % f"'{point}'")
+            with contextlib.suppress(psycopg.Error):
+                for _ in range(40):
+                    model.write(conn)
+                    conn.execute("SELECT elacsym.flush('ns')")
+                    conn.execute("SELECT elacsym.compact('ns')")
+        dies(cluster)
+        start(cluster)
+        model.check()
+    wait_until(model.settled, "maintenance to have caught up", 30)
+    model.check()
 
 
 @pytest.mark.parametrize("point", BULK_POINTS)

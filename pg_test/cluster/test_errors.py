@@ -71,6 +71,7 @@ CASES = {
     # drop, flush
     "drop: unknown": ("SELECT elacsym.drop_namespace('nope')", UNDEFINED, 'namespace "nope" does not exist'),
     "drop: null": ("SELECT elacsym.drop_namespace(NULL)", NULL_VALUE, 'argument "name" must not be null'),
+    "compact: unknown": ("SELECT elacsym.compact('nope')", UNDEFINED, 'namespace "nope" does not exist'),
     "flush: unknown": ("SELECT elacsym.flush('nope')", UNDEFINED, 'namespace "nope" does not exist'),
     "flush: null": ("SELECT elacsym.flush(NULL)", NULL_VALUE, 'argument "target" must not be null'),
     # upsert

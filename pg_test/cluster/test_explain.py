@@ -17,7 +17,7 @@ BUFFERED = 12
 # A flush in the middle of a test would change what its figures are.
 NO_FLUSH = "WITH (flush_interval = 3600000)"
 FIGURES = ["Searches", "Segments", "Lists Probed", "Candidates", "Candidates Reranked", "Buffered Rows", "Rows Fetched", "Object Requests",
-           "Object Bytes", "Cache Hits", "Cache Misses", "Engine Time"]  # fmt: skip
+           "Object Bytes", "Cache Hits", "Cache Misses", "Estimated Cost", "Engine Time"]  # fmt: skip
 NEAREST = "SELECT id FROM docs ORDER BY v <-> '[0.1,0.2,0.3,0.4]' LIMIT 5"
 WORDS = "SELECT id FROM docs WHERE body @@@ 'lake'"
 # One nearest row for each of five.
@@ -69,7 +69,7 @@ def last_stats(conn) -> dict:
 def as_stats(scan: dict) -> dict:
     """The figures of a scan as elacsym.last_query_stats() names them."""
     names = ["segments", "lists_probed", "rows_scanned", "rows_reranked", "buffered", "object_requests", "object_bytes", "cache_hits", "cache_misses"]
-    return dict(zip(names, [scan[name] for name in FIGURES if name not in ("Searches", "Rows Fetched", "Engine Time")], strict=True))
+    return dict(zip(names, [scan[name] for name in FIGURES if name not in ("Searches", "Rows Fetched", "Estimated Cost", "Engine Time")], strict=True))
 
 
 # -- what is shown -------------------------------------------------------------------------------------------------------
@@ -133,14 +133,14 @@ def test_the_same_figures_in_every_format(docs):
     [holder] = holders
     assert holder.tag == namespace + ("Plan" if PER_NODE else "Elacsym-Scan")
     for name in FIGURES[:-1]:
-        assert int(holder.find(f"{namespace}Elacsym-{name.replace(' ', '-')}").text) == in_json[name], name
+        assert float(holder.find(f"{namespace}Elacsym-{name.replace(' ', '-')}").text) == in_json[name], name
     assert holder.find(f"{namespace}Index-Name").text == "docs_idx"
 
     text = explain(docs, NEAREST)
     found = re.search(r"^( *)Elacsym: searches=(\d+) segments=(\d+) lists probed=(\d+) candidates=(\d+) reranked=(\d+) buffered=(\d+) fetched=(\d+)$", text, re.M)
-    read = re.search(r"^( *)Elacsym I/O: requests=(\d+) bytes=(\d+) cache hits=(\d+) cache misses=(\d+)$", text, re.M)
+    read = re.search(r"^( *)Elacsym I/O: requests=(\d+) bytes=(\d+) cache hits=(\d+) cache misses=(\d+) cost=(\d+\.\d{8})$", text, re.M)
     time = re.search(r"^( *)Elacsym Engine Time: \d+\.\d{3} ms$", text, re.M)
-    assert [int(n) for n in found.groups()[1:] + read.groups()[1:]] == [in_json[name] for name in FIGURES[:-1]]
+    assert [float(n) for n in found.groups()[1:] + read.groups()[1:]] == [in_json[name] for name in FIGURES[:-1]]
     assert found[1] == read[1] == time[1] != ""
     lines = text.splitlines()
     place = lines.index(found[0])
@@ -214,7 +214,8 @@ def test_what_is_read_from_storage_is_shown(new_cluster):
         cold = only_scan(conn, NEAREST)
         warm = only_scan(conn, NEAREST)
     assert cold["Object Requests"] > 0 and cold["Object Bytes"] > 0 and cold["Cache Misses"] > 0
-    assert (warm["Object Requests"], warm["Object Bytes"], warm["Cache Misses"]) == (0, 0, 0)
+    assert cold["Estimated Cost"] == pytest.approx(cold["Object Requests"] * 0.40 / 1e6, abs=1e-8)
+    assert (warm["Object Requests"], warm["Object Bytes"], warm["Cache Misses"], warm["Estimated Cost"]) == (0, 0, 0, 0)
     assert warm["Cache Hits"] > 0
 
 

@@ -21,6 +21,7 @@ WRITES = [
     "SELECT elacsym.patch('ns', '{\"id\": 1, \"attributes\": {\"a\": 1}}')",
     "SELECT elacsym.delete('ns', '{7}')",
     "SELECT elacsym.flush('ns')",
+    "SELECT elacsym.compact('ns')",
 ]
 BOTH = [
     "SELECT elacsym.upsert_if('ns', '{\"id\": 1, \"vector\": [1, 1]}', '{\"type\": \"exists\"}')",

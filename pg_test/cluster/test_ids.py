@@ -204,7 +204,7 @@ def test_writes_by_filter_go_on_after_a_page(cluster, kind):
     with cluster.connect(name) as conn:
         create(conn, kind)
         for part in range(2):
-            rows = f"SELECT jsonb_agg(jsonb_build_object('id', {make}, 'attributes', jsonb_build_object('n', g % 2))) FROM generate_series(%s, %s) g"
+            rows = f"SELECT jsonb_agg(jsonb_build_object('id', {make}, 'attributes', jsonb_build_object('n', g %% 2))) FROM generate_series(%s::int, %s::int) g"
             conn.execute(f"SELECT elacsym.upsert('ns', ({rows}))", [part * 11_000 + 1, part * 11_000 + 11_000])
             if part == 0:
                 flush(conn)

@@ -4,6 +4,7 @@ happens, it answers as its table does."""
 import contextlib
 import os
 import shutil
+import signal
 import time
 
 import psycopg
@@ -55,6 +56,43 @@ POINTS = {
     "fold.after_commit": None,
     "fold.after_trim": None,
 }
+
+
+def test_a_worker_that_is_sent_away_in_the_middle_of_a_flush_leaves_no_lock(cluster):
+    """CREATE DATABASE … TEMPLATE ends the worker of the template, wherever it is; the next one goes on with its work."""
+    held = """SELECT count(*) FROM pg_locks l JOIN pg_database d ON d.oid = l.database
+               WHERE d.datname = 'd' AND l.locktype = 'object' AND l.objsubid = 1 AND l.mode = 'ExclusiveLock' AND l.granted"""
+    with cluster.connect("d") as conn:
+        make(conn)
+        wait_until(lambda: conn.execute("SELECT count(*) FROM elacsym.wal").fetchone() == (0,), "everything to be flushed")
+        engine = cluster.engine_pids()[0]
+        os.kill(engine, signal.SIGSTOP)
+        fill(conn, first=1000, rows=10)
+    try:
+        wait_until(lambda: cluster.value(held) == 1, "the worker to flush", 20)
+        cluster.sql("CREATE DATABASE copy TEMPLATE d")
+        wait_until(lambda: cluster.value(held) == 0, "its lock to be gone")
+    finally:
+        os.kill(engine, signal.SIGCONT)
+    with cluster.connect("d") as conn:
+        check(conn)
+        wait_until(lambda: conn.execute("SELECT count(*) FROM elacsym.wal").fetchone() == (0,), "the next worker to flush")
+
+
+def test_a_database_and_its_copy_each_have_their_own_tombstones(cluster):
+    """Both have the incarnation of the index, and ask one engine: VACUUM of one must not hide rows of the other."""
+    with cluster.connect("d") as conn:
+        make(conn)
+        conn.execute("SELECT elacsym.flush('docs_idx')")
+    cluster.sql("CREATE DATABASE copy TEMPLATE d")
+    with cluster.connect("d") as conn, cluster.connect("copy") as copy:
+        for session, rest in ((conn, 1), (copy, 2)):
+            session.execute("DELETE FROM docs WHERE id %% 3 = %s", [rest])
+            session.execute("VACUUM (INDEX_CLEANUP ON) docs")
+            session.execute("INSERT INTO docs (id, v, n) SELECT 1000 + i, '[1,2,3,4]', 1 FROM generate_series(1, 20) i")
+            for other in (conn, copy):
+                check(other)
+                same(other, TOP)
 
 
 def test_after_kill_9_at_every_step_the_index_answers_as_the_table_does(cluster):

@@ -193,9 +193,9 @@ def test_queries_are_right_while_schemas_change_and_documents_are_written(conn, 
                 # Of every five documents in the snapshot two are drafts … never more, never fewer.
                 with connection.transaction():
                     connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
-                    total = len(connection.execute("SELECT 1 FROM elacsym.scan(%s, \"limit\" => 100000)", (namespace,)).fetchall())
+                    total = len(connection.execute("SELECT 1 FROM elacsym.scan(%s, \"limit\" => 10000)", (namespace,)).fetchall())
                     drafts = len(connection.execute(
-                        "SELECT 1 FROM elacsym.scan(%s, %s::jsonb, \"limit\" => 100000)",
+                        "SELECT 1 FROM elacsym.scan(%s, %s::jsonb, \"limit\" => 10000)",
                         (namespace, json.dumps({"field": "draft", "op": "eq", "value": True})),
                     ).fetchall())
                 if drafts * 5 != total * 3:

@@ -142,7 +142,7 @@ class Scenario:
 def cluster(new_cluster):
     return new_cluster(
         "fuzz",
-        config={"elacsym.flush_interval": "200ms", "deadlock_timeout": "50ms", "autovacuum_naptime": "1s", "max_prepared_transactions": 5, "max_connections": 40},
+        config={"elacsym.flush_interval": "200ms", "elacsym.compaction": "on", "deadlock_timeout": "50ms", "autovacuum_naptime": "1s", "max_prepared_transactions": 5, "max_connections": 40},
     )
 
 

@@ -26,6 +26,8 @@ DEFAULT_CONFIG = {
     "log_line_prefix": "%m [%p] %b %d ",
     "logging_collector": "off",
     "shared_preload_libraries": "elacsym",
+    # tests that spread rows over segments want to find them there
+    "elacsym.compaction": "off",
 }
 
 
@@ -47,11 +49,16 @@ class Cluster:
     """A cluster in its own directory below the state directory, reached through its own Unix socket.
 
     `config`: settings, added to DEFAULT_CONFIG; a value of None removes one. `env`: environment variables of the server
-    (credentials for S3, say). `tcp=True` also listens on a free port of 127.0.0.1. Usable as a context manager, which
-    removes the directory at the end (kept when ELACSYM_KEEP is set).
+    (credentials for S3, say). `tcp=True` also listens on a free port of 127.0.0.1. `bindir`: programs of another
+    PostgreSQL than the one under test. Usable as a context manager, which removes the directory at the end (kept when ELACSYM_KEEP
+    is set).
     """
 
-    def __init__(self, name: str = "c", config: dict | None = None, env: dict | None = None, tcp: bool = False, preload: bool = True):
+    bindir: Path | None = None
+
+    def __init__(
+        self, name: str = "c", config: dict | None = None, env: dict | None = None, tcp: bool = False, preload: bool = True, bindir: Path | None = None
+    ):
         # short: a Unix socket path may have 107 bytes
         self.directory = STATE / "clusters" / f"{name[:24]}-{secrets.token_hex(3)}"
         self.data = self.directory / "data"
@@ -61,10 +68,12 @@ class Cluster:
         self.config = dict(DEFAULT_CONFIG)
         if not preload:
             self.config["shared_preload_libraries"] = None
+            self.config["elacsym.compaction"] = None
         if tcp:
             self.config["listen_addresses"] = "127.0.0.1"
         self.config.update(config or {})
         self.env = dict(env or {})
+        self.bindir = bindir
         self.directory.parent.mkdir(parents=True, exist_ok=True)
         for d in (self.directory, self.socket_dir):
             d.mkdir(mode=0o700 if d == self.socket_dir else 0o755)  # trust authentication: the socket is the door
@@ -87,9 +96,9 @@ class Cluster:
 
     # -- life ---------------------------------------------------------------------------------------------------------
 
-    def init(self) -> "Cluster":
+    def init(self, *options: str) -> "Cluster":
         """Creates the data directory (initdb, C.UTF-8, superuser `postgres`, trust)."""
-        self.run("initdb", "-D", self.data, "-A", "trust", "-U", "postgres", "--no-sync", "-E", "UTF8", "--locale=C.UTF-8", "--no-instructions")
+        self.run("initdb", "-D", self.data, "-A", "trust", "-U", "postgres", "--no-sync", "-E", "UTF8", "--locale=C.UTF-8", "--no-instructions", *options)
         self.write_config()
         return self
 
@@ -174,8 +183,17 @@ class Cluster:
 
     def standby(self, name: str = "standby", **kwargs) -> "Cluster":
         """A streaming standby of this cluster (pg_basebackup -R), not started. Keyword arguments as for Cluster."""
+        return self._copy(name, kwargs, "-R")
+
+    def base_backup(self, name: str = "clone", **kwargs) -> "Cluster":
+        """A copy of this cluster (pg_basebackup), not started: a second primary, or what point-in-time recovery begins with."""
+        return self._copy(name, kwargs)
+
+    def _copy(self, name: str, kwargs: dict, *options: str) -> "Cluster":
         other = Cluster(name, **{"config": {k: v for k, v in self.config.items() if k != "listen_addresses"}, "env": self.env, **kwargs})
-        self.run("pg_basebackup", "-D", other.data, "-R", "-X", "stream", "-c", "fast", "--no-sync", "-h", self.socket_dir, "-p", self.port, "-U", "postgres")
+        self.run(
+            "pg_basebackup", "-D", other.data, *options, "-X", "stream", "-c", "fast", "--no-sync", "-h", self.socket_dir, "-p", self.port, "-U", "postgres"
+        )
         other.write_config()
         return other
 
@@ -292,7 +310,7 @@ class Cluster:
         output = self.directory / f"out-{secrets.token_hex(3)}"
         with output.open("w+") as out:
             done = subprocess.run(
-                [str(pg_path("bindir") / program), *arguments],
+                [str((self.bindir or pg_path("bindir")) / program), *arguments],
                 stdin=subprocess.DEVNULL if input is None else None,
                 input=input,
                 stdout=out,

@@ -1,15 +1,15 @@
 //! The engine executable: settings, lifeline, socket; nothing else.
 //!
 //! PostgreSQL's supervisor worker starts it in the data directory. stdin is settings and lifeline in one: each line is a JSON
-//! object (`config::EngineSettings`), its end means stop. stderr is the log, one `LEVEL message` line for each event.
+//! object (`config::EngineSettings`, or `config::ServerMetrics`), its end means stop. stderr is the log, one `LEVEL message` line for each event.
 
 #[path = "elacsym-engine/handler.rs"]
 mod handler;
 #[path = "elacsym-engine/log.rs"]
 mod log;
 
-use elacsym::config::EngineSettings;
-use elacsym::engine::Engine;
+use elacsym::config::{EngineSettings, ServerMetrics};
+use elacsym::engine::{Engine, MetricsListener};
 use elacsym::env::Env;
 use elacsym::error::{Error, Result};
 use elacsym::ipc::message::PROTOCOL_VERSION;
@@ -92,6 +92,7 @@ async fn serve(settings: EngineSettings) -> Result<()> {
     let mut lines = read_settings();
     // The socket comes last: whoever can connect is served.
     let socket = settings.socket_path.clone();
+    let metrics_port = settings.metrics_port;
     let engine = Arc::new(Engine::new(settings, Env::system()).await?);
     let server = Server::bind(&socket)?;
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
@@ -100,17 +101,20 @@ async fn serve(settings: EngineSettings) -> Result<()> {
         let _ = stopped.await;
     };
     let serving = tokio::spawn(server.serve(Arc::new(handler::Search(engine.clone())), stop_wanted));
+    let mut listener = MetricsListener::default();
+    listener.set_port(metrics_port, &engine);
     tracing::info!("elacsym-engine {} is ready", env!("CARGO_PKG_VERSION"));
     loop {
         tokio::select! {
             _ = terminate.recv() => break,
             line = lines.recv() => match line {
-                Some(line) => apply(&engine, &line).await,
+                Some(line) => apply(&engine, &mut listener, &line).await,
                 None => break,
             },
         }
     }
     drop(stop);
+    drop(listener);
     let orderly = async {
         let _ = serving.await;
         engine.close().await;
@@ -122,11 +126,18 @@ async fn serve(settings: EngineSettings) -> Result<()> {
     Ok(())
 }
 
-async fn apply(engine: &Engine, line: &str) {
+async fn apply(engine: &Arc<Engine>, listener: &mut MetricsListener, line: &str) {
+    if let Some(told) = ServerMetrics::from_json(line) {
+        engine.set_server_metrics(told.server_metrics);
+        return;
+    }
     let result = match EngineSettings::from_json(line) {
         Ok(settings) => {
-            let level = settings.log_level;
-            engine.reload(settings).await.map(|()| log::set_level(level))
+            let (level, port) = (settings.log_level, settings.metrics_port);
+            engine.reload(settings).await.map(|()| {
+                log::set_level(level);
+                listener.set_port(port, engine);
+            })
         }
         Err(error) => Err(error),
     };

@@ -14,10 +14,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use foyer::{
     BlockEngineConfig, Code, DeviceBuilder, FsDeviceBuilder, HybridCache, HybridCacheBuilder, HybridCachePolicy,
-    HybridCacheProperties, Location, PsyncIoEngineConfig, RecoverMode, S3FifoConfig,
+    HybridCacheProperties, Location, PsyncIoEngineConfig, RecoverMode, S3FifoConfig, StorageFilter,
 };
 use tokio::sync::{Semaphore, SemaphorePermit};
 
+use super::evictions::{Evictions, FromDisk, FromMemory};
 use super::flight::{Claim, Flights};
 use super::stats::{CacheStats, add};
 use crate::config::{EngineSettings, MIN_CACHE_DISK_BYTES};
@@ -148,6 +149,7 @@ pub struct BlockCache {
     flights: Flights,
     fetches: Semaphore,
     counters: Counters,
+    evictions: Arc<Evictions>,
     memory_capacity: u64,
     disk_capacity: u64,
     /// Held while the disk tier is in use: two engines on one directory would overwrite each other's blocks.
@@ -161,8 +163,11 @@ impl BlockCache {
     /// `Internal` when not even a memory cache can be made.
     pub async fn open(settings: &CacheSettings) -> Result<Self> {
         if settings.disk >= MIN_CACHE_DISK_BYTES {
-            match open_disk(settings).await {
-                Ok((tiers, lock)) => return Ok(Self::assemble(tiers, settings.memory, settings.disk, Some(lock))),
+            let evictions = Arc::new(Evictions::default());
+            match open_disk(settings, evictions.clone()).await {
+                Ok((tiers, lock)) => {
+                    return Ok(Self::assemble(tiers, evictions, settings.memory, settings.disk, Some(lock)));
+                }
                 Err(reason) => tracing::warn!(
                     path = %settings.path.display(), %reason,
                     "the disk cache is not usable, continuing with the memory cache alone"
@@ -177,12 +182,21 @@ impl BlockCache {
     /// # Errors
     /// `Internal` when foyer refuses.
     pub async fn memory_only(bytes: u64) -> Result<Self> {
-        let tiers = memory(bytes).storage().build().await.map_err(|e| Error::internal(format!("memory cache: {e}")))?;
-        Ok(Self::assemble(tiers, bytes, 0, None))
+        let evictions = Arc::new(Evictions::default());
+        let built = memory(bytes, &evictions).storage().build().await;
+        let tiers = built.map_err(|e| Error::internal(format!("memory cache: {e}")))?;
+        Ok(Self::assemble(tiers, evictions, bytes, 0, None))
     }
 
-    fn assemble(tiers: HybridCache<BlockKey, Block>, memory: u64, disk: u64, lock: Option<File>) -> Self {
+    fn assemble(
+        tiers: HybridCache<BlockKey, Block>,
+        evictions: Arc<Evictions>,
+        memory: u64,
+        disk: u64,
+        lock: Option<File>,
+    ) -> Self {
         Self {
+            evictions,
             tiers,
             flights: Flights::default(),
             fetches: Semaphore::new(MAX_PARALLEL_FETCHES),
@@ -340,6 +354,8 @@ impl BlockCache {
             hits_disk: load(&self.counters.hits_disk),
             misses: load(&self.counters.misses),
             disk_mismatches: load(&self.counters.disk_mismatches),
+            evictions_memory: load(&self.evictions.memory),
+            evictions_disk: load(&self.evictions.disk),
             bytes_inserted: load(&self.counters.bytes_inserted),
             memory_bytes: self.tiers.memory().usage() as u64,
             memory_capacity: self.memory_capacity,
@@ -365,12 +381,16 @@ pub(super) async fn run_fetch<T: Send + 'static>(fetch: impl Future<Output = Res
     })?
 }
 
-fn memory(bytes: u64) -> foyer::HybridCacheBuilderPhaseMemory<BlockKey, Block, foyer::DefaultHasher> {
+fn memory(
+    bytes: u64,
+    evictions: &Arc<Evictions>,
+) -> foyer::HybridCacheBuilderPhaseMemory<BlockKey, Block, foyer::DefaultHasher> {
     let capacity = usize::try_from(bytes).unwrap_or(usize::MAX);
     HybridCacheBuilder::new()
         .with_name("elacsym")
         // Blocks reach the disk when they are fetched, not when memory evicts them: a killed engine restarts warm.
         .with_policy(HybridCachePolicy::WriteOnInsertion)
+        .with_event_listener(Arc::new(FromMemory::new(evictions.clone())))
         .memory(capacity)
         // A scan passes through the small queue of S3-FIFO; what was asked for again while it was there stays.
         .with_eviction_config(S3FifoConfig::default())
@@ -379,7 +399,10 @@ fn memory(bytes: u64) -> foyer::HybridCacheBuilderPhaseMemory<BlockKey, Block, f
 }
 
 /// Opens both tiers, or says why not. Panics of the library are caught: a task of their own carries them.
-async fn open_disk(settings: &CacheSettings) -> std::result::Result<(HybridCache<BlockKey, Block>, File), String> {
+async fn open_disk(
+    settings: &CacheSettings,
+    evictions: Arc<Evictions>,
+) -> std::result::Result<(HybridCache<BlockKey, Block>, File), String> {
     let settings = settings.clone();
     let task = tokio::spawn(async move {
         let directory = settings.path.join(LAYOUT);
@@ -388,10 +411,12 @@ async fn open_disk(settings: &CacheSettings) -> std::result::Result<(HybridCache
         // Whole pages of 4 KiB, which is what foyer aligns to.
         let file_bytes = ((settings.disk / DISK_FILES).max(MIN_DISK_FILE_BYTES) / 4_096 * 4_096) as usize;
         let device = FsDeviceBuilder::new(&directory).with_capacity(capacity).build().map_err(|e| e.to_string())?;
-        let tiers = memory(settings.memory)
+        let kept = StorageFilter::new().with_condition(FromDisk(evictions.clone()));
+        let engine = BlockEngineConfig::new(device).with_block_size(file_bytes).with_reinsertion_filter(kept);
+        let tiers = memory(settings.memory, &evictions)
             .storage()
             .with_io_engine_config(PsyncIoEngineConfig::new())
-            .with_engine_config(BlockEngineConfig::new(device).with_block_size(file_bytes))
+            .with_engine_config(engine)
             .with_recover_mode(RecoverMode::Quiet)
             .build()
             .await

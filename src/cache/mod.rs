@@ -2,6 +2,7 @@
 //! random reads of one immutable object, INV-8) and [`ReadStats`] (what one query cost).
 
 mod block;
+mod evictions;
 mod flight;
 mod paged;
 mod stats;

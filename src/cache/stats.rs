@@ -71,6 +71,12 @@ pub struct CacheStats {
     pub misses: u64,
     /// Blocks on the local disk whose checksum was wrong; they count as misses too.
     pub disk_mismatches: u64,
+    /// Blocks that left memory to make room.
+    #[serde(default)]
+    pub evictions_memory: u64,
+    /// Blocks that left the local disk to make room.
+    #[serde(default)]
+    pub evictions_disk: u64,
     /// Bytes inserted.
     pub bytes_inserted: u64,
     /// Bytes in the memory tier now.

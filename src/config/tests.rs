@@ -2,6 +2,7 @@ use super::*;
 
 fn settings() -> EngineSettings {
     EngineSettings {
+        metrics_port: 0,
         storage: StorageConfig { url: "s3://bucket/some/prefix".into(), ..StorageConfig::default() },
         cache_memory: 64 << 20,
         cache_disk: 0,

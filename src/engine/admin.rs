@@ -67,6 +67,7 @@ impl Engine {
             "views": usage(self.views.usage()),
             "results": self.results.to_json(),
             "requests": self.counters.to_json(),
+            "resident_bytes": super::metrics::resident_bytes(),
         })
         .to_string()
     }

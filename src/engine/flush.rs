@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde_json::json;
 
+use super::activity::{self, Phase};
 use super::stats::Kind;
 use super::view::{LiveView, Schema};
 use super::{Engine, Provider};
@@ -38,6 +39,8 @@ impl Engine {
         let schema = Schema::new(&request.namespace.schema)?;
         let reads = Arc::new(ReadStats::default());
         let entries = request.namespace.buffered.len();
+        activity::phase(Phase::Resolve);
+        activity::rows(0, entries as u64);
         let live = self.resolve(request.namespace, &schema, provider, &reads).await?;
         let resolved = self.micros_since(start);
         let mut stats = json!({
@@ -55,8 +58,11 @@ impl Engine {
         let store = self.stores.get_checked(&request.root).await?;
         let id = self.env.ids.ulid().to_string();
         let place = Place { path: format!("{}/{id}", request.path), root: request.root, id };
+        activity::phase(Phase::Build);
         let written = self.build(&schema, &live, place).await?;
         let built = self.micros_since(start);
+        activity::phase(Phase::Upload);
+        activity::rows(entries as u64, entries as u64);
         upload(store.as_ref(), &written).await?;
         if request.pin_keys {
             self.pin(&written.info, written.key_records()).await;
@@ -101,7 +107,7 @@ fn newly_dead(live: &LiveView) -> Vec<(String, Vec<u8>)> {
 }
 
 /// Puts the objects of a new segment: rows first, so that an index that exists always has its rows.
-async fn upload(store: &dyn ObjectStore, written: &WrittenSegment) -> Result<()> {
+pub(super) async fn upload(store: &dyn ObjectStore, written: &WrittenSegment) -> Result<()> {
     if let Some(parquet) = &written.parquet {
         put_new(store, &written.info.parquet_key(), parquet.clone()).await?;
     }

@@ -8,6 +8,7 @@
 //! INV-7 holds because each arm of each part returns its `k` best and parts are merged afterwards. Dropping a returned future
 //! cancels its work.
 
+mod activity;
 mod admin;
 mod aggregate;
 mod arms;
@@ -15,9 +16,13 @@ mod bounded;
 mod buffer;
 mod candidates;
 mod check;
+mod claims;
+mod compact;
 mod fetch;
 mod flush;
 mod keys;
+mod metrics;
+mod metrics_listener;
 mod ordered;
 mod page;
 mod patched;
@@ -44,17 +49,22 @@ use crate::cache::{BlockCache, CacheSettings};
 use crate::config::EngineSettings;
 use crate::env::Env;
 use crate::error::Result;
+use crate::ipc::message::Request;
 pub use crate::ipc::server::Provider;
 use crate::storage::StoreRegistry;
 use bounded::Bounded;
 use buffer::BufferCache;
+use claims::Claims;
 use permits::CpuPool;
 use pins::Pins;
 use result_cache::ResultCache;
 use segments::OpenSegments;
 use stats::RequestCounters;
 
+pub use activity::{Activities, Phase, Running};
 pub use aggregate::Aggregated;
+pub use compact::Running as RunningCompaction;
+pub use metrics_listener::MetricsListener;
 pub use scan::{Scan, ScanPart};
 pub use session::Session;
 pub use texts::Scorer;
@@ -94,6 +104,10 @@ pub struct Engine {
     views: Bounded<u64, view::Remembered>,
     results: ResultCache,
     counters: RequestCounters,
+    compactions: compact::Lanes,
+    claims: Claims,
+    activities: Activities,
+    of_server: RwLock<Option<metrics::OfServer>>,
     started: std::time::Duration,
 }
 
@@ -131,6 +145,10 @@ impl Engine {
             views: Bounded::new(budgets.views),
             results: ResultCache::new(settings.result_cache),
             counters: RequestCounters::default(),
+            compactions: compact::Lanes::default(),
+            claims: Claims::new(&settings.socket_path, &env),
+            activities: Activities::default(),
+            of_server: RwLock::default(),
             started: env.clock.monotonic(),
             settings: RwLock::new(settings),
             env,
@@ -167,6 +185,11 @@ impl Engine {
         self.results.resize(settings.result_cache);
         *self.settings.write().unwrap_or_else(PoisonError::into_inner) = settings;
         Ok(())
+    }
+
+    /// Enters a request of the process `pid` in the list of what is under way; `None` for a short one.
+    pub fn begin(&self, request: &Request, pid: Option<i32>) -> Option<Running<'_>> {
+        self.activities.begin(request, pid, &self.env)
     }
 
     /// Writes out what the disk cache holds in memory. Call it once, at the end.

@@ -1,11 +1,14 @@
 //! The CPU pool: everything that computes for longer than a moment runs here and not on the reactor.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use tokio::sync::Semaphore;
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::vector::parallel;
 
 /// Threads of tokio's blocking pool, limited by as many permits as the engine may use cores.
 #[derive(Debug)]
@@ -72,6 +75,48 @@ impl CpuPool {
             work(&cancel)
         });
         task.await.map_err(|error| Error::internal(format!("work on the CPU pool failed: {error}")))?
+    }
+
+    /// Runs `work` beside the pool, on a thread of its own that gives way: where it is paced (`parallel::pace`, called between
+    /// the tasks of a loop), it sleeps while the pool has no permit left, but never longer than [`LONGEST_SLEEP`], so that it
+    /// gets on whatever the load. Dropping the future cancels as in [`Self::run`].
+    ///
+    /// # Errors
+    /// As [`Self::run`].
+    pub async fn run_in_background<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Cancel) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let flag = Arc::new(AtomicBool::new(false));
+        let cancel = Cancel(flag.clone());
+        let _guard = CancelOnDrop(flag);
+        let permits = self.permits.clone();
+        let (sender, receiver) = tokio::sync::oneshot::channel();
+        let run = move || {
+            parallel::set_pace(move || give_way(&permits));
+            parallel::pace();
+            let result = std::panic::catch_unwind(AssertUnwindSafe(|| cancel.check().and_then(|()| work(&cancel))));
+            let panicked = |_| Err(Error::internal("work in the background failed"));
+            // It fails only if nobody waits any more.
+            let _ = sender.send(result.unwrap_or_else(panicked));
+        };
+        // Not a thread of the runtime's pool: those serve others afterwards, who are in a hurry.
+        let spawned = std::thread::Builder::new().name("elacsym-compact".into()).spawn(run);
+        spawned.map_err(|error| Error::unavailable(format!("a thread cannot be started: {error}")))?;
+        receiver.await.map_err(|_| Error::internal("work in the background ended without a result"))?
+    }
+}
+
+/// Longest sleep between two tasks in the background, which take some milliseconds each.
+const LONGEST_SLEEP: Duration = Duration::from_millis(20);
+/// Time between two looks whether the pool has a permit again.
+const SLEEP: Duration = Duration::from_millis(1);
+
+fn give_way(permits: &Semaphore) {
+    let mut slept = Duration::ZERO;
+    while permits.available_permits() == 0 && slept < LONGEST_SLEEP {
+        std::thread::sleep(SLEEP);
+        slept += SLEEP;
     }
 }
 

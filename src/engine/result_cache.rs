@@ -20,6 +20,8 @@ use crate::ipc::message::{CandidateRow, QueryRequest, RequestStats, ResultRow};
 const MAX_QUESTION_BYTES: usize = 256 << 10;
 /// Buffered entries of such a question at least take this many bytes each.
 const MIN_ENTRY_BYTES: usize = 4;
+/// What the map spends on an answer besides: a slot in its hash table and one in the order of use, both with room to grow.
+const SLOT_BYTES: usize = 160;
 /// Share of the budget that one answer may take: the divisor. A large page must not throw out all others.
 const ANSWER_SHARE: usize = 8;
 
@@ -50,7 +52,7 @@ pub enum Answer {
 
 #[derive(Debug)]
 struct Kept {
-    question: Vec<u8>,
+    question: Box<[u8]>,
     answer: Answer,
     /// What the view held; nothing else of the first answer's cost is true of a repeated one.
     stats: RequestStats,
@@ -100,7 +102,7 @@ impl ResultCache {
 
     /// The answer if it is known, and what giving it cost.
     pub fn get(&self, question: &Question) -> Option<(Answer, RequestStats)> {
-        let kept = self.kept.get(&question.hash).filter(|kept| kept.question == question.bytes);
+        let kept = self.kept.get(&question.hash).filter(|kept| *kept.question == *question.bytes);
         let counter = if kept.is_some() { &self.hits } else { &self.misses };
         counter.fetch_add(1, Ordering::Relaxed);
         kept.map(|kept| (kept.answer.clone(), kept.stats))
@@ -127,13 +129,19 @@ impl ResultCache {
 
     /// `bytes`: of the answer, which is copied only if it is kept.
     fn keep(&self, question: Question, bytes: usize, stats: &RequestStats, answer: impl FnOnce() -> Answer) {
-        let bytes = size_of::<Kept>() + question.bytes.len() + bytes;
+        let bytes = SLOT_BYTES + size_of::<Kept>() + question.bytes.len() + bytes;
         if bytes > usize::try_from(self.budget.load(Ordering::Relaxed)).unwrap_or(usize::MAX) / ANSWER_SHARE {
             return;
         }
         let stats = RequestStats { segments: stats.segments, buffered: stats.buffered, ..RequestStats::default() };
-        let kept = Kept { question: question.bytes, answer: answer(), stats };
+        // It grew by doubling.
+        let kept = Kept { question: question.bytes.into_boxed_slice(), answer: answer(), stats };
         self.kept.insert(question.hash, Arc::new(kept), bytes);
+    }
+
+    /// Answers and bytes held now.
+    pub fn usage(&self) -> (usize, usize) {
+        self.kept.usage()
     }
 
     /// Figures.

@@ -3,11 +3,12 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::compact::Running;
 use super::scan::{Scan, ScanPart};
 use super::texts::Scorer;
 use super::{Engine, Provider};
 use crate::error::{Error, ErrorKind, Result};
-use crate::ipc::message::{ScanRequest, ScorerRequest};
+use crate::ipc::message::{CompactRequest, CompactState, ScanRequest, ScorerRequest};
 use crate::limits::MAX_OPEN_SCANS;
 
 /// One connection. Whatever it holds is gone when it is dropped.
@@ -19,11 +20,12 @@ pub struct Session {
     last: u64,
 }
 
-/// Scans and scorers share their numbers.
+/// Scans, scorers and compactions share their numbers.
 #[derive(Debug)]
 enum Open {
     Scan(Box<Scan>),
     Scorer(Scorer),
+    Compaction(Running),
 }
 
 impl Session {
@@ -91,7 +93,33 @@ impl Session {
         }
     }
 
-    /// Forgets scans and scorers; unknown numbers are fine.
+    /// Starts a compaction: its number.
+    ///
+    /// # Errors
+    /// `Exhausted` with [`MAX_OPEN_SCANS`] open.
+    pub fn compact(&mut self, request: CompactRequest) -> Result<u64> {
+        self.room()?;
+        let number = self.number();
+        self.open.insert(number, Open::Compaction(Engine::start_compaction(&self.engine, request)));
+        Ok(number)
+    }
+
+    /// The state of a compaction, after its end or that many milliseconds. One that has ended is forgotten.
+    ///
+    /// # Errors
+    /// Of [`Engine::compact`]; `NotFound` for a number that is not open.
+    pub async fn compact_poll(&mut self, number: u64, wait_ms: u32) -> Result<CompactState> {
+        let Some(Open::Compaction(running)) = self.open.get_mut(&number) else {
+            return Err(not_open("compaction", number));
+        };
+        let state = running.poll(std::time::Duration::from_millis(wait_ms.into())).await;
+        if !matches!(state, Ok(CompactState::Running(_))) {
+            self.open.remove(&number);
+        }
+        state
+    }
+
+    /// Forgets scans and scorers, ends compactions; unknown numbers are fine.
     pub fn close(&mut self, numbers: &[u64]) {
         for number in numbers {
             self.open.remove(number);

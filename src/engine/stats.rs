@@ -4,6 +4,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde_json::{Value as Json, json};
 
+use crate::metrics::{Exposition, FamilyKind, Histogram};
+
 /// Kinds of request that are counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
@@ -45,10 +47,14 @@ pub enum Kind {
     TextAnalysis,
     /// [`super::Engine::warm`].
     Warm,
+    /// [`super::Engine::compact`].
+    Compact,
+    /// [`super::Engine::carry`].
+    Carry,
 }
 
 /// Names in the order of the discriminants.
-const NAMES: [&str; 19] = [
+const NAMES: [&str; 21] = [
     "query",
     "fetch",
     "flush",
@@ -68,13 +74,14 @@ const NAMES: [&str; 19] = [
     "aggregate",
     "text_analysis",
     "warm",
+    "compact",
+    "carry",
 ];
 
 #[derive(Debug, Default)]
 struct Counter {
-    requests: AtomicU64,
+    durations: Histogram,
     errors: AtomicU64,
-    micros: AtomicU64,
 }
 
 /// Requests since the start. A cancelled request is not counted.
@@ -85,20 +92,36 @@ impl RequestCounters {
     /// Counts one finished request.
     pub fn count(&self, kind: Kind, micros: u64, ok: bool) {
         let counter = &self.0[kind as usize];
-        counter.requests.fetch_add(1, Ordering::Relaxed);
-        counter.errors.fetch_add(u64::from(!ok), Ordering::Relaxed);
-        counter.micros.fetch_add(micros, Ordering::Relaxed);
+        counter.durations.record(micros);
+        if !ok {
+            counter.errors.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     /// By kind: `requests`, `errors`, `micros` (sum of durations).
     pub fn to_json(&self) -> Json {
         let value = |counter: &Counter| {
+            let durations = counter.durations.snapshot();
             json!({
-                "requests": counter.requests.load(Ordering::Relaxed),
+                "requests": durations.count(),
                 "errors": counter.errors.load(Ordering::Relaxed),
-                "micros": counter.micros.load(Ordering::Relaxed),
+                "micros": durations.micros,
             })
         };
         NAMES.iter().zip(&self.0).map(|(name, counter)| (name.to_string(), value(counter))).collect()
+    }
+
+    /// The same, with all durations, for Prometheus.
+    pub fn expose(&self, text: &mut Exposition) {
+        let help = "Time the engine took for a request, by kind.";
+        let mut family = text.family("elacsym_request_duration_seconds", FamilyKind::Histogram, help);
+        for (name, counter) in NAMES.iter().zip(&self.0) {
+            family.histogram(&[("kind", name)], &counter.durations.snapshot());
+        }
+        let help = "Requests that ended with an error, by kind.";
+        let mut family = text.family("elacsym_request_errors_total", FamilyKind::Counter, help);
+        for (name, counter) in NAMES.iter().zip(&self.0) {
+            family.count(&[("kind", name)], counter.errors.load(Ordering::Relaxed));
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! Requests and responses. Encoded with postcard; [`PROTOCOL_VERSION`] changes with every change of a type below.
 
+use super::activity::Activity;
 use crate::document::Value;
 use crate::error::{Error, Result};
 use crate::ids::{EntryId, EntryOrder, Key, NamespaceId, Op};
@@ -8,8 +9,13 @@ use crate::schema::{AttributeId, FullTextOptions};
 use crate::segment_info::SegmentInfo;
 use serde::{Deserialize, Serialize};
 
+mod compaction;
+pub use compaction::{
+    CarryRequest, CompactInput, CompactPhase, CompactProgress, CompactRequest, CompactResult, CompactState,
+};
+
 /// Version of the messages; both sides must have the same.
-pub const PROTOCOL_VERSION: u32 = 6;
+pub const PROTOCOL_VERSION: u32 = 7;
 
 /// What a backend or worker asks of the engine.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -119,6 +125,50 @@ pub enum Request {
     TextAnalysis(Box<TextAnalysis>),
     /// Brings what is visible of a namespace or an index into the cache; answered by [`Response::Warmed`].
     Warm(Box<NamespaceView>),
+    /// Starts a compaction; answered by [`Response::CompactStarted`], ended by [`Request::ScanClose`].
+    Compact(Box<CompactRequest>),
+    /// How far a compaction of this connection is; answered by [`Response::Compacting`].
+    CompactPoll {
+        /// From [`Response::CompactStarted`].
+        compaction: u64,
+        /// How long to wait for its end.
+        wait_ms: u32,
+    },
+    /// Which rows of a compaction's segment have died meanwhile; answered by [`Response::Carried`].
+    Carry(Box<CarryRequest>),
+    /// A page of a listing; answered by [`Response::Objects`].
+    ListObjects {
+        /// Storage root.
+        root: String,
+        /// What the keys begin with.
+        prefix: String,
+        /// Only keys above this one.
+        after: Option<String>,
+        /// Most objects, at most [`crate::limits::MAX_LISTED_OBJECTS`]. Fewer are the last.
+        limit: u32,
+    },
+    /// Puts a mark, an object whose name says all ([`crate::garbage::marks`]), unless it is there.
+    PutMark {
+        /// Storage root.
+        root: String,
+        /// Key below it.
+        key: String,
+        /// For people who look into the bucket.
+        text: String,
+    },
+    /// Asks whether this server is alone in using a cluster's prefix; the error `Fenced` names another one.
+    Claim {
+        /// Storage root.
+        root: String,
+        /// Whose prefix.
+        cluster: NamespaceId,
+        /// Also says so in storage, for as long.
+        announce: Option<u64>,
+    },
+    /// Figures of the engine for Prometheus; answered by [`Response::Metrics`].
+    Metrics,
+    /// What the engine is doing; answered by [`Response::Activity`].
+    Activity,
 }
 
 /// A question about analysis, which needs no rows.
@@ -171,7 +221,7 @@ pub enum Response {
         /// Process id of the engine.
         pid: u32,
     },
-    /// Done, nothing to say (`Ping`, `PutManifest`, `DeleteObjects`, `CheckStorage`, `CheckSegment`).
+    /// Done, nothing to say (`Ping`, `PutManifest`, `DeleteObjects`, `CheckStorage`, `CheckSegment`, `PutMark`, `Claim`).
     Done,
     /// The engine needs these before it can answer.
     Need {
@@ -262,6 +312,32 @@ pub enum Response {
         /// Bytes that are.
         bytes: u64,
     },
+    /// Answer to `Compact`.
+    CompactStarted {
+        /// Number of the compaction on this connection; shares its numbers with scans.
+        compaction: u64,
+    },
+    /// Answer to `CompactPoll`.
+    Compacting(CompactState),
+    /// Answer to `Carry`: a delete vector, encoded.
+    Carried(Vec<u8>),
+    /// Answer to `ListObjects`, by key.
+    Objects(Vec<StoredObject>),
+    /// Answer to `Metrics`, in Prometheus' text format.
+    Metrics(String),
+    /// Answer to `Activity`.
+    Activity(Vec<Activity>),
+}
+
+/// One line of a listing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoredObject {
+    /// Key below the root.
+    pub key: String,
+    /// Its size.
+    pub bytes: u64,
+    /// When it was last written, by the store's clock: microseconds since 1970.
+    pub modified: i64,
 }
 
 /// The visible state of a namespace, as the reader's snapshot has it.

@@ -5,6 +5,7 @@
 //! with [`message::Request::Provide`] and the engine goes on. Closing the connection cancels whatever runs for it.
 //! `docs/protocol.md` describes the bytes and the order of frames.
 
+pub mod activity;
 pub mod frame;
 pub mod message;
 pub mod reply;

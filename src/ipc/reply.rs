@@ -1,11 +1,15 @@
 //! The complete answer to one request, as both ends see it: the server splits it into frames, the client joins them.
 
-use super::message::{CandidateRow, CorpusStats, FlushResult, KeyInfo, KeyState, RequestStats, ResultRow, ScanRow};
+use super::activity::Activity;
+use super::message::{
+    CandidateRow, CompactState, CorpusStats, FlushResult, KeyInfo, KeyState, RequestStats, ResultRow, ScanRow,
+    StoredObject,
+};
 
 /// What a request that succeeded gives.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Reply {
-    /// Done, nothing to say (`Ping`, `PutManifest`, `DeleteObjects`, `CheckStorage`, `CheckSegment`, `ScanClose`).
+    /// Done, nothing to say (`Ping`, `PutManifest`, `DeleteObjects`, `CheckStorage`, `CheckSegment`, `ScanClose`, `PutMark`, `Claim`).
     Done,
     /// All rows of a query, fetch or page in their order, and what the request cost.
     Rows(Vec<ResultRow>, RequestStats),
@@ -56,6 +60,18 @@ pub enum Reply {
         /// Bytes.
         bytes: u64,
     },
+    /// Number of a compaction.
+    CompactStarted(u64),
+    /// The state of a compaction.
+    Compacting(CompactState),
+    /// A delete vector, encoded.
+    Carried(Vec<u8>),
+    /// A page of a listing.
+    Objects(Vec<StoredObject>),
+    /// Figures in Prometheus' text format.
+    Metrics(String),
+    /// What the engine is doing.
+    Activity(Vec<Activity>),
 }
 
 impl Reply {
@@ -77,6 +93,12 @@ impl Reply {
             Self::Aggregated { .. } => "counts",
             Self::Analysis(_) => "analysis",
             Self::Warmed { .. } => "what is warm",
+            Self::CompactStarted(_) => "a compaction",
+            Self::Compacting(_) => "the state of a compaction",
+            Self::Carried(_) => "a delete vector",
+            Self::Objects(_) => "objects",
+            Self::Metrics(_) => "metrics",
+            Self::Activity(_) => "activity",
         }
     }
 }

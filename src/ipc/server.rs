@@ -30,8 +30,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Does the work.
 pub trait Handler: Send + Sync {
-    /// The state of a new connection.
-    fn connect(&self) -> Box<dyn Session>;
+    /// The state of a new connection of the process `pid`, where the system tells it.
+    fn connect(&self, pid: Option<i32>) -> Box<dyn Session>;
 }
 
 /// What works for one connection, and what it keeps from one request to the next; dropped with the connection. A panic in
@@ -174,6 +174,12 @@ impl Frames {
             Ok(Reply::Warmed { objects, bytes }) => self.write(&Response::Warmed { objects, bytes }).await,
             Ok(Reply::Scores(scores)) => self.write(&Response::Scores(scores)).await,
             Ok(Reply::Analysis(json)) => self.write(&Response::Analysis(json)).await,
+            Ok(Reply::CompactStarted(compaction)) => self.write(&Response::CompactStarted { compaction }).await,
+            Ok(Reply::Compacting(state)) => self.write(&Response::Compacting(state)).await,
+            Ok(Reply::Carried(bytes)) => self.write(&Response::Carried(bytes)).await,
+            Ok(Reply::Objects(objects)) => self.write(&Response::Objects(objects)).await,
+            Ok(Reply::Metrics(text)) => self.write(&Response::Metrics(text)).await,
+            Ok(Reply::Activity(running)) => self.write(&Response::Activity(running)).await,
             Ok(Reply::Rows(rows, stats)) => {
                 self.write_parts(rows, row_bytes, |rows, last| {
                     let stats = if last { stats } else { Default::default() };
@@ -246,8 +252,8 @@ fn candidate_bytes(row: &CandidateRow) -> usize {
 }
 
 async fn connection(stream: UnixStream, handler: Arc<dyn Handler>, owner: u32) {
-    match stream.peer_cred() {
-        Ok(peer) if peer.uid() == owner => {}
+    let pid = match stream.peer_cred() {
+        Ok(peer) if peer.uid() == owner => peer.pid(),
         Ok(peer) => {
             tracing::warn!("refused a connection of user id {}", peer.uid());
             return;
@@ -256,18 +262,18 @@ async fn connection(stream: UnixStream, handler: Arc<dyn Handler>, owner: u32) {
             tracing::warn!("refused a connection of an unknown user: {error}");
             return;
         }
-    }
+    };
     let mut frames = Frames { stream, decoder: Decoder::new(Kind::Request) };
-    if let Err(End::Violation(error)) = converse(&mut frames, handler.as_ref()).await {
+    if let Err(End::Violation(error)) = converse(&mut frames, handler.as_ref(), pid).await {
         tracing::warn!("closed a connection: {error}");
         // The peer may still be there to read why.
         let _ = frames.write(&Response::Error(error)).await;
     }
 }
 
-async fn converse(frames: &mut Frames, handler: &dyn Handler) -> std::result::Result<(), End> {
+async fn converse(frames: &mut Frames, handler: &dyn Handler, pid: Option<i32>) -> std::result::Result<(), End> {
     hello(frames).await?;
-    let mut session = handler.connect();
+    let mut session = handler.connect(pid);
     loop {
         let request = frames.read().await?;
         if matches!(request, Request::Hello { .. } | Request::Provide { .. }) {

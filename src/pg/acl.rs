@@ -20,6 +20,11 @@ fn has_privileges_of(role: pg_sys::Oid) -> bool {
     unsafe { pg_sys::has_privs_of_role(current_role(), role) }
 }
 
+/// Whether the current role is a member of `pg_read_all_stats`, as superusers are.
+pub fn may_read_all_statistics() -> bool {
+    has_privileges_of(pg_sys::Oid::from(pg_sys::ROLE_PG_READ_ALL_STATS))
+}
+
 fn denied(namespace: &str, hint: String) -> Error {
     Error::new(ErrorKind::Denied, format!("permission denied for namespace \"{namespace}\"")).with_hint(hint)
 }
@@ -52,6 +57,26 @@ pub fn check(id: NamespaceId, owner: pg_sys::Oid, namespace: &str, privileges: &
         }
     }
     Ok(())
+}
+
+/// # Errors
+/// `Denied` unless the current role owns the extension, or has the privileges of who does; `command` names the function.
+pub fn check_extension_owner(command: &str) -> Result<()> {
+    let id = pg_sys::SysCacheIdentifier::RELOID as i32;
+    // SAFETY: a look-up by oid; released below.
+    let tuple = unsafe { pg_sys::SearchSysCache1(id, pg_sys::Datum::from(Name::Garbage.oid()?)) };
+    if tuple.is_null() {
+        return Err(Error::internal("a table of the extension is gone"));
+    }
+    // SAFETY: a row of pg_class. The tables belong to who created the extension.
+    let owner = unsafe { (*pg_sys::heap_tuple_get_struct::<pg_sys::FormData_pg_class>(tuple)).relowner };
+    // SAFETY: found above.
+    unsafe { pg_sys::ReleaseSysCache(tuple) };
+    if has_privileges_of(owner) {
+        return Ok(());
+    }
+    Err(Error::new(ErrorKind::Denied, format!("permission denied for {command}"))
+        .with_hint("Only the owner of extension elacsym and superusers may do this."))
 }
 
 /// # Errors

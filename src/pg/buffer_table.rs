@@ -4,6 +4,7 @@
 //! yet vacuumed costs nothing. Scans read the fixed columns only; payloads are fetched by tid when somebody needs them,
 //! and every payload's CRC is checked then.
 
+use crate::back_pressure::entry_bytes;
 use crate::batch::{Batch, Candidate};
 use crate::document::entry_crc;
 use crate::error::{Error, ErrorKind, Result};
@@ -11,7 +12,7 @@ use crate::ids::{EntryId, EntryOrder, Key as DocumentKey, NamespaceId, Op};
 use crate::ipc::message::BufferedEntry;
 use crate::pg::heap_table::{Column, Deleted, Fetcher, HeapTable, IndexName, Key, Name, Row, Scan};
 use crate::pg::snapshot::{Snapshot, next_transaction_id, top_transaction_id};
-use crate::pg::{gucs, xact};
+use crate::pg::{back_pressure, counters, gucs, xact};
 use pgrx::pg_sys;
 use std::cell::Cell;
 
@@ -53,8 +54,16 @@ impl Writer {
         Ok(Self { table: HeapTable::write(Name::Wal)?, namespace, xid: top_transaction_id() })
     }
 
-    /// Adds one entry.
+    /// Adds one entry; before that, waits for room if it is not a deletion.
+    ///
+    /// # Errors
+    /// `LimitExceeded` where the buffer is full.
     pub fn append(&self, key: DocumentKey, op: Op, payload: &[u8]) -> Result<()> {
+        let bytes = entry_bytes(payload.len() as u64);
+        // A deletion makes room, and takes next to none.
+        if op != Op::Delete {
+            back_pressure::wait_for_room(bytes)?;
+        }
         let id = EntryId { key, order: EntryOrder { seq: next_seq(), xid: self.xid } };
         // After the order was drawn: see `crate::batch`.
         let horizon = if op == Op::Patch { next_transaction_id() } else { 0 };
@@ -71,6 +80,8 @@ impl Writer {
             if op == Op::Patch { Column::Xid8(horizon) } else { Column::Null },
             high.map_or(Column::Null, Column::I64),
         ])?;
+        back_pressure::wrote(bytes);
+        counters::written(op, 1, payload.len() as u64);
         gucs::fault_point("upsert.after_insert");
         Ok(())
     }
@@ -86,6 +97,8 @@ pub struct BufferRow {
     /// Of a patch: transactions from this one on began after it was written; else 0.
     horizon: u64,
     crc: u32,
+    /// Bytes of the payload.
+    size: u64,
 }
 
 /// Checksum of a row. What is not a patch has no horizon.
@@ -107,6 +120,7 @@ fn read_row(row: &Row<'_, COLUMNS>, namespace: NamespaceId) -> Result<BufferRow>
         entry: BufferedEntry { id: EntryId { key, order: EntryOrder { seq: row.u64(2), xid: row.u64(1) } }, op },
         horizon: if row.is_null(7) { 0 } else { row.u64(7) },
         crc: row.i32(4).cast_unsigned(),
+        size: row.raw_size(6),
     })
 }
 
@@ -172,6 +186,22 @@ pub fn read(namespace: NamespaceId, watermark: u64, snapshot: &Snapshot, budget:
     Ok(found)
 }
 
+/// What the rows that `snapshot` sees, from the transaction `watermark` on, count in the figures of [`back_pressure`].
+pub fn count(namespace: NamespaceId, watermark: u64, snapshot: &Snapshot) -> Result<u64> {
+    let table = HeapTable::read(Name::Wal)?;
+    let keys = [Key::Uuid(1, &namespace), Key::Xid8AtLeast(2, watermark)];
+    let mut scan: Scan<'_, COLUMNS> = table.scan(Some(BY_XID), &keys, snapshot)?;
+    let (mut bytes, mut seen) = (0_u64, 0_usize);
+    while let Some(row) = scan.next() {
+        bytes += entry_bytes(row.raw_size(6));
+        seen += 1;
+        if seen.is_multiple_of(INTERRUPT_EVERY) {
+            pgrx::check_for_interrupts!();
+        }
+    }
+    Ok(bytes)
+}
+
 /// What one flush takes of the rows that `snapshot` sees, from the transaction `watermark` on. A patch takes `patched_bytes` of
 /// the budget on top of its own, for the document that it changes.
 pub fn read_batch(
@@ -187,10 +217,9 @@ pub fn read_batch(
     let mut batch = Batch::new(snapshot.oldest_other(), budget);
     let mut seen = 0_usize;
     while let Some(row) = scan.next() {
-        let own_bytes = row.raw_size(6);
         let row = read_row(&row, namespace)?;
         let BufferedEntry { id, op } = row.entry;
-        let bytes = if op == Op::Patch { own_bytes + patched_bytes } else { own_bytes };
+        let bytes = if op == Op::Patch { row.size + patched_bytes } else { row.size };
         if !batch.offer(Candidate { id, op, horizon: row.horizon, bytes }, row) {
             break;
         }
@@ -204,6 +233,22 @@ pub fn read_batch(
 
 /// Rows between two looks at interrupts.
 const INTERRUPT_EVERY: usize = 1024;
+
+/// How many rows of a namespace `snapshot` sees, and the bytes of their payloads.
+pub fn size(namespace: NamespaceId, watermark: u64, snapshot: &Snapshot) -> Result<(u64, u64)> {
+    let table = HeapTable::read(Name::Wal)?;
+    let keys = [Key::Uuid(1, &namespace), Key::Xid8AtLeast(2, watermark)];
+    let mut scan: Scan<'_, COLUMNS> = table.scan(Some(BY_XID), &keys, snapshot)?;
+    let (mut rows, mut bytes) = (0_u64, 0_u64);
+    while let Some(row) = scan.next() {
+        rows += 1;
+        bytes += row.raw_size(6);
+        if rows.is_multiple_of(INTERRUPT_EVERY as u64) {
+            pgrx::check_for_interrupts!();
+        }
+    }
+    Ok((rows, bytes))
+}
 
 /// Reads payloads by tid.
 pub struct Payloads<'t> {
@@ -241,6 +286,7 @@ pub fn delete<'r>(rows: impl IntoIterator<Item = &'r BufferRow>) -> Result<()> {
         if table.delete(row.tid)? == Deleted::Gone {
             return Err(crate::pg::heap_table::changed_meanwhile());
         }
+        back_pressure::removed(entry_bytes(row.size));
         if i.is_multiple_of(INTERRUPT_EVERY) {
             pgrx::check_for_interrupts!();
         }

@@ -19,7 +19,7 @@ use crate::pg::heap_table::{Name, changed_meanwhile};
 use crate::pg::locks::{self, Mode, Target};
 use crate::pg::namespace::Namespace;
 use crate::pg::snapshot::{Snapshot, transaction_has_one_snapshot};
-use crate::pg::{buffer_table, catalog, error, gucs};
+use crate::pg::{buffer_table, catalog, counters, error, gucs};
 use pgrx::pg_sys;
 use pgrx::pg_sys::elog::PgLogLevel;
 use std::cell::Cell;
@@ -55,6 +55,10 @@ pub fn write<'r>(namespace: &Namespace, rows: &'r [Row]) -> Result<&'r [Row]> {
     while !rest.is_empty() {
         let (chunk, others) = rest.split_at(chunk_len(rest));
         if !publish(namespace, order, chunk)? {
+            if rest.len() == rows.len() {
+                // Nothing of it is a segment: while the rest of the transaction fills the buffer, let the worker empty it.
+                locks::unlock(Target::Flush(namespace.id), Mode::Exclusive)?;
+            }
             return Ok(rest);
         }
         rest = others;
@@ -106,6 +110,7 @@ fn publish(namespace: &Namespace, order: EntryOrder, rows: &[Row]) -> Result<boo
         }
     };
     FAILED_AT.set(None);
+    counters::written(Op::Upsert, rows.len() as u64, rows.iter().map(|(_, payload)| payload.len() as u64).sum());
     gucs::fault_point("bulk.after_upload");
     plan.publish(Some(plan.row.clone()), result)?;
     gucs::fault_point("bulk.after_publish_before_commit");

@@ -1,9 +1,12 @@
-//! Rows of `elacsym.namespace`, `elacsym.segment` and `elacsym.garbage`.
+//! Rows of `elacsym.namespace` and `elacsym.segment`.
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::garbage::Reason;
 use crate::ids::NamespaceId;
+use crate::pg::buffer_table;
+use crate::pg::garbage;
 use crate::pg::heap_table::{Column, Deleted, HeapTable, IndexName, Key, Name, Row, Scan};
-use crate::pg::snapshot::{Snapshot, top_transaction_id};
+use crate::pg::snapshot::{Snapshot, next_transaction_id};
 use crate::schema::NamespaceSchema;
 use crate::segment_info::{DeleteVector, SegmentInfo};
 use pgrx::pg_sys;
@@ -104,14 +107,16 @@ impl NamespaceRow {
 /// The namespace of that name, if `snapshot` sees one.
 pub fn namespace_by_name(name: &str, snapshot: &Snapshot) -> Result<Option<NamespaceRow>> {
     let table = HeapTable::read(Name::Namespace)?;
-    let mut scan: NamespaceScan<'_> = table.scan(Some(NAMESPACE_BY_NAME), &[Key::Text(2, name)], snapshot)?;
+    let scan: NamespaceScan<'_> = table.scan(Some(NAMESPACE_BY_NAME), &[Key::Text(2, name)], snapshot)?;
+    let mut scan = scan.newest_first();
     scan.next().map(|row| NamespaceRow::read(&row)).transpose()
 }
 
 /// The namespace of that id, if `snapshot` sees it.
 pub fn namespace_by_id(id: NamespaceId, snapshot: &Snapshot) -> Result<Option<NamespaceRow>> {
     let table = HeapTable::read(Name::Namespace)?;
-    let mut scan: NamespaceScan<'_> = table.scan(Some(NAMESPACE_BY_ID), &[Key::Uuid(1, &id)], snapshot)?;
+    let scan: NamespaceScan<'_> = table.scan(Some(NAMESPACE_BY_ID), &[Key::Uuid(1, &id)], snapshot)?;
+    let mut scan = scan.newest_first();
     scan.next().map(|row| NamespaceRow::read(&row)).transpose()
 }
 
@@ -155,11 +160,15 @@ pub struct SegmentRow {
     pub generation: u64,
     /// Names its delete vector, for caches: never used again, not even after a rollback. 0 means it has none.
     pub delete_version: u64,
+    /// Rows that the delete vector marks.
+    pub deleted: u64,
     /// Statistics of its build, a JSON object.
     pub stats: String,
+    /// Transactions from this one on draw higher orders than all of its entries.
+    pub horizon: u64,
 }
 
-const SEGMENT_COLUMNS: usize = 10;
+const SEGMENT_COLUMNS: usize = 11;
 /// Column number (from 1) of the delete vector.
 const DELETE_VECTOR_COLUMN: i32 = 9;
 
@@ -169,7 +178,15 @@ impl SegmentRow {
         let info = serde_json::from_str(&row.jsonb(3)?).map_err(|error| {
             Error::new(ErrorKind::Corrupt, format!("description of segment {id} is not readable: {error}"))
         })?;
-        Ok(Self { tid: row.tid, info, generation: row.u64(2), delete_version: row.u64(7), stats: row.jsonb(9)? })
+        Ok(Self {
+            tid: row.tid,
+            info,
+            generation: row.u64(2),
+            delete_version: row.u64(7),
+            deleted: row.u64(6),
+            stats: row.jsonb(9)?,
+            horizon: row.u64(10),
+        })
     }
 }
 
@@ -195,6 +212,7 @@ fn write_segment(
         Column::I64(segment.delete_version as i64),
         delete_vector.map_or(Column::Null, Column::Bytes),
         Column::Jsonb(&segment.stats),
+        Column::Xid8(segment.horizon),
     ];
     let table = HeapTable::write(Name::Segment)?;
     if replace { table.replace(segment.tid, columns) } else { table.insert(columns) }
@@ -211,10 +229,44 @@ pub fn segments(namespace: NamespaceId, snapshot: &Snapshot) -> Result<Vec<Segme
     Ok(rows)
 }
 
-/// Adds a new segment, which has no delete vector.
+/// Whether a namespace has a segment of that id.
+pub fn has_segment(namespace: NamespaceId, id: &str, snapshot: &Snapshot) -> Result<bool> {
+    let table = HeapTable::read(Name::Segment)?;
+    let keys = [Key::Uuid(1, &namespace), Key::Text(2, id)];
+    let mut scan: Scan<'_, SEGMENT_COLUMNS> = table.scan(Some(SEGMENT_BY_ID), &keys, snapshot)?;
+    Ok(scan.next().is_some())
+}
+
+/// Shows every segment of the database to `work`.
+pub fn each_segment(snapshot: &Snapshot, mut work: impl FnMut(SegmentInfo)) -> Result<()> {
+    let table = HeapTable::read(Name::Segment)?;
+    let mut scan: Scan<'_, SEGMENT_COLUMNS> = table.scan(None, &[], snapshot)?;
+    while let Some(row) = scan.next() {
+        work(SegmentRow::read(&row)?.info);
+    }
+    Ok(())
+}
+
+/// Adds a new segment, which has no delete vector. All of its entries have been written by now.
 pub fn insert_segment(namespace: NamespaceId, info: SegmentInfo, generation: u64, stats: String) -> Result<()> {
-    let segment = SegmentRow { tid: pg_sys::ItemPointerData::default(), info, generation, delete_version: 0, stats };
-    write_segment(namespace, &segment, None, false)
+    insert_compacted(namespace, info, generation, stats, next_transaction_id(), &[])
+}
+
+/// As [`insert_segment`], with a horizon of its own and an encoded delete vector, unless that is empty.
+pub fn insert_compacted(
+    namespace: NamespaceId,
+    info: SegmentInfo,
+    generation: u64,
+    stats: String,
+    horizon: u64,
+    delete_vector: &[u8],
+) -> Result<()> {
+    let tid = pg_sys::ItemPointerData::default();
+    let has_dead = !delete_vector.is_empty();
+    // See `set_delete_vector`; of a new segment any number but 0 would do.
+    let delete_version = if has_dead { buffer_table::next_order().seq } else { 0 };
+    let segment = SegmentRow { tid, info, generation, delete_version, deleted: 0, stats, horizon };
+    write_segment(namespace, &segment, has_dead.then_some(delete_vector), false)
 }
 
 /// Gives a segment a new delete vector. `version` must never have been used for another one of the segment: the engine
@@ -250,62 +302,36 @@ pub fn delete_vector(segment: &SegmentRow, snapshot: &Snapshot) -> Result<Vec<u8
     Ok(bytes)
 }
 
-/// A row of `elacsym.garbage`.
-#[derive(Debug, Clone)]
-pub struct GarbageRow {
-    /// Where the row is.
-    pub tid: pg_sys::ItemPointerData,
-    /// Storage root of the object.
-    pub root: String,
-    /// Its key below the root.
-    pub key: String,
-    /// The transaction that released it.
-    pub xid: u64,
-    /// When, in microseconds since 2000-01-01.
-    pub released_at: i64,
+/// What the segments of all namespaces hold together.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SegmentTotals {
+    /// Segments.
+    pub segments: u64,
+    /// Rows in them.
+    pub rows: u64,
+    /// Rows that their delete vectors mark.
+    pub dead_rows: u64,
+    /// Bytes of their objects.
+    pub bytes: u64,
+}
+
+/// What the segments that `snapshot` sees hold together.
+pub fn segment_totals(snapshot: &Snapshot) -> Result<SegmentTotals> {
+    let table = HeapTable::read(Name::Segment)?;
+    let mut scan: Scan<'_, SEGMENT_COLUMNS> = table.scan(None, &[], snapshot)?;
+    let mut totals = SegmentTotals::default();
+    while let Some(row) = scan.next() {
+        totals.segments += 1;
+        totals.rows += row.u64(4);
+        totals.bytes += row.u64(5);
+        totals.dead_rows += row.u64(6);
+    }
+    Ok(totals)
 }
 
 /// Notes that nothing will refer to these objects once this transaction commits.
 pub fn release_objects<'a>(root: &str, keys: impl IntoIterator<Item = &'a str>) -> Result<()> {
-    let table = HeapTable::write(Name::Garbage)?;
-    let xid = top_transaction_id();
-    let now = now();
-    for key in keys {
-        table.insert([Column::Text(root), Column::Text(key), Column::Xid8(xid), Column::Timestamp(now)])?;
-    }
-    Ok(())
-}
-
-/// Up to `limit` objects whose releasing transaction is over for everybody and that were released before `until`.
-pub fn garbage(snapshot: &Snapshot, until: i64, limit: usize) -> Result<Vec<GarbageRow>> {
-    let xmin = snapshot.xmin();
-    let table = HeapTable::read(Name::Garbage)?;
-    let mut scan: Scan<'_, 4> = table.scan(None, &[], snapshot)?;
-    let mut rows = Vec::new();
-    while let Some(row) = scan.next() {
-        if row.u64(2) < xmin && row.i64(3) <= until {
-            rows.push(GarbageRow {
-                tid: row.tid,
-                root: row.text(0)?,
-                key: row.text(1)?,
-                xid: row.u64(2),
-                released_at: row.i64(3),
-            });
-            if rows.len() == limit {
-                break;
-            }
-        }
-    }
-    Ok(rows)
-}
-
-/// Forgets objects that are deleted.
-pub fn delete_garbage(rows: &[GarbageRow]) -> Result<()> {
-    let table = HeapTable::write(Name::Garbage)?;
-    for row in rows {
-        table.delete(row.tid)?;
-    }
-    Ok(())
+    garbage::release(root, keys, Reason::Released)
 }
 
 /// Microseconds since 2000-01-01, by PostgreSQL's clock.

@@ -343,6 +343,12 @@ impl Connection {
                 Response::Warmed { objects, bytes } => return Ok(Reply::Warmed { objects, bytes }),
                 Response::Scores(scores) => return Ok(Reply::Scores(scores)),
                 Response::Analysis(json) => return Ok(Reply::Analysis(json)),
+                Response::CompactStarted { compaction } => return Ok(Reply::CompactStarted(compaction)),
+                Response::Compacting(state) => return Ok(Reply::Compacting(state)),
+                Response::Carried(bytes) => return Ok(Reply::Carried(bytes)),
+                Response::Objects(objects) => return Ok(Reply::Objects(objects)),
+                Response::Metrics(text) => return Ok(Reply::Metrics(text)),
+                Response::Activity(running) => return Ok(Reply::Activity(running)),
                 Response::Stats(json) => return Ok(Reply::Stats(json)),
                 Response::Error(error) => return Err(Failure::Refused(error)),
                 Response::Need { entries, delete_vectors, tombstones } => {

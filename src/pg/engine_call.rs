@@ -2,11 +2,15 @@
 
 use crate::error::{Error, Result};
 use crate::ids::EntryId;
-use crate::ipc::message::{CandidateRow, FlushResult, KeyState, Request, RequestStats, ResultRow};
+use crate::ipc::message::{CandidateRow, FlushResult, KeyState, Request, RequestStats, ResultRow, StoredObject};
 use crate::pg::client::{self, Needs, Provided, Reply};
-use crate::pg::query_stats;
-use crate::pg::snapshot::Snapshot;
-use crate::pg::view::View;
+use crate::pg::counters::Work;
+use crate::pg::search_log::{self, Figures};
+use crate::pg::snapshot::{Snapshot, top_transaction_id};
+use crate::pg::view::{View, in_this_database};
+use crate::pg::{counters, query_stats};
+use pgrx::pg_sys;
+use std::time::Instant;
 
 /// Answers from the view's tables under the snapshot it was read with.
 pub struct Source<'a> {
@@ -43,9 +47,24 @@ fn unexpected(reply: &Reply, wanted: &str) -> Error {
 
 /// Asks for rows (query, fetch, page).
 pub fn rows_of(request: &Request, mut source: impl Needs) -> Result<Vec<ResultRow>> {
+    let start = Instant::now();
     match client::call(request, &mut source)? {
         Reply::Rows(rows, stats) => {
             query_stats::record(stats);
+            let what = match request {
+                Request::Query(request) => Some(("query", request.namespace.id)),
+                Request::Fetch(request) => Some(("fetch", request.namespace.id)),
+                Request::Page(request) => Some(("scan", request.namespace.id)),
+                _ => None,
+            };
+            if let Some((kind, id)) = what {
+                let (fetched, micros) = (rows.len() as u64, counters::micros_since(start));
+                search_log::of_namespace(
+                    kind,
+                    in_this_database(id),
+                    &Figures { searches: 1, fetched, cost: stats, micros },
+                );
+            }
             Ok(rows)
         }
         other => Err(unexpected(&other, "rows")),
@@ -60,10 +79,27 @@ pub fn candidates_and_cost_of(request: &Request, mut source: impl Needs) -> Resu
     }
 }
 
-/// Asks for a segment.
+/// Asks for a segment. A transaction that asks has its id before the first object is written: what becomes of the transaction
+/// decides what becomes of the objects (INV-4).
 pub fn flushed(request: &Request, mut source: impl Needs) -> Result<FlushResult> {
+    // SAFETY: reads a variable.
+    if unsafe { pg_sys::IsTransactionState() } {
+        top_transaction_id();
+    }
+    let start = Instant::now();
     match client::call(request, &mut source)? {
-        Reply::Flushed(result) => Ok(*result),
+        Reply::Flushed(result) => {
+            if let Request::Flush(request) = request {
+                let work = Work {
+                    micros: counters::micros_since(start),
+                    entries: request.namespace.buffered.len() as u64,
+                    objects_written: result.segment.as_ref().map_or(0, |info| info.object_keys().len() as u64),
+                    ..Work::default()
+                };
+                counters::flushed(in_this_database(request.namespace.id), work);
+            }
+            Ok(*result)
+        }
         other => Err(unexpected(&other, "a segment")),
     }
 }
@@ -81,6 +117,14 @@ pub fn done(request: &Request) -> Result<()> {
     match client::call(request, &mut client::NoNeeds)? {
         Reply::Done => Ok(()),
         other => Err(unexpected(&other, "done")),
+    }
+}
+
+/// Asks for a listing.
+pub fn objects(request: &Request) -> Result<Vec<StoredObject>> {
+    match client::call(request, &mut client::NoNeeds)? {
+        Reply::Objects(objects) => Ok(objects),
+        other => Err(unexpected(&other, "objects")),
     }
 }
 

@@ -27,6 +27,7 @@ pub fn sqlstate(kind: ErrorKind) -> PgSqlErrorCode {
         ErrorKind::Exhausted => PgSqlErrorCode::ERRCODE_INSUFFICIENT_RESOURCES,
         ErrorKind::Internal => PgSqlErrorCode::ERRCODE_INTERNAL_ERROR,
         ErrorKind::StatementType => PgSqlErrorCode::ERRCODE_DATATYPE_MISMATCH,
+        ErrorKind::LimitExceeded => PgSqlErrorCode::ERRCODE_CONFIGURATION_LIMIT_EXCEEDED,
     }
 }
 
@@ -51,6 +52,16 @@ pub fn raise_serialization_failure(message: &str) -> ! {
 #[track_caller]
 pub fn report(error: Error, level: PgLogLevel) {
     emit(sqlstate(error.kind), error, level);
+}
+
+/// \[backend\] Writes a message that is no complaint to the server log.
+#[track_caller]
+pub fn log_line(message: String, detail: Option<String>) {
+    let mut report = ErrorReport::new(PgSqlErrorCode::ERRCODE_SUCCESSFUL_COMPLETION, message, "elacsym");
+    if let Some(detail) = detail {
+        report = report.set_detail(detail);
+    }
+    report.report(PgLogLevel::LOG);
 }
 
 /// \[backend\] The one error of everything that needs the engine when the library was not preloaded.

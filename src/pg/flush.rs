@@ -13,6 +13,7 @@ use crate::pg::locks::{self, Mode, Target};
 use crate::pg::snapshot::Snapshot;
 use crate::pg::view::View;
 use crate::pg::{gucs, namespace, xact};
+use crate::segment_info::SegmentInfo;
 
 /// What goes into one segment at most. The rest waits for the next one: the engine holds all of it in memory.
 pub const BUDGET: Budget = Budget { rows: 100_000, bytes: 64 << 20 };
@@ -119,7 +120,7 @@ impl Plan {
         let generation = row.generation + 1;
         buffer_table::delete(&self.view.buffered)?;
         if let Some(info) = result.segment {
-            self.check_place(&info.root, &info.path)?;
+            check_place(&info, &self.root, &self.path)?;
             catalog::insert_segment(row.id, info, generation, result.stats)?;
         }
         // Not the generation, which the next flush takes again if this one is rolled back.
@@ -137,17 +138,21 @@ impl Plan {
         Ok(self.view.buffered.len() as u64)
     }
 
-    /// INV-9: nothing outside this namespace's own directory is ever recorded, hence none deleted.
-    fn check_place(&self, root: &str, path: &str) -> Result<()> {
-        let inside = path.strip_prefix(self.path.as_str()).is_some_and(|rest| rest.starts_with('/'));
-        if root == self.root && inside {
-            return Ok(());
-        }
-        Err(Error::internal(format!("the engine wrote a segment to \"{root}\", \"{path}\", which is not its place")))
-    }
-
     /// Keys of the objects that a flush which is not published leaves behind, with their root.
     pub fn leftovers(result: &FlushResult) -> Option<(String, Vec<String>)> {
         result.segment.as_ref().map(|info| (info.root.clone(), info.object_keys()))
     }
+}
+
+/// INV-9: nothing outside this namespace's own directory is ever recorded, hence none deleted.
+///
+/// # Errors
+/// `Internal` for a segment that is elsewhere.
+pub fn check_place(info: &SegmentInfo, root: &str, path: &str) -> Result<()> {
+    let inside = info.path.strip_prefix(path).is_some_and(|rest| rest.starts_with('/'));
+    if info.root == root && inside {
+        return Ok(());
+    }
+    let (root, path) = (&info.root, &info.path);
+    Err(Error::internal(format!("the engine wrote a segment to \"{root}\", \"{path}\", which is not its place")))
 }

@@ -4,8 +4,10 @@
 //! EXTENSION` must work without preloading. What reaches outside the database (storage, paths, memory) can be changed
 //! only in the configuration files, that is by whoever administers the server.
 
+use crate::back_pressure::Limits;
 use crate::config::{EngineSettings, LogLevel, StorageConfig, StorageTimeouts, StorageUrl};
 use crate::error::{Error, Result};
+use crate::pg::prices::{self, Prices};
 use pgrx::guc::{GucContext, GucFlags, GucRegistry, GucSetting, PostgresGucEnum};
 use pgrx::pg_sys;
 use std::ffi::{CStr, CString, c_char, c_void};
@@ -32,6 +34,9 @@ const DEFAULT_FLUSH_INTERVAL_MS: i32 = 1_000;
 /// A week: must exceed the window of point-in-time recovery and the lag of any standby, and a week is what both usually are at most.
 const DEFAULT_OBJECT_RETENTION_S: i32 = 7 * 86_400;
 
+/// A day: a listing of everything costs a request for 1,000 objects, and what it finds stays for the retention time anyway.
+const DEFAULT_ORPHAN_SWEEP_INTERVAL_S: i32 = 86_400;
+
 static STORAGE_URL: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c""));
 static S3_ENDPOINT: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c""));
 static S3_REGION: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c""));
@@ -51,6 +56,13 @@ static ENGINE_PATH: GucSetting<Option<CString>> = GucSetting::<Option<CString>>:
 static ENGINE_THREADS: GucSetting<i32> = GucSetting::<i32>::new(0);
 static ENGINE_LOG_LEVEL: GucSetting<EngineLogLevel> = GucSetting::<EngineLogLevel>::new(EngineLogLevel::Info);
 static RESULT_CACHE: GucSetting<i32> = GucSetting::<i32>::new(DEFAULT_RESULT_CACHE_KB);
+static COMPACTION: GucSetting<bool> = GucSetting::<bool>::new(true);
+static ORPHAN_SWEEP_INTERVAL: GucSetting<i32> = GucSetting::<i32>::new(DEFAULT_ORPHAN_SWEEP_INTERVAL_S);
+static METRICS_PORT: GucSetting<i32> = GucSetting::<i32>::new(0);
+static LOG_MIN_DURATION: GucSetting<i32> = GucSetting::<i32>::new(-1);
+static PRICE_GET: GucSetting<f64> = GucSetting::<f64>::new(prices::DEFAULT_GET_PER_MILLION);
+static PRICE_PUT: GucSetting<f64> = GucSetting::<f64>::new(prices::DEFAULT_PUT_PER_MILLION);
+static PRICE_GB_MONTH: GucSetting<f64> = GucSetting::<f64>::new(prices::DEFAULT_GB_MONTH);
 static FAULT_POINT: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c""));
 
 /// The values of `elacsym.engine_log_level`.
@@ -69,6 +81,9 @@ pub fn define() {
     define_engine();
     define_flush_and_search();
     define_result_cache();
+    define_garbage();
+    define_back_pressure();
+    define_figures();
     // From here on `elacsym.misspelt` is an error, not a silent placeholder.
     reserve_prefix();
 }
@@ -251,6 +266,14 @@ fn define_flush_and_search() {
         GucContext::Userset,
         no_flags,
     );
+    GucRegistry::define_bool_guc(
+        c"elacsym.compaction",
+        c"Merge segments in the background.",
+        c"While it is off, segments pile up and searches get slower; elacsym.compact() still works.",
+        &COMPACTION,
+        GucContext::Sighup,
+        no_flags,
+    );
     GucRegistry::define_string_guc(
         c"elacsym.fault_point",
         c"Developer option: kills the server at the named step.",
@@ -272,6 +295,49 @@ fn define_result_cache() {
         GucContext::Sighup,
         GucFlags::UNIT_KB,
     );
+}
+
+fn define_garbage() {
+    int(
+        c"elacsym.orphan_sweep_interval",
+        c"How often object storage is searched for objects that nothing refers to.",
+        c"0 switches the search off.",
+        &ORPHAN_SWEEP_INTERVAL,
+        0,
+        i32::MAX,
+        GucContext::Sighup,
+        GucFlags::UNIT_S,
+    );
+}
+
+fn define_figures() {
+    int(
+        c"elacsym.metrics_port",
+        c"Port of 127.0.0.1 on which the engine serves figures to Prometheus, at /metrics.",
+        c"0 switches it off.",
+        &METRICS_PORT,
+        0,
+        u16::MAX.into(),
+        GucContext::Sighup,
+        GucFlags::default(),
+    );
+    int(
+        c"elacsym.log_min_duration",
+        c"Searches that take at least this long are logged with their figures.",
+        c"0 logs all of them, -1 none.",
+        &LOG_MIN_DURATION,
+        -1,
+        i32::MAX,
+        GucContext::Suset,
+        GucFlags::UNIT_MS,
+    );
+    let price = |name, short, setting: &'static GucSetting<f64>| {
+        let long = c"For the estimates in EXPLAIN and elacsym.stat_namespaces.";
+        GucRegistry::define_float_guc(name, short, long, setting, 0.0, 1e9, GucContext::Userset, GucFlags::default());
+    };
+    price(c"elacsym.price_get_per_million", c"Price of a million requests that read from object storage.", &PRICE_GET);
+    price(c"elacsym.price_put_per_million", c"Price of a million requests that write to object storage.", &PRICE_PUT);
+    price(c"elacsym.price_gb_month", c"Price of keeping a gigabyte in object storage for a month.", &PRICE_GB_MONTH);
 }
 
 fn string(
@@ -492,9 +558,30 @@ pub fn engine_settings() -> Result<EngineSettings> {
             EngineLogLevel::Debug => LogLevel::Debug,
             EngineLogLevel::Trace => LogLevel::Trace,
         },
+        metrics_port: metrics_port(),
     };
     settings.validate()?;
     Ok(settings)
+}
+
+/// \[worker\] Whether segments are merged in the background.
+pub fn compaction() -> bool {
+    COMPACTION.get()
+}
+
+/// \[supervisor\] `elacsym.metrics_port`; 0: none.
+pub fn metrics_port() -> u16 {
+    u16::try_from(METRICS_PORT.get()).unwrap_or(0)
+}
+
+/// \[backend\] `elacsym.log_min_duration`, if searches are logged at all.
+pub fn log_min_duration() -> Option<Duration> {
+    u64::try_from(LOG_MIN_DURATION.get()).ok().map(Duration::from_millis)
+}
+
+/// \[backend\] The prices of object storage.
+pub fn prices() -> Prices {
+    Prices { get_per_million: PRICE_GET.get(), put_per_million: PRICE_PUT.get(), gb_month: PRICE_GB_MONTH.get() }
 }
 
 /// \[backend, worker\] If `elacsym.fault_point` is `name`, the whole server dies here as if the machine had: the
@@ -512,4 +599,56 @@ pub fn fault_point(name: &str) {
     let own = unsafe { libc::getpid() };
     // SAFETY: as above; this process ends here.
     unsafe { libc::kill(own, libc::SIGKILL) };
+}
+
+/// Most time between two announcements of this server in object storage.
+const ANNOUNCE_PERIOD: Duration = Duration::from_secs(3_600);
+
+/// \[worker\] How often to search for orphans; none: never.
+pub fn orphan_sweep_interval() -> Option<Duration> {
+    u64::try_from(ORPHAN_SWEEP_INTERVAL.get()).ok().filter(|seconds| *seconds > 0).map(Duration::from_secs)
+}
+
+/// \[supervisor, worker\] How often every database is looked after though nothing was written, and the server announces itself in
+/// object storage.
+pub fn announce_period() -> Duration {
+    orphan_sweep_interval().map_or(ANNOUNCE_PERIOD, |interval| interval.min(ANNOUNCE_PERIOD))
+}
+
+// ---- back-pressure ----
+
+/// 1 GiB, in the unit of the setting: half an hour without a flush at 300 rows a second of 2 KB.
+const DEFAULT_BUFFER_LIMIT_KB: i32 = 1 << 20;
+/// 16 GiB: far above what a load in one transaction puts into an indexed table, far below what fills a server's disk.
+const DEFAULT_BUFFER_HARD_LIMIT_KB: i32 = 16 << 20;
+
+static BUFFER_LIMIT: GucSetting<i32> = GucSetting::<i32>::new(DEFAULT_BUFFER_LIMIT_KB);
+static BUFFER_HARD_LIMIT: GucSetting<i32> = GucSetting::<i32>::new(DEFAULT_BUFFER_HARD_LIMIT_KB);
+
+fn define_back_pressure() {
+    int(
+        c"elacsym.buffer_limit",
+        c"Bytes in the write buffer of a database beyond which writers are delayed.",
+        c"The delay grows with the excess, up to 0.1 s for each entry at twice the limit. 0 means no delay.",
+        &BUFFER_LIMIT,
+        0,
+        i32::MAX,
+        GucContext::Sighup,
+        GucFlags::UNIT_KB,
+    );
+    int(
+        c"elacsym.buffer_hard_limit",
+        c"Bytes in the write buffer of a database, uncommitted ones included, beyond which writers get an error.",
+        c"Deletions are never refused. It counts as elacsym.buffer_limit where it is less. 0 means no limit.",
+        &BUFFER_HARD_LIMIT,
+        0,
+        i32::MAX,
+        GucContext::Sighup,
+        GucFlags::UNIT_KB,
+    );
+}
+
+/// \[backend, worker\] `elacsym.buffer_limit` and `elacsym.buffer_hard_limit`.
+pub fn buffer_limits() -> Limits {
+    Limits { delay: unit(BUFFER_LIMIT.get(), 10), stop: unit(BUFFER_HARD_LIMIT.get(), 10) }
 }

@@ -353,7 +353,7 @@ impl HeapTable {
             )
         };
         // What a key points to must stay until the scan ends.
-        Ok(Scan { desc, table: self, _keys: scan_keys, snapshot })
+        Ok(Scan { desc, table: self, _keys: scan_keys, snapshot, newest_first: false })
     }
 
     /// Whether `snapshot` sees the row in `slot`, which was found with [`Snapshot::to_scan_with`].
@@ -394,6 +394,10 @@ pub enum Key<'a> {
     Text(i16, &'a str),
     /// `xid8 >=`.
     Xid8AtLeast(i16, u64),
+    /// `"char" =`.
+    Char(i16, u8),
+    /// `timestamptz <=`, microseconds since 2000-01-01.
+    TimestampAtMost(i16, i64),
 }
 
 impl Key<'_> {
@@ -407,6 +411,12 @@ impl Key<'_> {
             }
             Self::Xid8AtLeast(column, value) => {
                 (*column, pg_sys::BTGreaterEqualStrategyNumber, pg_sys::F_XID8GE, pg_sys::Datum::from(*value))
+            }
+            Self::Char(column, value) => {
+                (*column, pg_sys::BTEqualStrategyNumber, pg_sys::F_CHAREQ, pg_sys::Datum::from(*value))
+            }
+            Self::TimestampAtMost(column, value) => {
+                (*column, pg_sys::BTLessEqualStrategyNumber, pg_sys::F_TIMESTAMPTZ_LE, pg_sys::Datum::from(*value))
             }
         };
         let mut key = std::mem::MaybeUninit::<pg_sys::ScanKeyData>::zeroed();
@@ -425,6 +435,7 @@ pub struct Scan<'t, const N: usize> {
     table: &'t HeapTable,
     _keys: Vec<pg_sys::ScanKeyData>,
     snapshot: &'t Snapshot,
+    newest_first: bool,
 }
 
 impl<const N: usize> Drop for Scan<'_, N> {
@@ -437,12 +448,31 @@ impl<const N: usize> Drop for Scan<'_, N> {
 }
 
 impl<const N: usize> Scan<'_, N> {
+    /// Reads the index from its end: of rows with one key, which lie there by their places, the versions that were written last
+    /// come first. Whoever looks for the one visible version then passes over few dead ones, also where an old snapshot keeps
+    /// all of them. For a scan that nothing was read of yet.
+    #[must_use]
+    pub fn newest_first(mut self) -> Self {
+        self.newest_first = true;
+        self
+    }
+
+    fn get_next(&mut self) -> pg_sys::HeapTuple {
+        // SAFETY: begun in `scan`, not ended. There is no index while PostgreSQL ignores those of catalogs.
+        if self.newest_first && !unsafe { (*self.desc).irel }.is_null() {
+            // SAFETY: a running scan of an index, read in this direction only.
+            unsafe { pg_sys::systable_getnext_ordered(self.desc, pg_sys::ScanDirection::BackwardScanDirection) }
+        } else {
+            // SAFETY: the scan is running.
+            unsafe { pg_sys::systable_getnext(self.desc) }
+        }
+    }
+
     /// The next row; its values live until the next call.
     #[allow(clippy::should_implement_trait)]
     pub fn next(&mut self) -> Option<Row<'_, N>> {
         let tuple = loop {
-            // SAFETY: the scan is running.
-            let tuple = unsafe { pg_sys::systable_getnext(self.desc) };
+            let tuple = self.get_next();
             if tuple.is_null() {
                 return None;
             }

@@ -1,11 +1,12 @@
 //! Every hook of the library.
 //!
 //! `ProcessUtility`: commands that need a database for themselves first send our maintenance worker away, which would
-//! otherwise make them fail after PostgreSQL's five seconds of waiting; and COMMIT PREPARED, which runs no commit callback of
-//! ours, requests maintenance; and `CREATE INDEX … USING hnsw` or `ivfflat`, which becomes one of ours under
-//! `elacsym.replace_hnsw`. Object access: dropping one of our indexes requests maintenance too.
+//! otherwise make them fail after PostgreSQL's five seconds of waiting; and COMMIT and ROLLBACK PREPARED, which run no
+//! callback of ours, request maintenance; and `CREATE INDEX … USING hnsw` or `ivfflat`, which becomes one of ours under
+//! `elacsym.replace_hnsw`. Object access: dropping one of our indexes, dropping an extension and creating a database request
+//! maintenance too.
 
-use super::{gucs, shmem};
+use super::{back_pressure, gucs, shmem};
 use crate::error::Error;
 use crate::pg::error::report;
 use pgrx::pg_sys;
@@ -52,9 +53,15 @@ unsafe extern "C-unwind" fn object_access(
         // SAFETY: PostgreSQL's own arguments for the hook that was there before us.
         unsafe { pg_sys::ffi::pg_guard_ffi_boundary(|| previous(access, class, object, sub_object, argument)) };
     }
-    let dropped = access == pg_sys::ObjectAccessType::OAT_DROP && class == pg_sys::RelationRelationId;
-    if dropped && sub_object == 0 && super::am::access::is_ours(object) {
+    let dropped = access == pg_sys::ObjectAccessType::OAT_DROP;
+    let index = class == pg_sys::RelationRelationId && sub_object == 0;
+    // With an extension that may be ours its catalog goes: the worker looks whether objects are left.
+    if dropped && (class == pg_sys::ExtensionRelationId || index && super::am::access::is_ours(object)) {
         super::xact::mark_written();
+    }
+    // A copy may read the objects of its template, and has to say so.
+    if access == pg_sys::ObjectAccessType::OAT_POST_CREATE && class == pg_sys::DatabaseRelationId {
+        super::xact::mark_created(object);
     }
 }
 
@@ -118,7 +125,7 @@ unsafe fn concerns_us(node: *mut pg_sys::Node) -> bool {
         pg_sys::NodeTag::T_TransactionStmt => {
             // SAFETY: the tag says so.
             let statement = unsafe { &*node.cast::<pg_sys::TransactionStmt>() };
-            statement.kind == pg_sys::TransactionStmtKind::TRANS_STMT_COMMIT_PREPARED
+            ends_a_prepared_transaction(statement)
         }
         pg_sys::NodeTag::T_IndexStmt => {
             // SAFETY: the tag says so.
@@ -126,6 +133,11 @@ unsafe fn concerns_us(node: *mut pg_sys::Node) -> bool {
         }
         _ => false,
     }
+}
+
+fn ends_a_prepared_transaction(statement: &pg_sys::TransactionStmt) -> bool {
+    use pg_sys::TransactionStmtKind::{TRANS_STMT_COMMIT_PREPARED, TRANS_STMT_ROLLBACK_PREPARED};
+    matches!(statement.kind, TRANS_STMT_COMMIT_PREPARED | TRANS_STMT_ROLLBACK_PREPARED)
 }
 
 #[pgrx::pg_guard]
@@ -149,6 +161,8 @@ unsafe extern "C-unwind" fn process_ours(
         Some(Plan::Hold { database, .. }) => find(database.as_ptr()),
         _ => pg_sys::InvalidOid,
     };
+    let of_default_template =
+        matches!(&plan, Some(Plan::Hold { database, .. }) if [c"template0", c"template1"].contains(database));
     let statement = match plan {
         // SAFETY: an index statement, as classified.
         Some(Plan::Replace { method }) => unsafe { with_our_method(statement, method) },
@@ -166,8 +180,13 @@ unsafe extern "C-unwind" fn process_ours(
     drop(hold);
     match plan {
         Some(Plan::Hold { dropped: true, .. }) => shmem::forget(database),
-        // SAFETY: set when the session connected.
-        Some(Plan::Nudge) => shmem::nudge_maintenance(unsafe { pg_sys::MyDatabaseId }),
+        // Nobody keeps data in these: a worker would only be in the way of the next command about the new database.
+        Some(Plan::Hold { .. }) if of_default_template => super::xact::mark_created(pg_sys::InvalidOid),
+        Some(Plan::Nudge) => {
+            back_pressure::count_again();
+            // SAFETY: set when the session connected.
+            shmem::nudge_maintenance(unsafe { pg_sys::MyDatabaseId });
+        }
         _ => {}
     }
 }
@@ -176,7 +195,7 @@ unsafe extern "C-unwind" fn process_ours(
 enum Plan<'a> {
     /// It needs this database for itself.
     Hold { database: &'a CStr, dropped: bool },
-    /// Rows may become visible without a commit callback.
+    /// Rows may become visible, or go, without a callback.
     Nudge,
     /// It creates an index of this method, which ours takes the place of.
     Replace { method: &'a CStr },
@@ -225,7 +244,7 @@ unsafe fn classify<'a>(node: *mut pg_sys::Node) -> Option<Plan<'a>> {
         pg_sys::NodeTag::T_TransactionStmt => {
             // SAFETY: the tag says so.
             let statement = unsafe { &*node.cast::<pg_sys::TransactionStmt>() };
-            (statement.kind == pg_sys::TransactionStmtKind::TRANS_STMT_COMMIT_PREPARED).then_some(Plan::Nudge)
+            ends_a_prepared_transaction(statement).then_some(Plan::Nudge)
         }
         pg_sys::NodeTag::T_IndexStmt if gucs::replace_hnsw() => {
             // SAFETY: the tag says so.

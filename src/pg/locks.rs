@@ -12,9 +12,11 @@
 //! | drop | access exclusive | | |
 //! | create | (name lock) exclusive | | |
 //! | VACUUM of an indexed table | | | share, while it lists the entries |
+//! | compaction, publishing | row exclusive | exclusive, while publishing | exclusive, while publishing |
 //!
 //! Order: namespace, then buckets in ascending order, then flush, then publish. The maintenance worker takes the first two conditionally and waits for
-//! neither. Nobody needs a namespace lock to search an index or to write to it: the locks on the relations do that.
+//! neither. Beside these there is a compaction lock, held exclusively for the whole of a compaction, before all others but the
+//! namespace's: two would only throw away each other's work. Nobody needs a namespace lock to search an index or to write to it: the locks on the relations do that.
 
 use crate::error::Result;
 use crate::ids::NamespaceId;
@@ -59,6 +61,8 @@ pub enum Target<'a> {
     Publish(NamespaceId),
     /// The right to create a namespace of this name, or to change who may use it.
     Name(&'a str),
+    /// The right to merge its segments.
+    Compact(NamespaceId),
     /// The documents of one bucket of a namespace.
     Bucket(NamespaceId, u16),
 }
@@ -72,6 +76,7 @@ impl Target<'_> {
             Self::Namespace(id) => (crc32fast::hash(&id.0), 0),
             Self::Flush(id) => (crc32fast::hash(&id.0), 1),
             Self::Publish(id) => (crc32fast::hash(&id.0), 3),
+            Self::Compact(id) => (crc32fast::hash(&id.0), 4),
             Self::Name(name) => (crc32fast::hash(name.as_bytes()), 2),
             Self::Bucket(id, number) => (crc32fast::hash(&id.0), FIRST_BUCKET + number),
         };
@@ -109,12 +114,50 @@ pub fn try_lock(target: Target<'_>, mode: Mode) -> Result<bool> {
     Ok(acquire(&target.tag()?, mode, false, true))
 }
 
+/// Whether somebody, this process included, may be between the upload of a segment of this namespace and its publication. If not,
+/// a snapshot that is taken after this sees every segment that was uploaded before it and will ever be published.
+pub fn has_upload_under_way(id: NamespaceId) -> Result<bool> {
+    for target in [Target::Flush(id), Target::Compact(id)] {
+        let tag = target.tag()?;
+        if held_by_this_process(&tag, Mode::Exclusive) || !acquire(&tag, Mode::Share, false, true) {
+            return Ok(true);
+        }
+        // There may be thousands of namespaces, and not room for as many locks.
+        unlock(target, Mode::Share)?;
+    }
+    Ok(false)
+}
+
+fn held_by_this_process(tag: &pg_sys::LOCKTAG, mode: Mode) -> bool {
+    #[cfg(any(feature = "pg14", feature = "pg15", feature = "pg16"))]
+    // SAFETY: a complete tag of the default lock method.
+    let held = unsafe { pg_sys::LockHeldByMe(tag, mode.number()) };
+    #[cfg(not(any(feature = "pg14", feature = "pg15", feature = "pg16")))]
+    // SAFETY: as above; a lock of that very mode.
+    let held = unsafe { pg_sys::LockHeldByMe(tag, mode.number(), false) };
+    held
+}
+
 /// Releases a lock before the end of the transaction.
 pub fn unlock(target: Target<'_>, mode: Mode) -> Result<()> {
     let tag = target.tag()?;
     // SAFETY: a lock that this transaction holds.
     unsafe { pg_sys::LockRelease(&raw const tag, mode.number(), false) };
     Ok(())
+}
+
+/// \[worker\] Releases every lock when this process ends. PostgreSQL does that by aborting the running transaction; a worker that
+/// is told to end between two transactions, while the engine works for it, would leave its [`SessionLock`]s behind for ever.
+pub fn release_at_exit() {
+    // Registered after the process had connected, so it runs after the abort and before the process leaves shared memory.
+    // SAFETY: a function of this library, which stays loaded.
+    unsafe { pg_sys::on_shmem_exit(Some(release_all), pg_sys::Datum::null()) };
+}
+
+#[pgrx::pg_guard]
+unsafe extern "C-unwind" fn release_all(_code: i32, _argument: pg_sys::Datum) {
+    // SAFETY: no transaction is running any more, the process is still in shared memory.
+    unsafe { pg_sys::LockReleaseAll(pg_sys::DEFAULT_LOCKMETHOD as u16, true) };
 }
 
 /// A lock that outlives transactions, for the worker's flush. An abort releases it, as it does every lock.
@@ -137,11 +180,24 @@ impl SessionLock {
         self.aborts == crate::pg::xact::aborts()
     }
 
+    /// Whether somebody waits for it.
+    pub fn has_waiters(&self) -> bool {
+        // SAFETY: a complete tag; held by this session.
+        self.is_held() && unsafe { pg_sys::LockHasWaiters(&raw const self.tag, self.mode.number(), true) }
+    }
+
     /// Releases it, if no abort has done that before.
-    pub fn release(self) {
+    pub fn release(mut self) {
+        self.release_now();
+    }
+
+    /// As [`Self::release`], of one that stays where it is; the second time nothing happens.
+    pub fn release_now(&mut self) {
         if self.is_held() {
             // SAFETY: held by this session.
             unsafe { pg_sys::LockRelease(&raw const self.tag, self.mode.number(), true) };
+            // There are never so many aborts.
+            self.aborts = u64::MAX;
         }
     }
 }

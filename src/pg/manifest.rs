@@ -2,9 +2,10 @@
 //! namespace can be read without this database.
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::garbage::Reason;
 use crate::pg::catalog::{self, NamespaceRow};
-use crate::pg::namespace;
 use crate::pg::snapshot::Snapshot;
+use crate::pg::{garbage, namespace};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value as Json, json};
 
@@ -19,6 +20,17 @@ pub struct NamespaceOptions {
     /// Storage root of the newest manifest.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub manifest_root: Option<String>,
+    /// Segments of this generation or an older one were written without an index that the schema wants by now: whoever opens
+    /// one makes the index, until a compaction has written it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outdated_generation: Option<u64>,
+}
+
+impl NamespaceOptions {
+    /// The stored form.
+    pub fn to_stored(&self) -> String {
+        serde_json::to_string(self).expect("invariant: options have string keys only")
+    }
 }
 
 impl NamespaceRow {
@@ -77,21 +89,21 @@ fn hex(bytes: &[u8]) -> String {
     })
 }
 
-/// Notes in the catalog that the manifest of `row.generation` is written below `root`, and releases the one before it.
-/// The caller holds the flush lock and has just read `row`.
+/// Notes in the catalog that the manifest of `row.generation` is written below `root`, or that it is left to another server, and
+/// releases the one before it. The caller holds the flush lock and has just read `row`.
 ///
 /// # Errors
 /// `Fenced` when the row has changed since it was read.
-pub fn record(mut row: NamespaceRow, root: &str) -> Result<()> {
+pub fn record(mut row: NamespaceRow, root: Option<&str>) -> Result<()> {
     let mut options = row.parse_options()?;
     if row.manifest_generation > 0
         && let Some(old_root) = &options.manifest_root
     {
         let key = object_key(&namespace::object_path(row.id), row.manifest_generation);
-        catalog::release_objects(old_root, [key.as_str()])?;
+        garbage::release(old_root, [key.as_str()], Reason::Superseded)?;
     }
-    options.manifest_root = Some(root.to_string());
-    row.options = serde_json::to_string(&options).expect("invariant: options have string keys only");
+    options.manifest_root = root.map(str::to_string);
+    row.options = options.to_stored();
     row.manifest_generation = row.generation;
     catalog::replace_namespace(&row)
 }

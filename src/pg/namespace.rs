@@ -6,6 +6,7 @@ use crate::pg::catalog::{self, NamespaceRow};
 use crate::pg::grants::{self, Privilege};
 use crate::pg::heap_table::{Deleted, Name};
 use crate::pg::locks::{self, Mode, Target};
+use crate::pg::manifest::NamespaceOptions;
 use crate::pg::snapshot::Snapshot;
 use crate::pg::{acl, buffer_table, xact};
 use crate::schema::{NamespaceSchema, check_name};
@@ -215,6 +216,10 @@ pub fn alter(name: &str, changes: &serde_json::Value) -> Result<()> {
     }
     locks::lock(Target::Publish(row.id), Mode::Exclusive)?;
     row.schema = changed.to_stored();
+    if changed.index_lacks(&schema) {
+        let options = row.parse_options()?;
+        row.options = NamespaceOptions { outdated_generation: Some(row.generation), ..options }.to_stored();
+    }
     catalog::replace_namespace(&row)?;
     xact::mark_written();
     after_own_change();
@@ -281,11 +286,15 @@ fn after_own_change() {
     xact::new_epoch();
 }
 
+/// The oid of the database that this process is connected to.
+pub fn own_database() -> u32 {
+    // SAFETY: a plain global, set once when the process connects to its database.
+    u32::from(unsafe { pg_sys::MyDatabaseId })
+}
+
 /// Prefix of all objects of this database: `<cluster uuid>/<database oid>/` (INV-9).
 pub fn database_prefix() -> String {
-    // SAFETY: a plain global, set once when the process connects to its database.
-    let database = u32::from(unsafe { pg_sys::MyDatabaseId });
-    format!("{}/{database}/", cluster_id())
+    crate::garbage::database_prefix(cluster_id(), own_database())
 }
 
 /// Directory of a namespace's objects below the storage root.

@@ -30,6 +30,23 @@ pub fn sum(a: RequestStats, b: RequestStats) -> RequestStats {
     }
 }
 
+/// What was spent after `earlier`, which `later` includes.
+#[must_use]
+pub fn difference(later: RequestStats, earlier: RequestStats) -> RequestStats {
+    RequestStats {
+        segments: later.segments.saturating_sub(earlier.segments),
+        buffered: later.buffered.saturating_sub(earlier.buffered),
+        lists_probed: later.lists_probed.saturating_sub(earlier.lists_probed),
+        rows_scanned: later.rows_scanned.saturating_sub(earlier.rows_scanned),
+        rows_reranked: later.rows_reranked.saturating_sub(earlier.rows_reranked),
+        object_requests: later.object_requests.saturating_sub(earlier.object_requests),
+        object_bytes: later.object_bytes.saturating_sub(earlier.object_bytes),
+        cache_hits: later.cache_hits.saturating_sub(earlier.cache_hits),
+        cache_misses: later.cache_misses.saturating_sub(earlier.cache_misses),
+        engine_micros: later.engine_micros.saturating_sub(earlier.engine_micros),
+    }
+}
+
 /// What the scans of a series have cost. The engine counts from zero in each and reports the scan's cost so far with every
 /// batch.
 #[derive(Debug, Clone, Copy, Default)]

@@ -3,11 +3,14 @@
 //! Every field is an atomic. The lock only serialises who owns which slot; whoever runs where a lock must not be taken
 //! (exit callbacks, a commit that finds its request already noted) reads and writes single fields without it.
 
+use super::counters::Counters;
+use super::database_gauges::{DatabaseFigures, DatabaseGauges};
+use crate::pg::back_pressure::Gauge;
 use pgrx::pg_sys;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicI64, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-/// Databases that can wait for maintenance at once: 16 times what one server usually hosts, at 64 bytes each. More are not
+/// Databases that can wait for maintenance at once: 16 times what one server usually hosts, at about 200 bytes each. More are not
 /// lost: [`overflowed`] makes the launcher look at every database again.
 pub const MAX_DATABASES: usize = 1_024;
 /// How long a [`Hold`] lasts if its owner never ends it: PostgreSQL's own wait for other sessions is 5 s.
@@ -16,6 +19,8 @@ const HOLD_LIMIT: Duration = Duration::from_secs(30);
 const STOP_LIMIT: Duration = Duration::from_secs(5);
 /// Pause after the first failure of a maintenance worker, doubled with each further one.
 const FIRST_RETRY: Duration = Duration::from_secs(1);
+/// Pause after a compaction was cancelled: who cancels it wants the machine for something else.
+const COMPACT_PAUSE: Duration = Duration::from_secs(60);
 /// Longest pause between two attempts.
 const LAST_RETRY: Duration = Duration::from_secs(60);
 /// Failures to connect to a database after which nobody tries again until the next request (it may be gone).
@@ -41,6 +46,15 @@ struct Slot {
     /// No worker starts before this time because somebody needs the database for himself.
     hold_until: AtomicI64,
     latch: AtomicPtr<pg_sys::Latch>,
+    /// No worker starts a compaction before this time: one was cancelled.
+    compact_after: AtomicI64,
+    /// When a worker of this database last announced the server in object storage.
+    announced_at: AtomicI64,
+    /// When one last came to the end of a search for orphans.
+    swept_at: AtomicI64,
+    /// How full the write buffer is.
+    gauge: Gauge,
+    gauges: DatabaseGauges,
 }
 
 #[repr(C)]
@@ -53,8 +67,12 @@ struct Shared {
     engine_started_at: AtomicI64,
     engine_problem: AtomicU32,
     launcher_done: AtomicBool,
+    /// When the launcher last listed the databases.
+    launched_at: AtomicI64,
     overflowed: AtomicBool,
     slots: [Slot; MAX_DATABASES],
+    compactions: super::compaction_progress::Table,
+    counters: Counters,
 }
 
 static SHARED: AtomicPtr<Shared> = AtomicPtr::new(std::ptr::null_mut());
@@ -62,6 +80,9 @@ static SHARED: AtomicPtr<Shared> = AtomicPtr::new(std::ptr::null_mut());
 static LAST_SLOT: AtomicUsize = AtomicUsize::new(0);
 /// \[worker\] The slot this process has claimed.
 static OWN_SLOT: AtomicUsize = AtomicUsize::new(usize::MAX);
+
+/// \[worker\] See [`set_compacting`].
+static COMPACTING: AtomicBool = AtomicBool::new(false);
 
 const NAME: &std::ffi::CStr = c"elacsym";
 
@@ -193,6 +214,32 @@ fn locked<R>(shared: &Shared, body: impl FnOnce() -> R) -> R {
     result
 }
 
+/// Counters of the server; none when not preloaded.
+pub fn counters() -> Option<&'static Counters> {
+    shared().map(|shared| &shared.counters)
+}
+
+/// Runs `body` under the lock; none when not preloaded. `body` must neither raise nor take another lock.
+pub fn with_lock<R>(body: impl FnOnce() -> R) -> Option<R> {
+    shared().map(|shared| locked(shared, body))
+}
+
+/// What the maintenance workers have counted, by oid of the database.
+pub fn databases() -> Vec<(u32, DatabaseFigures)> {
+    let slots = shared().map_or(&[][..], |shared| &shared.slots[..]).iter();
+    let known = slots.filter_map(|slot| Some((slot.database.load(Ordering::Acquire), slot.gauges.load()?)));
+    known.filter(|(database, _)| *database != 0).collect()
+}
+
+/// \[worker\] What is in this database; none: the extension is not there.
+pub fn set_gauges(figures: Option<&DatabaseFigures>) {
+    let Some(slot) = own_slot() else { return };
+    match figures {
+        Some(figures) => slot.gauges.store(figures),
+        None => slot.gauges.clear(),
+    }
+}
+
 /// PostgreSQL's clock in microseconds.
 fn now() -> i64 {
     // SAFETY: reads the clock.
@@ -200,7 +247,11 @@ fn now() -> i64 {
 }
 
 fn after(pause: Duration) -> i64 {
-    now().saturating_add(i64::try_from(pause.as_micros()).unwrap_or(i64::MAX))
+    after_time(now(), pause)
+}
+
+fn after_time(time: i64, pause: Duration) -> i64 {
+    time.saturating_add(i64::try_from(pause.as_micros()).unwrap_or(i64::MAX))
 }
 
 fn wake(latch: &AtomicPtr<pg_sys::Latch>) {
@@ -239,6 +290,11 @@ impl Shared {
         slot.failures.store(0, Ordering::Release);
         slot.retry_at.store(0, Ordering::Release);
         slot.hold_until.store(0, Ordering::Release);
+        slot.compact_after.store(0, Ordering::Release);
+        slot.announced_at.store(0, Ordering::Release);
+        slot.swept_at.store(0, Ordering::Release);
+        slot.gauge.reset();
+        slot.gauges.clear();
         slot.database.store(database, Ordering::Release);
         Some(slot)
     }
@@ -251,7 +307,8 @@ impl Slot {
 
     /// Nothing is lost when another database takes the slot.
     fn is_idle(&self, time: i64) -> bool {
-        !self.is_busy() && !self.pending.load(Ordering::SeqCst) && self.hold_until.load(Ordering::Acquire) <= time
+        let waited_for = self.pending.load(Ordering::SeqCst) || self.hold_until.load(Ordering::Acquire) > time;
+        !self.is_busy() && !waited_for && !self.gauge.has_writers()
     }
 
     /// Notes a failure and when to try again.
@@ -297,6 +354,22 @@ pub fn nudge_maintenance(database: pg_sys::Oid) {
             wake(&shared.supervisor_latch);
         }
     }
+}
+
+/// The gauge of the write buffer of a database. None when not preloaded, or if there are too many databases: then nobody is
+/// held back there.
+pub fn gauge(database: pg_sys::Oid) -> Option<&'static Gauge> {
+    if let Some(gauge) = known_gauge(database) {
+        return Some(gauge);
+    }
+    let shared = shared().filter(|_| database != pg_sys::InvalidOid)?;
+    locked(shared, || shared.slot_for(database.to_u32())).map(|slot| &slot.gauge)
+}
+
+/// As [`gauge`], if somebody has asked for it before: takes no lock.
+pub fn known_gauge(database: pg_sys::Oid) -> Option<&'static Gauge> {
+    let shared = shared().filter(|_| database != pg_sys::InvalidOid)?;
+    shared.find(database.to_u32()).and_then(|index| shared.slots.get(index)).map(|slot| &slot.gauge)
 }
 
 /// \[backend\] Keeps maintenance workers out of one database while it lives.
@@ -394,6 +467,9 @@ unsafe extern "C-unwind" fn worker_exit(code: i32, index: pg_sys::Datum) {
         slot.failures.store(0, Ordering::Release);
     } else {
         slot.failed();
+        if COMPACTING.load(Ordering::Relaxed) {
+            slot.compact_after.store(after(COMPACT_PAUSE), Ordering::Release);
+        }
     }
     slot.latch.store(std::ptr::null_mut(), Ordering::Release);
     slot.registration.store(0, Ordering::Release);
@@ -414,10 +490,57 @@ pub fn take_pending() -> bool {
     own_slot().is_some_and(|slot| slot.pending.swap(false, Ordering::SeqCst))
 }
 
+/// \[worker\] Whether this process has a compaction under way. If it is cancelled then (or fails), the next worker waits a
+/// minute before it starts one.
+pub fn set_compacting(compacting: bool) {
+    COMPACTING.store(compacting, Ordering::Relaxed);
+}
+
+/// \[worker\] How long no compaction is to be started because one was cancelled.
+pub fn compaction_pause() -> Option<Duration> {
+    let left = own_slot()?.compact_after.load(Ordering::Acquire).saturating_sub(now());
+    u64::try_from(left).ok().filter(|left| *left > 0).map(Duration::from_micros)
+}
+
+/// The compactions under way, of all databases; none when not preloaded.
+pub fn compactions() -> Option<&'static super::compaction_progress::Table> {
+    shared().map(|shared| &shared.compactions)
+}
+
 /// \[worker\] Other databases wait for a worker: do not idle.
 pub fn others_waiting() -> bool {
     let time = now();
     shared().is_some_and(|shared| shared.slots.iter().any(|slot| slot.is_launchable(time)))
+}
+
+/// Whether `period` has passed since `last`, or the clock was set back.
+fn is_due(last: &AtomicI64, period: Duration) -> bool {
+    let (last, time) = (last.load(Ordering::Acquire), now());
+    last == 0 || last > time || after_time(last, period) <= time
+}
+
+/// \[worker\] Is it time to announce this server in object storage?
+pub fn announce_due(period: Duration) -> bool {
+    own_slot().is_some_and(|slot| is_due(&slot.announced_at, period))
+}
+
+/// \[worker\] It is being done.
+pub fn announced() {
+    if let Some(slot) = own_slot() {
+        slot.announced_at.store(now(), Ordering::Release);
+    }
+}
+
+/// \[worker\] Is it time to search for orphans?
+pub fn sweep_due(interval: Duration) -> bool {
+    own_slot().is_some_and(|slot| is_due(&slot.swept_at, interval))
+}
+
+/// \[worker\] It is done.
+pub fn swept() {
+    if let Some(slot) = own_slot() {
+        slot.swept_at.store(now(), Ordering::Release);
+    }
 }
 
 fn own_slot() -> Option<&'static Slot> {
@@ -545,10 +668,23 @@ pub fn engine_state() -> Option<EngineState> {
     })
 }
 
-/// \[supervisor\] Has the launcher listed the databases since shared memory was made, and did all fit?
-pub fn launcher_needed() -> bool {
-    shared()
-        .is_some_and(|shared| !shared.launcher_done.load(Ordering::Acquire) || shared.overflowed.load(Ordering::SeqCst))
+/// \[supervisor\] How long until the launcher has to list the databases again, because `period` has passed since it did, or not
+/// all fitted. None when not preloaded.
+pub fn launcher_due_in(period: Duration) -> Option<Duration> {
+    let shared = shared()?;
+    let needed = !shared.launcher_done.load(Ordering::Acquire) || shared.overflowed.load(Ordering::SeqCst);
+    if needed || is_due(&shared.launched_at, period) {
+        return Some(Duration::ZERO);
+    }
+    let left = after_time(shared.launched_at.load(Ordering::Acquire), period).saturating_sub(now());
+    Some(Duration::from_micros(u64::try_from(left).unwrap_or(0)))
+}
+
+/// \[backend\] Asks for a round of the launcher now.
+pub fn request_launch() {
+    let Some(shared) = shared() else { return };
+    shared.launched_at.store(0, Ordering::Release);
+    wake(&shared.supervisor_latch);
 }
 
 /// \[launcher\] Called before the databases are listed: requests that find no room from now on ask for another round.
@@ -562,5 +698,6 @@ pub fn launcher_begins() {
 pub fn launcher_done() {
     if let Some(shared) = shared() {
         shared.launcher_done.store(true, Ordering::Release);
+        shared.launched_at.store(now(), Ordering::Release);
     }
 }

@@ -7,6 +7,7 @@ use crate::pg::buffer_table::{self, BufferRow, Payloads};
 use crate::pg::catalog::{self, SegmentRow};
 use crate::pg::heap_table::{HeapTable, Name};
 use crate::pg::snapshot::Snapshot;
+use pgrx::pg_sys;
 use std::collections::HashMap;
 
 /// What one snapshot shows of a namespace: segments, and entries of the write buffer (INV-1: each entry in exactly one
@@ -21,6 +22,16 @@ pub struct View {
     pub segments: Vec<SegmentRow>,
     /// Buffered entries.
     pub buffered: Vec<BufferRow>,
+}
+
+/// The id under which the engine remembers things; of that id, the namespace's again. A database that was copied from a template has the ids of its origin, and
+/// both ask one engine; from then on tombstones of the same number are no longer the same.
+pub fn in_this_database(id: NamespaceId) -> NamespaceId {
+    // SAFETY: a plain global, set once when the process connects to its database.
+    let database = u32::from(unsafe { pg_sys::MyDatabaseId });
+    let mut bytes = id.0;
+    bytes.iter_mut().zip(database.to_be_bytes()).for_each(|(byte, oid)| *byte ^= oid);
+    NamespaceId(bytes)
 }
 
 impl View {
@@ -40,7 +51,7 @@ impl View {
     /// What the engine gets to know at once.
     pub fn message(&self) -> NamespaceView {
         NamespaceView {
-            id: self.id,
+            id: in_this_database(self.id),
             schema: self.stored_schema.clone(),
             segments: self
                 .segments

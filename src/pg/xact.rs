@@ -4,6 +4,7 @@
 //! plain variables and a flag in shared memory, nothing else. Only before a commit there is time to tidy up.
 
 use crate::pg::am::open_scans;
+use crate::pg::back_pressure;
 use crate::pg::shmem;
 use pgrx::pg_sys;
 use std::cell::Cell;
@@ -11,6 +12,8 @@ use std::cell::Cell;
 thread_local! {
     static REGISTERED: Cell<bool> = const { Cell::new(false) };
     static WROTE: Cell<bool> = const { Cell::new(false) };
+    /// A database that this transaction created.
+    static CREATED: Cell<u32> = const { Cell::new(0) };
     static EPOCH: Cell<u64> = const { Cell::new(1) };
     static ABORTS: Cell<u64> = const { Cell::new(0) };
 }
@@ -49,27 +52,42 @@ pub fn mark_written() {
     WROTE.set(true);
 }
 
+/// This transaction created a database, which maintenance should look at after its commit (one transaction creates one at most); the
+/// invalid oid: it need not.
+pub fn mark_created(database: pg_sys::Oid) {
+    register();
+    CREATED.set(database.to_u32());
+}
+
 #[pgrx::pg_guard]
 unsafe extern "C-unwind" fn at_transaction_end(event: pg_sys::XactEvent::Type, _arg: *mut std::ffi::c_void) {
     match event {
         pg_sys::XactEvent::XACT_EVENT_PRE_COMMIT | pg_sys::XactEvent::XACT_EVENT_PRE_PREPARE => {
             // What fails is left to the end of the connection.
             let _ = open_scans::close_pending();
+            back_pressure::committing();
         }
         pg_sys::XactEvent::XACT_EVENT_COMMIT => {
+            back_pressure::committed();
             if WROTE.replace(false) {
                 // SAFETY: a plain global, set once when the process connects to its database.
                 shmem::nudge_maintenance(unsafe { pg_sys::MyDatabaseId });
             }
+            // 0 is no database.
+            shmem::nudge_maintenance(pg_sys::Oid::from(CREATED.replace(0)));
             new_epoch();
         }
         pg_sys::XactEvent::XACT_EVENT_ABORT => {
+            back_pressure::rolled_back();
             WROTE.set(false);
+            CREATED.set(0);
             ABORTS.set(ABORTS.get() + 1);
             new_epoch();
         }
         // The worker's periodic look finds what COMMIT PREPARED brings.
         pg_sys::XactEvent::XACT_EVENT_PREPARE => {
+            // As if it had committed: the transaction's end calls nobody back. The worker's count corrects a rollback.
+            back_pressure::committed();
             WROTE.set(false);
             new_epoch();
         }
@@ -80,11 +98,16 @@ unsafe extern "C-unwind" fn at_transaction_end(event: pg_sys::XactEvent::Type, _
 #[pgrx::pg_guard]
 unsafe extern "C-unwind" fn at_subtransaction_end(
     event: pg_sys::SubXactEvent::Type,
-    _own: pg_sys::SubTransactionId,
-    _parent: pg_sys::SubTransactionId,
+    own: pg_sys::SubTransactionId,
+    parent: pg_sys::SubTransactionId,
     _arg: *mut std::ffi::c_void,
 ) {
-    if event == pg_sys::SubXactEvent::SUBXACT_EVENT_ABORT_SUB {
-        new_epoch();
+    match event {
+        pg_sys::SubXactEvent::SUBXACT_EVENT_ABORT_SUB => {
+            back_pressure::savepoint_rolled_back(own);
+            new_epoch();
+        }
+        pg_sys::SubXactEvent::SUBXACT_EVENT_COMMIT_SUB => back_pressure::savepoint_released(own, parent),
+        _ => {}
     }
 }

@@ -1,5 +1,6 @@
 //! `rows.parquet`: the columns, how they are written, and how attribute values are read out of decoded batches.
 
+use std::io::Write;
 use std::sync::Arc;
 
 use arrow_array::builder::{
@@ -34,7 +35,7 @@ const ATTRIBUTE_PAGE_BYTES: usize = 64 << 10;
 /// Bytes of a dictionary: it is read whole for every fetch.
 const DICTIONARY_BYTES: usize = 16 << 10;
 /// Rows built into one batch: bounds the writer's working memory.
-const BATCH_ROWS: usize = 4 << 10;
+pub const BATCH_ROWS: usize = 4 << 10;
 /// Bytes of a UUID.
 const UUID_BYTES: i32 = 16;
 /// Timestamps are points in time, not local times.
@@ -190,21 +191,58 @@ fn element(kind: DataType) -> Arc<Field> {
 /// # Errors
 /// `Internal`, with what the Parquet writer says.
 pub fn write_parquet(schema: &NamespaceSchema, rows: &[(EntryId, &Document)]) -> Result<Bytes> {
-    let map = ColumnMap::new(schema);
-    let arrow = Arc::new(map.arrow_schema(schema));
-    let failed = |error: parquet::errors::ParquetError| Error::internal(format!("cannot write Parquet: {error}"));
-    let options = ArrowWriterOptions::new()
-        .with_properties(map.properties(schema)?)
-        .with_parquet_schema(map.parquet_schema(schema, &arrow).map_err(failed)?)
-        .with_skip_arrow_metadata(true);
-    let mut writer = ArrowWriter::try_new_with_options(Vec::new(), arrow.clone(), options).map_err(failed)?;
+    let mut file = ParquetFile::new(schema, Vec::new())?;
     for rows in rows.chunks(BATCH_ROWS) {
-        let columns = build_columns(schema, rows);
-        let batch = RecordBatch::try_new(arrow.clone(), columns)
-            .map_err(|error| Error::internal(format!("cannot build a batch of rows: {error}")))?;
-        writer.write(&batch).map_err(failed)?;
+        file.write(rows)?;
     }
-    Ok(Bytes::from(writer.into_inner().map_err(failed)?))
+    file.finish().map(Bytes::from)
+}
+
+/// A Parquet file while it is written.
+pub struct ParquetFile<'a, W: Write + Send> {
+    schema: &'a NamespaceSchema,
+    arrow: Arc<Schema>,
+    writer: ArrowWriter<W>,
+}
+
+fn not_written(error: parquet::errors::ParquetError) -> Error {
+    Error::internal(format!("cannot write Parquet: {error}"))
+}
+
+impl<'a, W: Write + Send> ParquetFile<'a, W> {
+    /// An empty one.
+    ///
+    /// # Errors
+    /// As [`write_parquet`].
+    pub fn new(schema: &'a NamespaceSchema, to: W) -> Result<Self> {
+        let map = ColumnMap::new(schema);
+        let arrow = Arc::new(map.arrow_schema(schema));
+        let options = ArrowWriterOptions::new()
+            .with_properties(map.properties(schema)?)
+            .with_parquet_schema(map.parquet_schema(schema, &arrow).map_err(not_written)?)
+            .with_skip_arrow_metadata(true);
+        let writer = ArrowWriter::try_new_with_options(to, arrow.clone(), options).map_err(not_written)?;
+        Ok(Self { schema, arrow, writer })
+    }
+
+    /// Appends the next rows, best about [`BATCH_ROWS`] of them.
+    ///
+    /// # Errors
+    /// As [`write_parquet`].
+    pub fn write(&mut self, rows: &[(EntryId, &Document)]) -> Result<()> {
+        let columns = build_columns(self.schema, rows);
+        let batch = RecordBatch::try_new(self.arrow.clone(), columns)
+            .map_err(|error| Error::internal(format!("cannot build a batch of rows: {error}")))?;
+        self.writer.write(&batch).map_err(not_written)
+    }
+
+    /// Where all of it has been written.
+    ///
+    /// # Errors
+    /// As [`write_parquet`].
+    pub fn finish(self) -> Result<W> {
+        self.writer.into_inner().map_err(not_written)
+    }
 }
 
 fn build_columns(schema: &NamespaceSchema, rows: &[(EntryId, &Document)]) -> Vec<ArrayRef> {

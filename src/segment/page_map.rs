@@ -49,16 +49,16 @@ pub fn parquet_tail(file: &Bytes) -> Result<ParquetTail> {
 }
 
 /// Locates the vectors of a file in which the first `vectors` rows have a vector and the others have none, and checks the
-/// result against the vectors themselves (`vector(ordinal)`).
+/// result against the vectors themselves: `is_vector(ordinal, bytes)`.
 ///
 /// # Errors
-/// `Internal` if the file is not laid out as expected.
-pub fn vector_pages<'a>(
+/// `Internal` if the file is not laid out as expected; those of `is_vector`.
+pub fn vector_pages(
     file: &Bytes,
     leaf: usize,
     dim: usize,
     vectors: usize,
-    vector: impl Fn(usize) -> &'a [f32],
+    mut is_vector: impl FnMut(usize, &[u8]) -> Result<bool>,
 ) -> Result<Vec<VectorPage>> {
     let unexpected = |what: &str| Error::internal(format!("cannot locate vectors in the Parquet file: {what}"));
     let metadata = parse_metadata(file, file.len() as u64, "rows.parquet").map_err(|e| unexpected(&e.message))?;
@@ -80,8 +80,7 @@ pub fn vector_pages<'a>(
             for ordinal in first..first + count {
                 let at = start + (ordinal - first) * dim * 4;
                 let bytes = file.get(at..at + dim * 4).ok_or_else(|| unexpected("a page ends after the file"))?;
-                let same = bytes.chunks_exact(4).zip(vector(ordinal)).all(|(b, v)| *b == v.to_le_bytes());
-                if !same {
+                if !is_vector(ordinal, bytes)? {
                     return Err(unexpected(&format!("row {ordinal} is not where it should be")));
                 }
             }
@@ -90,6 +89,11 @@ pub fn vector_pages<'a>(
         group_start += group_rows;
     }
     Ok(pages)
+}
+
+/// Whether these bytes are the values of this vector.
+pub fn is_same(bytes: &[u8], vector: &[f32]) -> bool {
+    bytes.len() == size_of_val(vector) && bytes.chunks_exact(4).zip(vector).all(|(b, v)| *b == v.to_le_bytes())
 }
 
 /// The byte range of one vector in `rows.parquet`; None if no page has it.

@@ -28,7 +28,7 @@ const MAX_REMEMBERED_KEYS: usize = 200_000;
 
 /// Bytes of one read while all of an object or section is read: bounds memory, and is long enough that requests cost little.
 /// A multiple of the key index's blocks.
-const CHECK_BYTES: u64 = 4 << 20;
+pub(super) const CHECK_BYTES: u64 = 4 << 20;
 const _: () = assert!(CHECK_BYTES.is_multiple_of(key_index::BLOCK_BYTES));
 
 /// Stands for the tail of `search.idx` among its blocks in the cache; no page has this number.
@@ -55,8 +55,8 @@ pub struct Segment {
     pub(super) index: PagedObject,
     pub(super) parquet: Option<PagedObject>,
     pub(super) parquet_metadata: Option<ArrowReaderMetadata>,
-    pages: Vec<VectorPage>,
-    layout: Layout,
+    pub(super) pages: Vec<VectorPage>,
+    pub(super) layout: Layout,
     fences: Vec<Key>,
     pub(super) key_index: Span,
     pub(super) identities: Span,
@@ -453,7 +453,7 @@ impl Segment {
         read.map_err(|e| missing_is_corrupt(e, &self.info.root, self.index.key()))
     }
 
-    fn object_name(&self) -> String {
+    pub(super) fn object_name(&self) -> String {
         format!("{}/{}", self.info.root, self.info.index_key())
     }
 }

@@ -3,20 +3,23 @@
 use bytes::Bytes;
 
 use super::columns::{ColumnMap, write_parquet};
-use super::format::{Blob, FORMAT_VERSION, Footer, SECTION_ALIGNMENT, Span, encode_tail};
+use super::format::{Blob, FORMAT_VERSION, Footer, SECTION_ALIGNMENT, Span, TextFile, VectorPage, encode_tail};
 use super::key_index::{KeyRecord, Layout, TOMBSTONE};
 use super::page_map;
-use crate::cache::page_crcs;
+use crate::cache::{PAGE_BYTES, page_crcs};
 use crate::document::Document;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::EntryId;
-use crate::schema::{AttributeId, NamespaceSchema};
+use crate::schema::{AttributeId, NamespaceSchema, VectorSchema};
 use crate::segment_info::SegmentInfo;
-use crate::text;
+use crate::text::{self, TextBundle};
 use crate::vector::{self, BuildParams, BuiltIndex};
 
 /// Seed of the vector index's rotation and training. Any number does; one number makes segments reproducible.
 const SEED: u64 = 0x656c_6163_7379_6d31;
+
+/// The tail of `search.idx` takes at most about this share of both objects besides the heads: the divisor.
+const TAIL_SHARE: usize = 256;
 
 /// Where a new segment will live.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -75,9 +78,52 @@ pub fn write_segment(
     entries.sort_by_key(|(id, _)| *id);
     let (rows, vectors, index) = order_rows(schema, entries, options)?;
     let borrowed: Vec<(EntryId, &Document)> = rows.iter().map(|(id, document)| (*id, document)).collect();
+    let parquet = if rows.is_empty() { None } else { Some(write_parquet(schema, &borrowed)?) };
+    let vector_pages = match (&parquet, schema.vector, ColumnMap::new(schema).vector) {
+        (Some(file), Some(vector), Some(leaf)) => {
+            page_map::vector_pages(file, leaf, vector.dim, vectors, |ordinal, bytes| {
+                Ok(page_map::is_same(bytes, rows[ordinal].1.vector.as_deref().unwrap_or_default()))
+            })?
+        }
+        _ => Vec::new(),
+    };
+    let text = if rows.is_empty() {
+        TextBundle { files: Vec::new(), hotcache: Vec::new() }
+    } else {
+        text::builder::build(schema, rows.iter().map(|(_, document)| document))?
+    };
+    let mut values = ValueCounts::new(schema);
+    rows.iter().for_each(|(_, document)| values.add(document));
+    let ids = rows.into_iter().map(|(id, _)| id).collect();
+    let parts = Parts { ids, tombstones, vectors, index, parquet, vector_pages, text, values };
+    assemble(schema, parts, place)
+}
 
+/// What a segment is made of.
+pub(super) struct Parts {
+    /// Of the rows, in ordinal order.
+    pub ids: Vec<EntryId>,
+    /// Deletes.
+    pub tombstones: Vec<EntryId>,
+    /// Rows with a vector; they come first.
+    pub vectors: usize,
+    /// Of them.
+    pub index: BuiltIndex,
+    /// `rows.parquet`, if there are rows.
+    pub parquet: Option<Bytes>,
+    /// Where it has the vectors.
+    pub vector_pages: Vec<VectorPage>,
+    /// The text index.
+    pub text: TextBundle,
+    /// Counted over the rows.
+    pub values: ValueCounts,
+}
+
+/// Writes `search.idx`.
+pub(super) fn assemble(schema: &NamespaceSchema, parts: Parts, place: Place) -> Result<WrittenSegment> {
+    let Parts { ids, tombstones, vectors, index, parquet, vector_pages, text, values } = parts;
     let mut records: Vec<KeyRecord> =
-        rows.iter().enumerate().map(|(ordinal, (id, _))| KeyRecord { id: *id, ordinal: ordinal as u32 }).collect();
+        ids.iter().enumerate().map(|(ordinal, id)| KeyRecord { id: *id, ordinal: ordinal as u32 }).collect();
     records.extend(tombstones.iter().map(|id| KeyRecord { id: *id, ordinal: TOMBSTONE }));
     records.sort_by_key(|record| record.id);
     let layout = Layout::of(schema.id);
@@ -89,32 +135,26 @@ pub fn write_segment(
     let seqs = || records.iter().map(|record| record.id.order.seq);
     let (min_seq, max_seq) = (seqs().min().unwrap_or_default(), seqs().max().unwrap_or_default());
 
-    let parquet = if rows.is_empty() { None } else { Some(write_parquet(schema, &borrowed)?) };
-    let vector_pages = match (&parquet, schema.vector, ColumnMap::new(schema).vector) {
-        (Some(file), Some(vector), Some(leaf)) => page_map::vector_pages(file, leaf, vector.dim, vectors, |ordinal| {
-            rows[ordinal].1.vector.as_deref().unwrap_or_default()
-        })?,
-        _ => Vec::new(),
-    };
-
-    let mut body = Body::default();
+    let sections = [&index.postings, &index.row_codes].into_iter().chain(text.files.iter().map(|(_, bytes)| bytes));
+    let large: usize = sections.map(|bytes| bytes.len() + SECTION_ALIGNMENT as usize).sum();
+    let small = (layout.record_bytes() + layout.identity_bytes()) as usize * records.len() + 2 * PAGE_BYTES;
+    // Heads, checksums, and the pages of the other object.
+    let tail = index.head.len() + text.hotcache.len() + (large + parquet.as_ref().map_or(0, Bytes::len)) / TAIL_SHARE;
+    // Growing would hold it twice for a moment.
+    let mut body = Body { bytes: Vec::with_capacity(large + small + tail) };
     let (key_bytes, fences) = layout.encode(&records);
     // First, so that its blocks are pages.
     let key_section = body.add(&key_bytes);
-    let mut identity_bytes = Vec::with_capacity(rows.len() * layout.identity_bytes() as usize);
-    rows.iter().for_each(|(id, _)| layout.encode_identity(*id, &mut identity_bytes));
+    let mut identity_bytes = Vec::with_capacity(ids.len() * layout.identity_bytes() as usize);
+    ids.iter().for_each(|id| layout.encode_identity(*id, &mut identity_bytes));
     let identities = body.add(&identity_bytes);
-    let postings = body.add(&index.postings);
-    let row_codes = body.add(&index.row_codes);
-    let text = if rows.is_empty() {
-        text::TextBundle { files: Vec::new(), hotcache: Vec::new() }
-    } else {
-        text::builder::build(schema, rows.iter().map(|(_, document)| document))?
-    };
-    let text_files = text.files.iter().map(|(name, bytes)| body.add_file(name, bytes)).collect();
+    let BuiltIndex { head, postings, row_codes, .. } = index;
+    let postings = body.add_all(postings);
+    let row_codes = body.add_all(row_codes);
+    let text_files = text.files.into_iter().map(|(name, bytes)| TextFile { name, span: body.add_all(bytes) }).collect();
 
     let footer = Footer {
-        rows: rows.len() as u64,
+        rows: ids.len() as u64,
         vectors: vectors as u64,
         tombstones: tombstones.len() as u64,
         min_key,
@@ -127,10 +167,10 @@ pub fn write_segment(
         identities,
         postings,
         row_codes,
-        head: Blob(index.head.into()),
+        head: Blob(head.into()),
         text_files,
         hotcache: Blob(text.hotcache.into()),
-        attribute_values: count_values(schema, &rows),
+        attribute_values: values.0,
         vector_pages,
         parquet: parquet.as_ref().map(page_map::parquet_tail).transpose()?,
         parquet_crcs: Blob::from_u32s(&parquet.as_ref().map(|file| page_crcs(file)).unwrap_or_default()),
@@ -160,14 +200,22 @@ pub fn write_segment(
 }
 
 /// How many rows have a value for each attribute of the schema.
-fn count_values(schema: &NamespaceSchema, rows: &[(EntryId, Document)]) -> Vec<(AttributeId, u64)> {
-    let mut counts: Vec<(AttributeId, u64)> = schema.attributes.iter().map(|a| (a.id, 0)).collect();
-    for (id, _) in rows.iter().flat_map(|(_, document)| &document.attributes) {
-        if let Ok(at) = counts.binary_search_by_key(id, |(id, _)| *id) {
-            counts[at].1 += 1;
+pub(super) struct ValueCounts(Vec<(AttributeId, u64)>);
+
+impl ValueCounts {
+    /// Nothing counted.
+    pub fn new(schema: &NamespaceSchema) -> Self {
+        Self(schema.attributes.iter().map(|a| (a.id, 0)).collect())
+    }
+
+    /// Counts a row.
+    pub fn add(&mut self, document: &Document) {
+        for (id, _) in &document.attributes {
+            if let Ok(at) = self.0.binary_search_by_key(id, |(id, _)| *id) {
+                self.0[at].1 += 1;
+            }
         }
     }
-    counts
 }
 
 /// One row to write.
@@ -179,7 +227,7 @@ fn order_rows(
     entries: Vec<(EntryId, Document)>,
     options: &WriteOptions,
 ) -> Result<(Vec<Row>, usize, BuiltIndex)> {
-    let empty = BuiltIndex { order: Vec::new(), head: Vec::new(), postings: Vec::new(), row_codes: Vec::new() };
+    let empty = BuiltIndex::default();
     let (with, without): (Vec<_>, Vec<_>) = entries.into_iter().partition(|(_, document)| document.vector.is_some());
     let Some(vector) = schema.vector else {
         return match with.first() {
@@ -209,14 +257,7 @@ fn order_rows(
         }
         flat.extend_from_slice(values);
     }
-    let params = BuildParams {
-        metric: vector.metric,
-        dim: vector.dim,
-        seed: SEED,
-        threads: options.threads,
-        lists: vector.lists.map(|lists| lists as usize),
-    };
-    let index = vector::build(&params, &flat)?;
+    let index = vector::build(&build_params(vector, options.threads), &flat)?;
     drop(flat);
     let vectors = with.len();
     let mut with: Vec<Option<(EntryId, Document)>> = with.into_iter().map(Some).collect();
@@ -232,8 +273,13 @@ fn order_rows(
     Ok((rows, vectors, index))
 }
 
+/// How the vector index of a segment is built.
+pub(super) fn build_params(vector: VectorSchema, threads: usize) -> BuildParams {
+    let lists = vector.lists.map(|lists| lists as usize);
+    BuildParams { metric: vector.metric, dim: vector.dim, seed: SEED, threads, lists }
+}
+
 /// The body of `search.idx` while it grows.
-#[derive(Default)]
 struct Body {
     bytes: Vec<u8>,
 }
@@ -247,8 +293,9 @@ impl Body {
         Span { offset: aligned as u64, len: section.len() as u64 }
     }
 
-    fn add_file(&mut self, name: &str, bytes: &[u8]) -> super::format::TextFile {
-        super::format::TextFile { name: name.to_string(), span: self.add(bytes) }
+    /// As [`Self::add`], of what is not needed any more: each section is large.
+    fn add_all(&mut self, section: Vec<u8>) -> Span {
+        self.add(&section)
     }
 }
 

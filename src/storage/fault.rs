@@ -295,6 +295,10 @@ impl ObjectStore for FaultStore {
         self.pass(Operation::List, self.inner.list(prefix, start_after)).await
     }
 
+    async fn list_page(&self, prefix: &str, start_after: Option<&str>, limit: usize) -> Result<Vec<ObjectMeta>> {
+        self.pass(Operation::List, self.inner.list_page(prefix, start_after, limit)).await
+    }
+
     async fn delete(&self, keys: &[String]) -> Result<()> {
         self.pass(Operation::Delete, self.inner.delete(keys)).await
     }

@@ -175,6 +175,10 @@ impl ObjectStore for HedgedStore {
         self.inner.list(prefix, start_after).await
     }
 
+    async fn list_page(&self, prefix: &str, start_after: Option<&str>, limit: usize) -> Result<Vec<ObjectMeta>> {
+        self.inner.list_page(prefix, start_after, limit).await
+    }
+
     async fn delete(&self, keys: &[String]) -> Result<()> {
         self.inner.delete(keys).await
     }

@@ -137,53 +137,76 @@ impl LocalStore {
         if metadata.is_file() { Ok(metadata.len()) } else { Err(missing(&self.root, key)) }
     }
 
-    fn walk(&self, prefix: &str, start_after: Option<&str>) -> Result<Vec<ObjectMeta>> {
+    /// Objects in the order of their keys, until `limit` are found. What is in memory is one directory of each level.
+    fn walk(&self, prefix: &str, start_after: Option<&str>, limit: usize) -> Result<Vec<ObjectMeta>> {
         let mut found = Vec::new();
         // Only directories that can hold a match are visited.
-        let top = prefix.rsplit_once('/').map_or("", |(directory, _)| directory).to_owned();
-        let mut pending = vec![top];
-        while let Some(directory) = pending.pop() {
-            let fail = |e: &std::io::Error| self.error("list", &directory, e);
-            let entries = match fs::read_dir(self.directory.join(&directory)) {
-                Ok(entries) => entries,
-                // Never written, or removed by a concurrent delete: empty.
-                Err(e) if matches!(e.kind(), Io::NotFound | Io::NotADirectory) => continue,
-                Err(e) => return Err(fail(&e)),
+        let top = prefix.rsplit_once('/').map_or(String::new(), |(directory, _)| format!("{directory}/"));
+        // What is left of each directory on the way down, last name first.
+        let mut open = vec![self.names_in(&top, prefix, start_after)?];
+        while let Some(names) = open.last_mut() {
+            let Some(name) = names.pop().filter(|_| found.len() < limit) else {
+                open.pop();
+                continue;
             };
-            for entry in entries {
-                let entry = entry.map_err(|e| fail(&e))?;
-                let name = entry.file_name();
-                // Files that no key can name are not objects.
-                let Some(name) = name.to_str() else { continue };
-                let kind = match entry.file_type() {
-                    Err(e) if e.kind() == Io::NotFound => continue,
-                    other => other.map_err(|e| fail(&e))?,
-                };
-                if name.starts_with(TEMPORARY_PREFIX) {
-                    self.remove_leftover(&entry);
-                    continue;
+            if name.ends_with('/') {
+                open.push(self.names_in(&name, prefix, start_after)?);
+                continue;
+            }
+            let fail = |e: &std::io::Error| self.error("list", &name, e);
+            match fs::metadata(self.directory.join(&name)) {
+                Ok(m) => {
+                    let modified = m.modified().map_err(|e| fail(&e))?;
+                    found.push(ObjectMeta { size: m.len(), modified, key: name });
                 }
-                let key = if directory.is_empty() { name.to_owned() } else { format!("{directory}/{name}") };
-                if kind.is_dir() {
-                    if key.starts_with(prefix) || prefix.starts_with(&format!("{key}/")) {
-                        pending.push(key);
-                    }
-                } else if kind.is_file()
-                    && key.starts_with(prefix)
-                    && start_after.is_none_or(|after| key.as_str() > after)
-                {
-                    match entry.metadata() {
-                        Ok(m) => {
-                            found.push(ObjectMeta { key, size: m.len(), modified: m.modified().map_err(|e| fail(&e))? })
-                        }
-                        Err(e) if e.kind() == Io::NotFound => {}
-                        Err(e) => return Err(fail(&e)),
-                    }
+                // Removed meanwhile.
+                Err(e) if matches!(e.kind(), Io::NotFound | Io::NotADirectory) => {}
+                Err(e) => return Err(fail(&e)),
+            }
+        }
+        Ok(found)
+    }
+
+    /// The files in a directory, and its directories with a slash at the end, that can be or hold a match: keys below the
+    /// root, in falling order. With the slash they are in the order of the keys below them.
+    fn names_in(&self, directory: &str, prefix: &str, start_after: Option<&str>) -> Result<Vec<String>> {
+        let fail = |e: &std::io::Error| self.error("list", directory, e);
+        let entries = match fs::read_dir(self.directory.join(directory)) {
+            Ok(entries) => entries,
+            // Never written, or removed by a concurrent delete: empty.
+            Err(e) if matches!(e.kind(), Io::NotFound | Io::NotADirectory) => return Ok(Vec::new()),
+            Err(e) => return Err(fail(&e)),
+        };
+        let mut names = Vec::new();
+        for entry in entries {
+            let entry = entry.map_err(|e| fail(&e))?;
+            let name = entry.file_name();
+            // Files that no key can name are not objects.
+            let Some(name) = name.to_str() else { continue };
+            if name.starts_with(TEMPORARY_PREFIX) {
+                self.remove_leftover(&entry);
+                continue;
+            }
+            let kind = match entry.file_type() {
+                Err(e) if e.kind() == Io::NotFound => continue,
+                other => other.map_err(|e| fail(&e))?,
+            };
+            if kind.is_dir() {
+                let name = format!("{directory}{name}/");
+                // All keys below it are greater than its own name, and begin with it.
+                let before = start_after.is_some_and(|after| after >= name.as_str() && !after.starts_with(&name));
+                if !before && (name.starts_with(prefix) || prefix.starts_with(&name)) {
+                    names.push(name);
+                }
+            } else if kind.is_file() {
+                let name = format!("{directory}{name}");
+                if name.starts_with(prefix) && start_after.is_none_or(|after| name.as_str() > after) {
+                    names.push(name);
                 }
             }
         }
-        found.sort_unstable_by(|a, b| a.key.cmp(&b.key));
-        Ok(found)
+        names.sort_unstable_by(|a, b| b.cmp(a));
+        Ok(names)
     }
 
     /// Removes a temporary file that a crash left behind. Failing is fine: the next listing tries again.
@@ -293,9 +316,13 @@ impl ObjectStore for LocalStore {
     }
 
     async fn list(&self, prefix: &str, start_after: Option<&str>) -> Result<Vec<ObjectMeta>> {
+        self.list_page(prefix, start_after, usize::MAX).await
+    }
+
+    async fn list_page(&self, prefix: &str, start_after: Option<&str>, limit: usize) -> Result<Vec<ObjectMeta>> {
         validate_prefix(prefix)?;
         let (prefix, start_after) = (prefix.to_owned(), start_after.map(str::to_owned));
-        self.blocking(move |this| this.walk(&prefix, start_after.as_deref())).await
+        self.blocking(move |this| this.walk(&prefix, start_after.as_deref(), limit)).await
     }
 
     async fn delete(&self, keys: &[String]) -> Result<()> {

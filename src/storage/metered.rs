@@ -19,10 +19,16 @@ pub const LATENCY_BOUNDS_MS: [u64; 12] = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1_
 
 const BUCKETS: usize = LATENCY_BOUNDS_MS.len() + 1;
 
+tokio::task_local! {
+    /// The operation that the running task measures, for what happens below the decorator.
+    static MEASURED: Operation;
+}
+
 #[derive(Debug, Default)]
 struct Counters {
     requests: AtomicU64,
     errors: AtomicU64,
+    retries: AtomicU64,
     bytes: AtomicU64,
     latency_us: AtomicU64,
     histogram: [AtomicU64; BUCKETS],
@@ -46,6 +52,8 @@ pub struct OperationSnapshot {
     pub requests: u64,
     /// Operations that failed; a missing object is an answer, not a failure.
     pub errors: u64,
+    /// Attempts beyond the first.
+    pub retries: u64,
     /// Payload bytes: sent by puts, received by gets.
     pub bytes: u64,
     /// Sum of the latencies in microseconds.
@@ -94,6 +102,7 @@ impl StoreMetrics {
                 operation: operation.name().to_owned(),
                 requests: load(&c.requests),
                 errors: load(&c.errors),
+                retries: load(&c.retries),
                 bytes: load(&c.bytes),
                 latency_us: load(&c.latency_us),
                 histogram: c.histogram.iter().map(load).collect(),
@@ -108,9 +117,13 @@ impl StoreMetrics {
         }
     }
 
-    /// Counts one attempt beyond the first.
+    /// Counts one attempt beyond the first; also for the operation that the task measures.
     pub(super) fn count_retry(&self) {
         self.retries.fetch_add(1, Ordering::Relaxed);
+        // An error: nobody measures, as in a test.
+        if let Ok(operation) = MEASURED.try_with(|operation| *operation) {
+            self.operations[operation as usize].retries.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     /// Counts a ranged read that is sent a second time.
@@ -164,7 +177,7 @@ impl MeteredStore {
         bytes: impl FnOnce(&T) -> usize,
     ) -> Result<T> {
         let start = self.env.clock.monotonic();
-        let result = request.await;
+        let result = MEASURED.scope(operation, request).await;
         let took = self.env.clock.monotonic().saturating_sub(start);
         let bytes = result.as_ref().map_or(0, |value| bytes(value) as u64);
         self.metrics.count(operation, took, bytes, result.as_ref().err());
@@ -206,6 +219,10 @@ impl ObjectStore for MeteredStore {
 
     async fn list(&self, prefix: &str, start_after: Option<&str>) -> Result<Vec<ObjectMeta>> {
         self.measure(Operation::List, self.inner.list(prefix, start_after), |_| 0).await
+    }
+
+    async fn list_page(&self, prefix: &str, start_after: Option<&str>, limit: usize) -> Result<Vec<ObjectMeta>> {
+        self.measure(Operation::List, self.inner.list_page(prefix, start_after, limit), |_| 0).await
     }
 
     async fn delete(&self, keys: &[String]) -> Result<()> {

@@ -91,6 +91,9 @@ pub trait ObjectStore: Send + Sync + Debug {
     /// `start_after`, sorted by the bytes of the key. A missing root directory is empty.
     async fn list(&self, prefix: &str, start_after: Option<&str>) -> Result<Vec<ObjectMeta>>;
 
+    /// The first `limit` objects of what [`Self::list`] gives: a page, in bounded memory. Fewer than `limit` are the last.
+    async fn list_page(&self, prefix: &str, start_after: Option<&str>, limit: usize) -> Result<Vec<ObjectMeta>>;
+
     /// Deletes objects; keys that do not exist are fine. On an error some may be deleted; repeating is safe.
     async fn delete(&self, keys: &[String]) -> Result<()>;
 }

@@ -33,6 +33,8 @@ use crate::error::{Error, ErrorKind, Result};
 pub(super) const MULTIPART_BYTES: usize = 16 << 20;
 /// Keys of one DeleteObjects request: the limit of S3.
 const DELETE_BATCH: usize = 1_000;
+/// Keys of one page of a listing: the limit of S3.
+const LIST_BATCH: usize = 1_000;
 /// Slowest uplink that an upload's timeout allows for, in bytes a second.
 const SLOWEST_UPLOAD: u64 = 512 << 10;
 /// The region of last resort; stores other than AWS mostly ignore it.
@@ -278,15 +280,21 @@ impl ObjectStore for S3Store {
     }
 
     async fn list(&self, prefix: &str, start_after: Option<&str>) -> Result<Vec<ObjectMeta>> {
+        self.list_page(prefix, start_after, usize::MAX).await
+    }
+
+    async fn list_page(&self, prefix: &str, start_after: Option<&str>, limit: usize) -> Result<Vec<ObjectMeta>> {
         validate_prefix(prefix)?;
         let base = self.below_prefix("");
         let (full, after) = (self.below_prefix(prefix), start_after.map(|after| self.below_prefix(after)));
         let request = self.request("list", prefix);
         let (mut found, mut token) = (Vec::new(), None);
-        loop {
+        // Names that are no keys of ours take places too, so that one more request may be needed.
+        let batch = i32::try_from(limit.min(LIST_BATCH)).unwrap_or(i32::MAX);
+        while found.len() < limit {
             let page = self
                 .retry(async |_| {
-                    let list = self.client.list_objects_v2().bucket(&self.bucket).prefix(&full);
+                    let list = self.client.list_objects_v2().bucket(&self.bucket).prefix(&full).max_keys(batch);
                     let list = list.set_start_after(after.clone()).set_continuation_token(token.clone());
                     self.attempt(&request, 0, list.send()).await
                 })
@@ -308,6 +316,7 @@ impl ObjectStore for S3Store {
             }
         }
         found.sort_unstable_by(|a, b| a.key.cmp(&b.key));
+        found.truncate(limit);
         Ok(found)
     }
 

@@ -18,7 +18,7 @@ pub mod ivf;
 #[cfg(feature = "engine")]
 pub mod kmeans;
 #[cfg(feature = "engine")]
-mod parallel;
+pub(crate) mod parallel;
 #[cfg(feature = "engine")]
 pub mod rabitq;
 #[cfg(feature = "engine")]
@@ -29,7 +29,7 @@ pub mod rotate;
 #[cfg(feature = "engine")]
 pub use ivf::{
     Bounds, BuildParams, BuiltIndex, Cut, Head, Need, Reply, SearchParams, SearchStats, SearchStream, Searcher,
-    VectorSource, build, search,
+    VectorInput, VectorSource, build, build_from, search,
 };
 
 #[cfg(test)]

@@ -1,13 +1,33 @@
 //! Splitting a loop over threads so that the result does not depend on their number.
 
+use std::cell::RefCell;
 use std::sync::atomic::{AtomicUsize, Ordering};
+
+thread_local! {
+    static PACE: RefCell<Option<Box<dyn Fn()>>> = const { RefCell::new(None) };
+}
+
+/// From now on `pace` is called on this thread before each task that [`map`] runs on it: it may sleep, to let others have
+/// the CPU. Threads that `map` starts are not paced.
+pub(crate) fn set_pace(pace: impl Fn() + 'static) {
+    PACE.set(Some(Box::new(pace)));
+}
+
+/// Calls what [`set_pace`] set for this thread.
+pub(crate) fn pace() {
+    PACE.with_borrow(|pace| {
+        if let Some(pace) = pace {
+            pace();
+        }
+    });
+}
 
 /// `work(0)`, …, `work(count - 1)` on up to `threads` threads; results in that order. Callers cut their work into tasks
 /// by its size, never by the number of threads.
 pub(crate) fn map<T: Send>(threads: usize, count: usize, work: impl Fn(usize) -> T + Sync) -> Vec<T> {
     let threads = threads.clamp(1, count.max(1));
     if threads == 1 {
-        return (0..count).map(work).collect();
+        return (0..count).inspect(|_| pace()).map(work).collect();
     }
     let next = AtomicUsize::new(0);
     let run = || {

@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use elacsym::batch::{Batch, Budget, Candidate};
@@ -17,7 +18,7 @@ use elacsym::ids::{EntryId, EntryOrder, Key, NamespaceId, Op};
 use elacsym::ipc::message::*;
 use elacsym::rank::Fusion;
 use elacsym::schema::NamespaceSchema;
-use elacsym::segment_info::SegmentInfo;
+use elacsym::segment_info::{DeleteVector, SegmentInfo};
 
 /// A repeatable source of numbers.
 pub struct Random(u64);
@@ -58,6 +59,7 @@ pub fn settings(root: &Path) -> EngineSettings {
         build_memory: 256 << 20,
         socket_path: "engine.sock".into(),
         log_level: LogLevel::Info,
+        metrics_port: 0,
     }
 }
 
@@ -70,6 +72,15 @@ pub struct Published {
     pub info: SegmentInfo,
     pub version: u64,
     pub delete_vector: Vec<u8>,
+    /// Transactions from this one on draw higher orders than all of its entries.
+    pub horizon: u64,
+}
+
+/// A compaction that is not published yet.
+pub struct Compaction {
+    /// Id and delete vector of each input, as the compaction has read them.
+    inputs: Vec<(String, Vec<u8>)>,
+    pub result: CompactResult,
 }
 
 /// A row of `elacsym.wal`.
@@ -111,6 +122,8 @@ pub struct Database {
     pub tombstones: Vec<Tombstone>,
     /// Generation of the tombstones.
     pub log: u64,
+    /// The next transaction: what a segment that is published now gets as its horizon.
+    pub next_xid: u64,
 }
 
 impl Database {
@@ -126,6 +139,7 @@ impl Database {
             budget: Budget { rows: usize::MAX, bytes: u64::MAX },
             tombstones: Vec::new(),
             log: 1,
+            next_xid: 0,
         }
     }
 
@@ -230,11 +244,71 @@ impl Database {
             segment.delete_vector = bytes.clone();
         }
         if let Some(info) = &result.segment {
-            self.segments.push(Published { info: info.clone(), version: 0, delete_vector: Vec::new() });
+            let horizon = self.next_xid;
+            self.segments.push(Published { info: info.clone(), version: 0, delete_vector: Vec::new(), horizon });
         }
         // The delete vectors hold what they killed.
         self.tombstones.clear();
         self.log += 1;
+        Ok(result)
+    }
+
+    /// The request to merge these segments. Every transaction before `complete` is over and has nothing in the buffer.
+    pub fn compact_request(&self, chosen: &[usize], complete: u64) -> CompactRequest {
+        let inputs = chosen.iter().map(|at| &self.segments[*at]).map(|segment| CompactInput {
+            info: segment.info.clone(),
+            delete_vector: segment.delete_vector.clone(),
+            forget: segment.horizon <= complete,
+        });
+        CompactRequest {
+            schema: self.schema.to_stored(),
+            inputs: inputs.collect(),
+            root: self.root.clone(),
+            path: "cluster/1/namespace".to_string(),
+            pin_keys: true,
+        }
+    }
+
+    /// Merges these segments; nothing is published yet.
+    pub async fn merge(&self, engine: &Arc<Engine>, chosen: &[usize], complete: u64) -> Result<Compaction> {
+        let request = self.compact_request(chosen, complete);
+        let inputs = request.inputs.iter().map(|i| (i.info.id.clone(), i.delete_vector.clone())).collect();
+        Ok(Compaction { inputs, result: engine.compact(request).await? })
+    }
+
+    /// Replaces the inputs by what the compaction made, with what has died in them meanwhile carried over; returns how many rows
+    /// that were.
+    pub async fn publish(&mut self, engine: &Arc<Engine>, compaction: Compaction) -> Result<u64> {
+        let (mut died, mut horizon) = (Vec::new(), 0);
+        for (id, before) in &compaction.inputs {
+            let at = self.segments.iter().position(|segment| segment.info.id == *id).unwrap();
+            let segment = self.segments.remove(at);
+            horizon = horizon.max(segment.horizon);
+            let now = DeleteVector::decode(&segment.delete_vector, id)?.0;
+            let died_since = now - DeleteVector::decode(before, id)?.0;
+            if !died_since.is_empty() {
+                died.push((segment.info, DeleteVector(died_since).encode()));
+            }
+        }
+        self.generation += 1;
+        let Some(info) = compaction.result.segment else { return Ok(0) };
+        let (mut version, mut delete_vector, mut carried) = (0, Vec::new(), 0);
+        if !died.is_empty() {
+            let request = CarryRequest { schema: self.schema.to_stored(), output: info.clone(), died };
+            delete_vector = engine.carry(request).await?;
+            carried = DeleteVector::decode(&delete_vector, &info.id)?.0.len();
+            version = self.generation;
+        }
+        self.segments.push(Published { info, version, delete_vector, horizon });
+        Ok(carried)
+    }
+
+    /// Merges all segments into one, or none.
+    pub async fn compact(&mut self, engine: &Arc<Engine>) -> Result<CompactResult> {
+        let all: Vec<usize> = (0..self.segments.len()).collect();
+        let compaction = self.merge(engine, &all, u64::MAX).await?;
+        let result = compaction.result.clone();
+        self.publish(engine, compaction).await?;
         Ok(result)
     }
 }

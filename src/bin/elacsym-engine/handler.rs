@@ -11,18 +11,31 @@ use std::sync::Arc;
 pub struct Search(pub Arc<Engine>);
 
 impl Handler for Search {
-    fn connect(&self) -> Box<dyn Session> {
-        Box::new(Connection(elacsym::engine::Session::new(self.0.clone())))
+    fn connect(&self, pid: Option<i32>) -> Box<dyn Session> {
+        Box::new(Connection { session: elacsym::engine::Session::new(self.0.clone()), pid })
     }
 }
 
 /// One connection.
-struct Connection(elacsym::engine::Session);
+struct Connection {
+    session: elacsym::engine::Session,
+    /// Who is at the other end.
+    pid: Option<i32>,
+}
 
 #[async_trait]
 impl Session for Connection {
     async fn handle(&mut self, request: Request, provider: &mut dyn Provider) -> Result<Reply> {
-        let engine = self.0.engine().clone();
+        let engine = self.session.engine().clone();
+        match engine.begin(&request, self.pid) {
+            Some(running) => running.run(self.answer(&engine, request, provider)).await,
+            None => self.answer(&engine, request, provider).await,
+        }
+    }
+}
+
+impl Connection {
+    async fn answer(&mut self, engine: &Engine, request: Request, provider: &mut dyn Provider) -> Result<Reply> {
         match request {
             Request::Ping => Ok(Reply::Done),
             Request::Query(request) => {
@@ -52,15 +65,15 @@ impl Session for Connection {
             }
             Request::Stats => Ok(Reply::Stats(engine.stats_json().await)),
             Request::ScanOpen(request) => {
-                let (scan, part) = self.0.scan_open(*request, provider).await?;
+                let (scan, part) = self.session.scan_open(*request, provider).await?;
                 Ok(Reply::ScanRows { scan, rows: part.rows, exhausted: part.exhausted, stats: part.stats })
             }
             Request::ScanNext { scan, rows } => {
-                let part = self.0.scan_next(scan, rows).await?;
+                let part = self.session.scan_next(scan, rows).await?;
                 Ok(Reply::ScanRows { scan, rows: part.rows, exhausted: part.exhausted, stats: part.stats })
             }
             Request::ScanClose { scans } => {
-                self.0.close(&scans);
+                self.session.close(&scans);
                 Ok(Reply::Done)
             }
             Request::Keys(request) => Ok(Reply::Keys(engine.keys(*request, provider).await?)),
@@ -71,9 +84,11 @@ impl Session for Connection {
             Request::TextMatch { options, query, texts } => {
                 Ok(Reply::Matches(engine.text_match(options, query, texts).await?))
             }
-            Request::ScorerOpen(request) => Ok(Reply::ScorerOpened(self.0.scorer_open(*request, provider).await?)),
+            Request::ScorerOpen(request) => {
+                Ok(Reply::ScorerOpened(self.session.scorer_open(*request, provider).await?))
+            }
             Request::Corpus(request) => Ok(Reply::Corpus(engine.corpus(*request, provider).await?)),
-            Request::ScoreTexts { scorer, texts } => Ok(Reply::Scores(self.0.score_texts(scorer, texts).await?)),
+            Request::ScoreTexts { scorer, texts } => Ok(Reply::Scores(self.session.score_texts(scorer, texts).await?)),
             Request::Page(request) => {
                 let (rows, stats) = engine.page(*request, provider).await?;
                 Ok(Reply::Rows(rows, stats))
@@ -83,10 +98,28 @@ impl Session for Connection {
                 let Aggregated { count, facets, stats } = engine.aggregate(*request, provider).await?;
                 Ok(Reply::Aggregated { count, facets, stats })
             }
+            Request::Metrics => Ok(Reply::Metrics(engine.metrics().await)),
+            Request::Activity => Ok(Reply::Activity(engine.activity())),
             Request::TextAnalysis(question) => Ok(Reply::Analysis(engine.text_analysis(*question).await?)),
             Request::Warm(view) => {
                 let Warmed { objects, bytes } = engine.warm(*view, provider).await?;
                 Ok(Reply::Warmed { objects, bytes })
+            }
+            Request::Compact(request) => Ok(Reply::CompactStarted(self.session.compact(*request)?)),
+            Request::CompactPoll { compaction, wait_ms } => {
+                Ok(Reply::Compacting(self.session.compact_poll(compaction, wait_ms).await?))
+            }
+            Request::Carry(request) => Ok(Reply::Carried(engine.carry(*request).await?)),
+            Request::ListObjects { root, prefix, after, limit } => {
+                Ok(Reply::Objects(engine.list_objects(&root, &prefix, after.as_deref(), limit).await?))
+            }
+            Request::PutMark { root, key, text } => {
+                engine.put_mark(&root, &key, text).await?;
+                Ok(Reply::Done)
+            }
+            Request::Claim { root, cluster, announce } => {
+                engine.claim(&root, cluster, announce).await?;
+                Ok(Reply::Done)
             }
             Request::Hello { .. } | Request::Provide { .. } => {
                 Err(Error::internal("the socket server handles this request itself"))

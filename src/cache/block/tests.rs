@@ -138,3 +138,20 @@ async fn a_scan_does_not_push_out_what_is_asked_for_again_and_again() {
     let left = new.clone().filter(|block| cache.hit_memory(key(*block), |_| true).is_some()).count();
     assert_eq!(left, new.len());
 }
+
+#[tokio::test]
+async fn blocks_that_make_room_in_memory_are_counted() {
+    let cache = BlockCache::memory_only(1 << 20).await.unwrap();
+    let bytes = Bytes::from(vec![7; 16 << 10]);
+    for block in 0..32 {
+        cache.insert(key(block), &bytes, true);
+    }
+    assert_eq!(cache.stats().evictions_memory, 0, "half of it fits");
+    for block in 32..132 {
+        cache.insert(key(block), &bytes, true);
+    }
+    let stats = cache.stats();
+    let kept = stats.memory_bytes / (bytes.len() + BLOCK_OVERHEAD_BYTES) as u64;
+    assert_eq!(stats.evictions_memory, 132 - kept);
+    assert_eq!(stats.evictions_disk, 0);
+}

@@ -25,7 +25,7 @@ fn entry(key: Key) -> EntryId {
 }
 
 impl Handler for Arc<Fake> {
-    fn connect(&self) -> Box<dyn Session> {
+    fn connect(&self, _: Option<i32>) -> Box<dyn Session> {
         Box::new(self.clone())
     }
 }

@@ -12,14 +12,15 @@ use super::view::with_view;
 use super::{corpus, cost, effort, key, page};
 use crate::error::{Error, ErrorKind, Result};
 use crate::filter::Filter;
-use crate::ids::Key;
+use crate::ids::{Key, NamespaceId};
 use crate::ipc::message::{Request, ScanOrder, ScanRequest, ScanRow, TextQuery};
 use crate::pg::client::{self, Reply};
 use crate::pg::error::OrRaise;
 use crate::pg::query_stats::{self, Cost};
-use crate::pg::{preload, whole_answer, xact};
+use crate::pg::{counters, preload, search_log, whole_answer, xact};
 use pgrx::pg_sys;
 use std::collections::{HashSet, VecDeque};
+use std::time::Instant;
 
 /// Rows of the first batch when the planner saw no LIMIT.
 const FIRST_ROWS: u32 = 32;
@@ -32,6 +33,10 @@ struct State {
     /// Set by the first row after `amrescan`.
     running: Option<Running>,
     figures: Figures,
+    /// Set by the first view of the index.
+    incarnation: Option<NamespaceId>,
+    /// The beginning of the statement, if it may be logged: at the end of a scan it may not be known any more.
+    statement: Option<String>,
 }
 
 /// What a scan did, from `ambeginscan` on and over all rescans.
@@ -44,6 +49,16 @@ pub struct Figures {
     pub fetched: u64,
     /// What the searches cost together.
     pub cost: Cost,
+    /// Time that the session spent on asking and waiting, in microseconds.
+    micros: u64,
+}
+
+impl Figures {
+    /// All of it.
+    pub fn total(&self) -> search_log::Figures {
+        let Self { searches, fetched, cost, micros } = *self;
+        search_log::Figures { searches, fetched, cost: cost.total(), micros }
+    }
 }
 
 /// What a scan of ours did until now; `None` for a scan of another access method, or if the engine was never asked.
@@ -141,6 +156,15 @@ pub unsafe extern "C-unwind" fn amendscan(scan: pg_sys::IndexScanDesc) {
     // SAFETY: set by `ambeginscan`.
     let state = unsafe { &mut *(*scan).opaque.cast::<State>() };
     state.running = None;
+    let figures = state.figures.total();
+    if let Some(id) = state.incarnation.take().filter(|_| figures.searches > 0) {
+        counters::charge(id, figures.searches, figures.micros, &figures.cost);
+        // There may be no snapshot any more, so the catalog is not asked.
+        // SAFETY: the executor holds the index open until after this.
+        let index = unsafe { Rel::new((*scan).indexRelation) };
+        let statement = state.statement.take();
+        search_log::ended("index scan", &figures, || index.name(), || statement);
+    }
 }
 
 /// PostgreSQL's `amgettuple`.
@@ -190,8 +214,11 @@ pub unsafe extern "C-unwind" fn amgetbitmap(scan: pg_sys::IndexScanDesc, bitmap:
 unsafe fn next_row(desc: &mut pg_sys::IndexScanDescData) -> Result<Option<ScanRow>> {
     // SAFETY: set by `ambeginscan`.
     let state = unsafe { &mut *desc.opaque.cast::<State>() };
-    let State { running, figures } = state;
+    let State { running, figures, incarnation, statement } = state;
     if running.is_none() {
+        if statement.is_none() && search_log::is_on() {
+            *statement = search_log::statement();
+        }
         // SAFETY: as the caller says.
         let started = unsafe { Running::start(desc) }?;
         #[cfg(feature = "pg18")]
@@ -215,7 +242,7 @@ unsafe fn next_row(desc: &mut pg_sys::IndexScanDescData) -> Result<Option<ScanRo
             return Ok(None);
         }
         // SAFETY: the executor holds it open for the scan.
-        running.fetch(unsafe { Rel::new(desc.indexRelation) }, figures)?;
+        running.fetch(unsafe { Rel::new(desc.indexRelation) }, figures, incarnation)?;
     }
 }
 
@@ -265,7 +292,8 @@ impl Running {
     }
 
     /// Gets the next batch.
-    fn fetch(&mut self, index: Rel, figures: &mut Figures) -> Result<()> {
+    fn fetch(&mut self, index: Rel, figures: &mut Figures, incarnation: &mut Option<NamespaceId>) -> Result<()> {
+        let start = Instant::now();
         let reply = match &self.open {
             Some(open) => open.next(self.next_rows)?,
             None => None,
@@ -275,7 +303,7 @@ impl Running {
             None => {
                 self.open = None;
                 self.skip = self.returned.iter().copied().collect();
-                let reply = self.open_anew(index)?;
+                let reply = self.open_anew(index, incarnation)?;
                 self.cost.opened();
                 figures.cost.opened();
                 figures.searches += 1;
@@ -289,6 +317,7 @@ impl Running {
         query_stats::record(self.cost.total());
         figures.cost.reported(stats);
         figures.fetched += rows.len() as u64;
+        figures.micros += counters::micros_since(start);
         if exhausted {
             open_scans::ended(self.open.take());
         } else if self.open.is_none() {
@@ -300,9 +329,10 @@ impl Running {
         Ok(())
     }
 
-    fn open_anew(&self, index: Rel) -> Result<Reply> {
+    fn open_anew(&self, index: Rel, incarnation: &mut Option<NamespaceId>) -> Result<Reply> {
         open_scans::close_pending()?;
         with_view(index, |view| {
+            *incarnation = Some(view.view.id);
             self.check_dimension(view)?;
             let request = Request::ScanOpen(Box::new(ScanRequest {
                 namespace: view.message(),

@@ -7,8 +7,12 @@ mod after_plan;
 mod per_node;
 
 use super::am::scan::{self, Figures};
+use super::search_log;
 use pgrx::pg_sys;
 use std::ffi::{CStr, CString};
+
+/// Digits behind the point: a hundredth of what the cheapest request costs.
+const PRICE_DIGITS: i32 = 8;
 
 /// \[postmaster\] Installs the hooks; called once, from `_PG_init`, when preloaded.
 pub fn install() {
@@ -52,32 +56,24 @@ unsafe fn figures_of(node: *mut pg_sys::PlanState) -> Option<(pg_sys::IndexScanD
 /// # Safety
 /// `es` must be an EXPLAIN that is being printed.
 unsafe fn print(es: *mut pg_sys::ExplainState, figures: &Figures) {
-    let Figures { searches, fetched, cost } = figures;
-    let cost = cost.total();
+    let figures = figures.total();
+    let search_log::Figures { searches, fetched, cost, .. } = figures;
     // SAFETY: the caller's contract.
     let pg_sys::ExplainState { format, timing, .. } = unsafe { *es };
     if format == pg_sys::ExplainFormat::EXPLAIN_FORMAT_TEXT {
-        let found = format!(
-            "searches={searches} segments={} lists probed={} candidates={} reranked={} buffered={} fetched={fetched}",
-            cost.segments, cost.lists_probed, cost.rows_scanned, cost.rows_reranked, cost.buffered,
-        );
-        let read = format!(
-            "requests={} bytes={} cache hits={} cache misses={}",
-            cost.object_requests, cost.object_bytes, cost.cache_hits, cost.cache_misses,
-        );
         // SAFETY: the caller's contract.
-        unsafe { text(es, c"Elacsym", &found) };
+        unsafe { text(es, c"Elacsym", &figures.found()) };
         // SAFETY: as above.
-        unsafe { text(es, c"Elacsym I/O", &read) };
+        unsafe { text(es, c"Elacsym I/O", &figures.read()) };
     } else {
         let properties = [
-            (c"Elacsym Searches", *searches),
+            (c"Elacsym Searches", searches),
             (c"Elacsym Segments", cost.segments),
             (c"Elacsym Lists Probed", cost.lists_probed),
             (c"Elacsym Candidates", cost.rows_scanned),
             (c"Elacsym Candidates Reranked", cost.rows_reranked),
             (c"Elacsym Buffered Rows", cost.buffered),
-            (c"Elacsym Rows Fetched", *fetched),
+            (c"Elacsym Rows Fetched", fetched),
             (c"Elacsym Object Requests", cost.object_requests),
             (c"Elacsym Object Bytes", cost.object_bytes),
             (c"Elacsym Cache Hits", cost.cache_hits),
@@ -87,6 +83,11 @@ unsafe fn print(es: *mut pg_sys::ExplainState, figures: &Figures) {
             // SAFETY: the caller's contract; C strings.
             unsafe { pg_sys::ExplainPropertyUInteger(label.as_ptr(), std::ptr::null(), value, es) };
         }
+        let price = figures.price();
+        // SAFETY: as above.
+        unsafe {
+            pg_sys::ExplainPropertyFloat(c"Elacsym Estimated Cost".as_ptr(), std::ptr::null(), price, PRICE_DIGITS, es)
+        };
     }
     // As PostgreSQL's own times, which TIMING OFF leaves out.
     if timing {

@@ -14,10 +14,12 @@ use crate::pg::engine_call::Source;
 use crate::pg::error::OrRaise;
 use crate::pg::locks::Mode;
 use crate::pg::namespace::{self, Namespace};
+use crate::pg::search_log::{self, Figures};
 use crate::pg::snapshot::Snapshot;
-use crate::pg::{preload, query_stats, xact};
+use crate::pg::{counters, preload, query_stats, xact};
 use pgrx::{pg_extern, pg_sys};
 use serde_json::Value as Json;
+use std::time::Instant;
 
 /// \[backend\] `elacsym.count(target text, filter jsonb, full_text jsonb) RETURNS bigint`
 #[pg_extern(sql = "")]
@@ -75,6 +77,7 @@ fn of_namespace(
     let text = text.map(|json| text_query(schema, json)).transpose()?;
     let snapshot = Snapshot::statement()?;
     let view = visible(namespace, &snapshot)?;
+    let start = Instant::now();
     let request = Request::Aggregate(Box::new(AggregateRequest {
         namespace: view.message(),
         filter: matching(
@@ -86,6 +89,9 @@ fn of_namespace(
     match client::call(&request, &mut Source { view: &view, snapshot: &snapshot })? {
         Reply::Aggregated { count, facets, stats } => {
             query_stats::record(stats);
+            let micros = counters::micros_since(start);
+            let figures = Figures { searches: 1, fetched: 0, cost: stats, micros };
+            search_log::of_namespace("count", view.id, &figures);
             Ok((count, facets))
         }
         other => Err(Error::internal(format!("the engine answered \"{}\" instead of counts", other.name()))),

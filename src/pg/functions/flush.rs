@@ -31,15 +31,24 @@ fn elacsym_flush(target: Option<Text>) -> i64 {
 }
 
 fn flush(name: &str) -> Result<i64> {
-    let (id, _open) = match namespace::resolve(name, Mode::RowExclusive) {
-        Ok(namespace) => (namespace.id, None),
+    let named = match namespace::resolve(name, Mode::RowExclusive) {
+        Ok(namespace) => return flush_one(namespace.id),
         Err(error) if error.kind == ErrorKind::NotFound => {
-            let open = OpenIndex::by_name(name, pg_sys::RowExclusiveLock)?.ok_or(error)?;
-            open.check_owner()?;
-            (Metapage::read(open.index)?.incarnation, Some(open))
+            OpenIndex::named_by_name(name, pg_sys::RowExclusiveLock)?.ok_or(error)?
         }
         Err(error) => return Err(error),
     };
+    // Of a partitioned index every part, whoever owns it, as REINDEX does.
+    named.check_owner()?;
+    let mut moved = 0;
+    for leaf in named.leaves() {
+        let open = OpenIndex::open(leaf, pg_sys::RowExclusiveLock)?;
+        moved += flush_one(Metapage::read(open.index)?.incarnation)?;
+    }
+    Ok(moved)
+}
+
+fn flush_one(id: NamespaceId) -> Result<i64> {
     // Waits for the worker or another session that is flushing; after that the set of segments is ours to change.
     locks::lock(Target::Flush(id), Mode::Exclusive)?;
     let mut moved = 0;

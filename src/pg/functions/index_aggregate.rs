@@ -13,17 +13,20 @@ use crate::pg::am::access::OpenIndex;
 use crate::pg::am::columns::Columns;
 use crate::pg::am::heap_rows::HeapRows;
 use crate::pg::am::key;
+use crate::pg::am::metapage::Metapage;
 use crate::pg::am::open_scans::{self, OpenScan};
 use crate::pg::am::recheck::Recheck;
 use crate::pg::am::row_values::RowValues;
 use crate::pg::am::view::with_view;
 use crate::pg::client::{self, Reply};
-use crate::pg::policies;
 use crate::pg::query_stats::{self, Cost};
+use crate::pg::search_log::{self, Figures};
 use crate::pg::snapshot::Snapshot;
+use crate::pg::{counters, policies};
 use pgrx::pg_sys;
 use serde_json::Value as Json;
 use std::sync::Arc;
+use std::time::Instant;
 
 /// Keys of one answer of the engine, which are looked up in the heap together, in the order of its pages.
 const BATCH: u32 = 16_384;
@@ -81,6 +84,7 @@ pub fn aggregate(
     );
     let mut all = Aggregation::new(facets.clone());
     let mut cost = Cost::default();
+    let start = Instant::now();
     for leaf in named.leaves() {
         let open = OpenIndex::open(leaf, pg_sys::AccessShareLock)?;
         open.check_usable()?;
@@ -88,8 +92,14 @@ pub fn aggregate(
         open.lock_predicate(&snapshot);
         let (filter, exact) = (filter.as_ref(), exact.as_ref());
         let part = Part { named, open: &open, snapshot: &snapshot, row_security, filter, exact };
+        let (before, began) = (cost.total(), Instant::now());
         all.merge(part.count_anew(&facets, &mut cost)?)?;
+        let spent = query_stats::difference(cost.total(), before);
+        counters::charge(Metapage::read(open.index)?.incarnation, 1, counters::micros_since(began), &spent);
     }
+    let figures =
+        Figures { searches: 1, fetched: all.rows(), cost: cost.total(), micros: counters::micros_since(start) };
+    search_log::ended("count", &figures, || named.index.name(), search_log::statement);
     Ok(all)
 }
 

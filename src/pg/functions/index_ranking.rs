@@ -16,13 +16,15 @@ use crate::pg::am::relation::Rel;
 use crate::pg::am::view::with_view;
 use crate::pg::am::{self, corpus, open_scans};
 use crate::pg::engine_call::candidates_and_cost_of;
+use crate::pg::search_log::{self, Figures};
 use crate::pg::snapshot::Snapshot;
-use crate::pg::{policies, query_stats};
+use crate::pg::{counters, policies, query_stats};
 use crate::rank::{ArmKind, Facts, Group, Modifier, Plan, Ranked, Ranking, SortKey};
 use crate::schema::NamespaceSchema;
 use pgrx::pg_sys;
 use serde_json::Value as Json;
 use std::collections::HashMap;
+use std::time::Instant;
 
 /// How much deeper a leaf is asked when too few of its candidates were visible.
 const DEEPER: usize = 4;
@@ -85,6 +87,7 @@ impl<'a> IndexSearch<'a> {
                 *of_whole = corpus::of_whole(self.named.index.oid(), text)?;
             }
         }
+        let start = Instant::now();
         let snapshot = Snapshot::statement()?;
         let mut cost = RequestStats::default();
         let mut leaves = Vec::with_capacity(self.leaves.len());
@@ -108,15 +111,21 @@ impl<'a> IndexSearch<'a> {
                 known: HashMap::new(),
                 rows: Vec::new(),
                 depth: 0,
+                questions: 0,
                 full: false,
                 last: None,
             });
         }
-        if request.arms.is_empty() {
-            ordered(&mut leaves, &request, &mut cost)
+        let found = if request.arms.is_empty() {
+            ordered(&mut leaves, &request, &mut cost)?
         } else {
-            self.ranked(&mut leaves, &request, prepared, &mut cost)
-        }
+            self.ranked(&mut leaves, &request, prepared, &mut cost)?
+        };
+        let searches = leaves.iter().map(|leaf| leaf.questions).sum();
+        let fetched = leaves.iter().map(|leaf| leaf.known.len() as u64).sum();
+        let figures = Figures { searches, fetched, cost, micros: counters::micros_since(start) };
+        search_log::ended("search", &figures, || self.named.index.name(), search_log::statement);
+        Ok(found)
     }
 
     /// The page by the fusion of the arms, over all leaves.
@@ -305,6 +314,8 @@ struct Leaf<'a> {
     rows: Vec<CandidateRow>,
     /// How many of each arm it was asked for.
     depth: usize,
+    /// How often it was asked.
+    questions: u64,
     /// It may have more.
     full: bool,
     /// The last row of an order, visible or not.
@@ -316,25 +327,36 @@ impl Leaf<'_> {
     /// those among visible rows. Whether there may be more.
     fn look(&mut self, depth: usize, deepest: usize, cost: &mut RequestStats) -> Result<bool> {
         let mut ask = (depth + depth / SPARE + SPARE).min(deepest);
-        while self.depth < ask && (self.depth == 0 || self.full) {
-            self.ask(ask, cost)?;
-            let arms = self.request.arms.len();
-            let short = (0..arms).any(|arm| {
+        loop {
+            if self.depth < ask && (self.depth == 0 || self.full) {
+                self.ask(ask, cost)?;
+            }
+            // Also of an answer that was deep enough to begin with: it may hold fewer visible rows than are wanted now.
+            let short = (0..self.request.arms.len()).any(|arm| {
                 let visible = self.visible().filter(|(row, _)| row.values[arm].is_some()).count();
                 let found = self.rows.iter().filter(|row| row.values[arm].is_some()).count();
                 visible < depth && found >= self.depth
             });
-            if short {
-                ask = ask.saturating_mul(DEEPER).min(deepest);
+            if !short {
+                return Ok(self.full);
             }
+            if self.depth >= deepest {
+                return Err(Error::new(
+                    ErrorKind::Exhausted,
+                    format!("fewer than {depth} of the best {deepest} rows are visible to this transaction"),
+                )
+                .with_hint("Use a filter, or a smaller number of candidates."));
+            }
+            ask = self.depth.saturating_mul(DEEPER).min(deepest);
             pgrx::check_for_interrupts!();
         }
-        Ok(self.full)
     }
 
     fn ask(&mut self, depth: usize, cost: &mut RequestStats) -> Result<()> {
         open_scans::close_pending()?;
-        let (rows, stats) = with_view(self.open.index, |view| {
+        let start = Instant::now();
+        let (id, rows, stats) = with_view(self.open.index, |view| {
+            let id = view.view.id;
             let request = QueryRequest {
                 namespace: view.message(),
                 candidates: depth,
@@ -342,8 +364,11 @@ impl Leaf<'_> {
                 offset: 0,
                 ..self.request.clone()
             };
-            candidates_and_cost_of(&Request::Candidates(Box::new(request)), view)
+            let (rows, stats) = candidates_and_cost_of(&Request::Candidates(Box::new(request)), view)?;
+            Ok((id, rows, stats))
         })?;
+        counters::charge(id, u64::from(self.questions == 0), counters::micros_since(start), &stats);
+        self.questions += 1;
         // The cost is that of the whole search.
         *cost = query_stats::sum(*cost, stats);
         query_stats::record(*cost);

@@ -5,9 +5,12 @@
 
 mod aggregate;
 mod arguments;
+mod compact;
 mod conditional;
 mod evaluate;
+mod figures;
 mod flush;
+mod gc;
 mod grants;
 mod index_aggregate;
 mod index_ranking;
@@ -20,6 +23,7 @@ mod patch;
 mod ranking;
 mod scan;
 mod search;
+mod stat_buffer;
 mod text;
 mod text_analysis;
 mod times;

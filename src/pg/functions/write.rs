@@ -9,11 +9,12 @@ use crate::pg::buffer_table::Writer;
 use crate::pg::error::OrRaise;
 use crate::pg::locks::Mode;
 use crate::pg::vector_type::PgVector;
-use crate::pg::{acl, buckets, bulk, namespace, preload};
+use crate::pg::{acl, buckets, bulk, counters, namespace, preload};
 use crate::schema::{NamespaceSchema, json_type};
 use pgrx::pg_extern;
 use serde_json::Value as Json;
 use std::collections::HashMap;
+use std::time::Instant;
 
 /// \[backend\] `elacsym.upsert(namespace text, documents jsonb) RETURNS bigint`
 #[pg_extern(sql = "")]
@@ -26,6 +27,7 @@ fn elacsym_upsert_documents(namespace: Option<Text>, documents: Option<Jsonb>) -
 }
 
 fn upsert_documents(name: &str, documents: &Jsonb) -> Result<i64> {
+    let start = Instant::now();
     let namespace = namespace::resolve(name, Mode::RowExclusive)?;
     let documents = documents_of(documents)?;
     // All are checked before the first is written, and the last one of an id counts.
@@ -50,6 +52,7 @@ fn upsert_documents(name: &str, documents: &Jsonb) -> Result<i64> {
             writer.append(*key, Op::Upsert, payload)?;
         }
     }
+    counters::upserted(start);
     Ok(encoded.len() as i64)
 }
 
@@ -89,6 +92,7 @@ pub(super) fn upsert_row(
     vector: Option<PgVector>,
     attributes: Option<Jsonb>,
 ) -> Result<i64> {
+    let start = Instant::now();
     let namespace = namespace::resolve(name, Mode::RowExclusive)?;
     let id = id(&namespace.schema)?;
     let in_document = |error: Error| {
@@ -107,6 +111,7 @@ pub(super) fn upsert_row(
     let key = id.key();
     buckets::lock_to_write(&namespace, std::iter::once(key))?;
     Writer::open(namespace.id)?.append(key, Op::Upsert, &document.encode())?;
+    counters::upserted(start);
     Ok(1)
 }
 

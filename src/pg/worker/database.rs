@@ -1,4 +1,4 @@
-//! Maintenance of one database: flush what is due, write manifests, delete released objects. Short transactions; nothing
+//! Maintenance of one database: flush what is due, merge segments, write manifests, delete released objects. Short transactions; nothing
 //! but a namespace's flush lock is held while the engine works; every lock is taken only if it is free.
 //!
 //! Steps of a flush, and what a crash between them leaves:
@@ -12,20 +12,25 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{EntryId, NamespaceId};
 use crate::ipc::message::{FlushResult, Request};
 use crate::pg::am::options::Thresholds;
+use crate::pg::back_pressure::{self, Recount};
 use crate::pg::buffer_table::{self, Budget};
-use crate::pg::catalog::{self, GarbageRow, NamespaceRow};
+use crate::pg::catalog::{self, NamespaceRow};
 use crate::pg::client::{Needs, Provided};
 use crate::pg::engine_call::{self, Source};
 use crate::pg::flush::Plan;
-use crate::pg::heap_table::Name;
 use crate::pg::locks::{self, Mode, SessionLock, Target};
 use crate::pg::snapshot::Snapshot;
 use crate::pg::view::View;
 use crate::pg::worker::abandoned;
+use crate::pg::worker::collect::{self, Collected};
+use crate::pg::worker::compaction::Compactor;
 use crate::pg::worker::fold;
+use crate::pg::worker::gauges::Gauges;
 use crate::pg::worker::nap;
+use crate::pg::worker::sweep::{Sweep, Swept};
 use crate::pg::worker::transaction::{pin_settings, transaction, transaction_after};
-use crate::pg::{error, gucs, manifest, namespace, shmem, xact};
+use crate::pg::worker::unowned;
+use crate::pg::{counters, error, garbage, gucs, manifest, namespace, shmem, xact};
 use pgrx::pg_sys;
 use pgrx::pg_sys::elog::PgLogLevel;
 use std::collections::HashMap;
@@ -39,9 +44,8 @@ const LOOK_AGAIN: (Duration, Duration) = (Duration::from_millis(10), Duration::f
 const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 /// Time between two looks at released objects.
 const GARBAGE_EVERY: Duration = Duration::from_secs(1);
-/// Objects deleted in one request: what S3 takes in one batch.
-const GARBAGE_BATCH: usize = 1_000;
-const MICROS_PER_SECOND: i64 = 1_000_000;
+/// Time between two looks while released objects wait for another database or another server.
+const HELD_GARBAGE_EVERY: Duration = Duration::from_secs(15);
 
 /// \[worker\] Maintains `database`, to which this process is connected, until there is nothing left to do.
 pub fn run(_database: pg_sys::Oid) {
@@ -50,19 +54,28 @@ pub fn run(_database: pg_sys::Oid) {
         return;
     }
     xact::register();
+    locks::release_at_exit();
     if let Err(error) = pin_settings() {
         warn("elacsym maintenance cannot set up its session", error);
         return;
     }
     let mut maintenance = Maintenance::default();
+    let mut gauges = Gauges::default();
+    gauges.changed();
     let mut idle_since = Instant::now();
     loop {
         // Asked before looking: whatever commits after this asks again.
         if shmem::take_pending() {
             idle_since = Instant::now();
+            gauges.changed();
         }
         let next = match maintenance.round() {
-            Ok(Round::NotInstalled) => return,
+            Ok(Round::NotInstalled) => {
+                if let Err(error) = unowned::tidy_own() {
+                    warn("elacsym could not look after what its extension has left in this database", error);
+                }
+                return Gauges::not_installed();
+            }
             Ok(Round::Idle) => None,
             Ok(Round::Waiting(pause)) => Some(pause),
             Err(error) => {
@@ -72,9 +85,15 @@ pub fn run(_database: pg_sys::Oid) {
         };
         if next.is_some() {
             idle_since = Instant::now();
+            gauges.changed();
         } else if idle_since.elapsed() >= LINGER || shmem::others_waiting() {
-            return;
+            // Nothing is buffered, so this costs nothing, and what the gauge has wrong would stay wrong until the next worker.
+            if let Err(error) = maintenance.recount.count() {
+                warn("elacsym maintenance could not count the write buffer", error);
+            }
+            return gauges.leave();
         }
+        gauges.tend();
         nap(next.unwrap_or(LOOK_AGAIN.1));
         reload_configuration();
     }
@@ -91,7 +110,7 @@ fn reload_configuration() {
     unsafe { pg_sys::ProcessConfigFile(pg_sys::GucContext::PGC_SIGHUP) };
 }
 
-fn warn(what: &str, error: Error) {
+pub(super) fn warn(what: &str, error: Error) {
     let mut report = Error { message: format!("{what}: {}", error.message), ..error };
     if report.detail.is_none() {
         report.detail = Some("Nothing is lost: the work is tried again.".to_string());
@@ -135,6 +154,11 @@ struct Maintenance {
     watched: HashMap<NamespaceId, Watch>,
     garbage_looked: Option<Instant>,
     garbage_failures: u32,
+    compactor: Compactor,
+    /// The last look left something that waits for others.
+    garbage_held: bool,
+    sweep: Sweep,
+    recount: Recount,
 }
 
 impl Maintenance {
@@ -142,6 +166,8 @@ impl Maintenance {
         // Before looking at buffers: indexes have thresholds of their own.
         let tidied = self.bury_abandoned();
         let Some(found) = look(&self.thresholds)? else { return Ok(Round::NotInstalled) };
+        // Before writers are delayed.
+        let all_due = self.recount.look()?;
         self.watched.retain(|id, _| found.iter().any(|f| f.row.id == *id));
         let mut next: Option<Duration> = None;
         let mut sooner = |pause: Duration| next = Some(next.map_or(pause, |n| n.min(pause)));
@@ -151,7 +177,8 @@ impl Maintenance {
                 failures: 0,
                 retry_at: None,
             });
-            let pause = due_in(&found, watch, self.thresholds.get(&found.row.id).copied().unwrap_or_default());
+            let own = self.thresholds.get(&found.row.id).copied().unwrap_or_default();
+            let pause = due_in(&found, watch, own, all_due);
             let behind = found.row.generation != found.row.manifest_generation;
             if let Some(pause) = pause
                 && (!behind || watch.retry_at.is_some())
@@ -163,6 +190,7 @@ impl Maintenance {
             let flush = pause.is_none() && found.rows > 0;
             match maintain_namespace(&found.row, flush) {
                 Ok(Flushed::Done) => {
+                    back_pressure::note_flush(false);
                     if pause.is_none() {
                         self.watched.remove(&found.row.id);
                     }
@@ -176,7 +204,13 @@ impl Maintenance {
         if let Some(pause) = tidied {
             sooner(pause);
         }
+        if let Some(pause) = self.compactor.step(&self.thresholds) {
+            sooner(pause);
+        }
         if let Some(pause) = self.collect_garbage() {
+            sooner(pause);
+        }
+        if let Some(pause) = self.sweep() {
             sooner(pause);
         }
         Ok(next.map_or(Round::Idle, |pause| Round::Waiting(pause.clamp(LOOK_AGAIN.0, LOOK_AGAIN.1))))
@@ -215,22 +249,42 @@ impl Maintenance {
 
     /// Deletes objects whose time has come. Returns when to look again if there is something left now.
     fn collect_garbage(&mut self) -> Option<Duration> {
-        let pause = back_off(self.garbage_failures).max(GARBAGE_EVERY);
+        let every = if self.garbage_held { HELD_GARBAGE_EVERY } else { GARBAGE_EVERY };
+        let pause = back_off(self.garbage_failures).max(every);
         if self.garbage_looked.is_some_and(|at| at.elapsed() < pause) {
-            return (self.garbage_failures > 0).then_some(LOOK_AGAIN.1);
+            return (self.garbage_failures > 0 && !self.garbage_held).then_some(LOOK_AGAIN.1);
         }
         self.garbage_looked = Some(Instant::now());
-        match delete_released() {
-            Ok(more) => {
+        let collected = collect::collect();
+        self.garbage_held = match &collected {
+            Ok(collected) => *collected == Collected::Held,
+            // Another server lives: nothing that a moment changes, and no reason to stay.
+            Err(error) => error.kind == ErrorKind::Fenced,
+        };
+        match collected {
+            Ok(collected) => {
                 self.garbage_failures = 0;
-                more.then_some(LOOK_AGAIN.1)
+                (collected == Collected::More).then_some(LOOK_AGAIN.1)
             }
             Err(error) => {
-                if self.garbage_failures == 0 {
+                // Of another server the announcement tells, once in a while.
+                if self.garbage_failures == 0 && !self.garbage_held {
                     warn("elacsym maintenance could not delete released objects", error);
                 }
                 self.garbage_failures += 1;
-                Some(LOOK_AGAIN.1)
+                (!self.garbage_held).then_some(LOOK_AGAIN.1)
+            }
+        }
+    }
+
+    /// Goes on with the search for orphans, if it is time for that. Returns when to look again if it is not at its end.
+    fn sweep(&mut self) -> Option<Duration> {
+        match self.sweep.step() {
+            Ok(Swept::Underway) => Some(LOOK_AGAIN.0),
+            Ok(Swept::Idle) => None,
+            Err(error) => {
+                warn("elacsym maintenance could not search for orphans in object storage", error);
+                None
             }
         }
     }
@@ -242,6 +296,7 @@ impl Watch {
         if self.failures == 0 {
             warn(&format!("elacsym could not flush namespace \"{name}\""), error);
         }
+        back_pressure::note_flush(true);
         self.failures += 1;
         let pause = back_off(self.failures);
         self.retry_at = Some(Instant::now() + pause);
@@ -249,12 +304,13 @@ impl Watch {
     }
 }
 
-fn back_off(failures: u32) -> Duration {
+pub(super) fn back_off(failures: u32) -> Duration {
     if failures == 0 { Duration::ZERO } else { (RETRY.0 * 2_u32.pow((failures - 1).min(10))).min(RETRY.1) }
 }
 
-/// `None` when the namespace should be worked on now, else how long it can wait.
-fn due_in(found: &Found, watch: &Watch, own: Thresholds) -> Option<Duration> {
+/// `None` when the namespace should be worked on now, else how long it can wait. `all_due`: whatever is buffered, because the
+/// buffer of the database is large.
+fn due_in(found: &Found, watch: &Watch, own: Thresholds, all_due: bool) -> Option<Duration> {
     if let Some(at) = watch.retry_at {
         let pause = at.saturating_duration_since(Instant::now());
         return (!pause.is_zero()).then_some(pause);
@@ -262,7 +318,7 @@ fn due_in(found: &Found, watch: &Watch, own: Thresholds) -> Option<Duration> {
     let (rows, bytes) = (own.rows.unwrap_or_else(gucs::flush_rows), own.bytes.unwrap_or_else(gucs::flush_bytes));
     let full = found.rows >= rows || found.bytes >= bytes;
     // Nothing buffered: the manifest is behind, and is written at once.
-    if full || found.rows == 0 {
+    if full || all_due || found.rows == 0 {
         return None;
     }
     let left = own.interval.unwrap_or_else(gucs::flush_interval).saturating_sub(watch.since.elapsed());
@@ -413,10 +469,10 @@ fn write_manifest(id: NamespaceId, lock: &SessionLock) -> Result<()> {
     })?;
     let Some((generation, json)) = built else { return Ok(()) };
     let path = namespace::object_path(id);
-    match engine_call::done(&Request::PutManifest { root: root.clone(), path, generation, json }) {
-        // Written before a crash: the content of a generation never differs.
-        Err(error) if error.kind == ErrorKind::AlreadyExists => {}
-        other => other?,
+    let key = manifest::object_key(&path, generation);
+    let written = put_manifest(&Request::PutManifest { root: root.clone(), path, generation, json }, &root, key)?;
+    if written {
+        counters::manifest_written(id);
     }
     gucs::fault_point("manifest.after_put");
     transaction_after(
@@ -424,7 +480,9 @@ fn write_manifest(id: NamespaceId, lock: &SessionLock) -> Result<()> {
         |free| {
             let row = catalog::namespace_by_id(id, &Snapshot::statement()?)?;
             match row {
-                Some(row) if free && lock.is_held() && row.generation == generation => manifest::record(row, &root),
+                Some(row) if free && lock.is_held() && row.generation == generation => {
+                    manifest::record(row, written.then_some(root.as_str()))
+                }
                 // Being dropped, or gone: the drop releases no manifest it does not know of, the search for orphans does.
                 _ => Ok(()),
             }
@@ -434,42 +492,20 @@ fn write_manifest(id: NamespaceId, lock: &SessionLock) -> Result<()> {
     Ok(())
 }
 
-/// Deletes one batch of released objects; true if there may be more.
-fn delete_released() -> Result<bool> {
-    let retention = i64::try_from(gucs::object_retention().as_secs()).unwrap_or(i64::MAX);
-    let until = catalog::now().saturating_sub(retention.saturating_mul(MICROS_PER_SECOND));
-    let rows = transaction(|| {
-        if Name::Garbage.oid().is_err() {
-            return Ok(Vec::new());
-        }
-        let rows = catalog::garbage(&Snapshot::statement()?, until, GARBAGE_BATCH)?;
-        if !rows.is_empty() {
-            // What released them must be on disk before the objects go (INV-4): this commit is later in the log than
-            // every commit the snapshot saw, and waits for the flush even with synchronous_commit off.
-            crate::pg::snapshot::top_transaction_id();
-            // SAFETY: inside a transaction.
-            unsafe { pg_sys::ForceSyncCommit() };
-        }
-        Ok(rows)
-    })?;
-    if rows.is_empty() {
-        return Ok(false);
+/// Puts a manifest; false if that is not ours to do.
+fn put_manifest(put: &Request, root: &str, key: String) -> Result<bool> {
+    match engine_call::done(put) {
+        Err(error) if error.kind == ErrorKind::Fenced => {}
+        done => return done.map(|()| true),
     }
-    let more = rows.len() == GARBAGE_BATCH;
-    let prefix = namespace::database_prefix();
-    let mut by_root: HashMap<&str, Vec<&GarbageRow>> = HashMap::new();
-    for row in &rows {
-        // INV-9: a row that names an object of somebody else (a restored or copied database) is forgotten, not obeyed.
-        if row.key.starts_with(&prefix) {
-            by_root.entry(&row.root).or_default().push(row);
+    // There is one with another content: of a history that recovery to an earlier time has cut off, or of a copy of this server.
+    match garbage::claim(root, true) {
+        Err(error) if error.kind == ErrorKind::Fenced => {
+            warn("elacsym leaves the manifest of a namespace to another server", error);
+            return Ok(false);
         }
+        other => other?,
     }
-    for (root, rows) in by_root {
-        let keys = rows.iter().map(|row| row.key.clone()).collect();
-        engine_call::done(&Request::DeleteObjects { root: root.to_string(), keys })?;
-    }
-    gucs::fault_point("gc.after_delete");
-    transaction(|| catalog::delete_garbage(&rows))?;
-    gucs::fault_point("gc.after_commit");
-    Ok(more)
+    garbage::delete(root, vec![key])?;
+    engine_call::done(put).map(|()| true)
 }

@@ -91,6 +91,13 @@ impl EngineProcess {
         self.flush();
     }
 
+    /// Tells something that is not worth waiting for room in the pipe: it is left out if there is none.
+    pub fn tell(&mut self, line: &str) {
+        if self.unsent.is_empty() {
+            self.send_settings(line);
+        }
+    }
+
     /// Settings wait for room in the pipe.
     pub fn has_unsent(&self) -> bool {
         !self.unsent.is_empty()

@@ -1,9 +1,12 @@
-//! \[worker\] The launcher: lists the databases once after a start or a promotion and requests maintenance for each, so that
-//! what a crash left in write buffers is flushed. It connects to the shared catalogs only, so it is in nobody's way.
+//! \[worker\] The launcher: lists the databases after a start or a promotion, and from time to time, and requests maintenance for
+//! each, so that what a crash left in write buffers is flushed, and orphans are found where nobody writes. Then it looks after what
+//! dropped databases have left in object storage. It connects to the shared catalogs only, so it is in nobody's way.
 
-use super::signals;
-use crate::pg::shmem;
+use super::transaction::transaction;
+use super::{signals, unowned};
+use crate::pg::{error, shmem};
 use pgrx::pg_sys;
+use pgrx::pg_sys::elog::PgLogLevel;
 
 /// Entry point of the process; exit code 0 when all were listed.
 #[pgrx::pg_guard]
@@ -13,21 +16,33 @@ pub extern "C-unwind" fn elacsym_launcher_main(_argument: pg_sys::Datum) {
     // SAFETY: no database and no user: the shared catalogs, as superuser.
     unsafe { pg_sys::BackgroundWorkerInitializeConnection(std::ptr::null(), std::ptr::null(), 0) };
     shmem::launcher_begins();
-    for database in connectable_databases() {
-        shmem::nudge_maintenance(database);
+    let found = match transaction(|| Ok(databases())) {
+        Ok(found) => found,
+        Err(failure) => return error::report(failure, PgLogLevel::WARNING),
+    };
+    for database in found.iter().filter(|database| database.is_worked_in) {
+        shmem::nudge_maintenance(database.oid);
     }
     shmem::launcher_done();
+    if let Err(failure) = unowned::tidy_dropped() {
+        let message = format!("elacsym could not look after what dropped databases have left: {}", failure.message);
+        error::report(crate::error::Error { message, ..failure }, PgLogLevel::LOG);
+    }
 }
 
-/// The databases a worker can connect to, templates aside (nobody works in them, and connections to them are in the way of
-/// CREATE DATABASE).
-fn connectable_databases() -> Vec<pg_sys::Oid> {
+/// A row of `pg_database`.
+#[derive(Debug, Clone, Copy)]
+pub struct Database {
+    /// Its oid.
+    pub oid: pg_sys::Oid,
+    /// A worker can connect to it, and it is no template: nobody works in those, and connections to them are in the way of CREATE
+    /// DATABASE.
+    pub is_worked_in: bool,
+}
+
+/// Every database. Inside a transaction.
+pub fn databases() -> Vec<Database> {
     let mut found = Vec::new();
-    // SAFETY: a worker with a connection, outside a transaction.
-    unsafe { pg_sys::StartTransactionCommand() };
-    // A scan of a shared catalog needs a snapshot to exist.
-    // SAFETY: inside a transaction.
-    unsafe { pg_sys::GetTransactionSnapshot() };
     // SAFETY: inside a transaction; the relation always exists.
     let relation = unsafe { pg_sys::table_open(pg_sys::DatabaseRelationId, pg_sys::AccessShareLock.cast_signed()) };
     // SAFETY: an open relation, no keys.
@@ -41,15 +56,12 @@ fn connectable_databases() -> Vec<pg_sys::Oid> {
         // SAFETY: a tuple of pg_database, valid until the next call.
         let row = unsafe { &*pg_sys::GETSTRUCT(tuple).cast::<pg_sys::FormData_pg_database>() };
         // -2 marks a database whose DROP was interrupted.
-        if row.datallowconn && !row.datistemplate && row.datconnlimit != -2 {
-            found.push(row.oid);
-        }
+        let is_worked_in = row.datallowconn && !row.datistemplate && row.datconnlimit != -2;
+        found.push(Database { oid: row.oid, is_worked_in });
     }
     // SAFETY: opened above.
     unsafe { pg_sys::table_endscan(scan) };
     // SAFETY: opened above with the same lock.
     unsafe { pg_sys::table_close(relation, pg_sys::AccessShareLock.cast_signed()) };
-    // SAFETY: started above.
-    unsafe { pg_sys::CommitTransactionCommand() };
     found
 }

@@ -2,18 +2,26 @@
 //! around `database`, one for each database with work).
 
 mod abandoned;
+mod collect;
+mod compaction;
 pub mod database;
 pub mod engine_process;
 mod fold;
+mod gauges;
 pub mod launcher;
 pub mod log_pump;
 pub mod maintenance;
 mod registration;
 mod signals;
 pub mod supervisor;
+mod sweep;
 pub mod transaction;
+pub mod unowned;
 
+use crate::error::Error;
+use crate::pg::error;
 use pgrx::pg_sys;
+use pgrx::pg_sys::elog::PgLogLevel;
 use std::time::Duration;
 
 /// \[backend, worker\] Sleeps until the latch is set or `pause` is over, then acts on interrupts (cancel, termination) and
@@ -40,4 +48,9 @@ fn wait(readable: Option<i32>, pause: Duration) {
         // SAFETY: our own latch; everything that sets it is looked at again after this.
         unsafe { pg_sys::ResetLatch(pg_sys::MyLatch) };
     }
+}
+
+/// Into the server's log alone.
+fn log(report: Error) {
+    error::report(report, PgLogLevel::LOG);
 }

@@ -8,9 +8,9 @@ use super::engine_process::{EngineProcess, describe, executable};
 use super::log_pump::{LogPump, Stream, log};
 use super::registration::{LIBRARY, Registered, register as register_worker};
 use super::{signals, wait};
-use crate::config::EngineSettings;
+use crate::config::{EngineSettings, ServerMetrics};
 use crate::pg::shmem::{self, EngineProblem};
-use crate::pg::{error, gucs};
+use crate::pg::{error, gucs, metrics};
 use pgrx::bgworkers::{BackgroundWorkerBuilder, BgWorkerStartTime};
 use pgrx::pg_sys;
 use pgrx::pg_sys::elog::PgLogLevel;
@@ -35,6 +35,8 @@ const WORKER_PAUSE: Duration = Duration::from_secs(5);
 const MAX_MAINTENANCE_WORKERS: usize = 4;
 /// Longest wait without a reason to wake: notices what nobody signals.
 const IDLE: Duration = Duration::from_secs(10);
+/// Time between two lines that tell the engine the server's figures, while it serves them.
+const METRICS_EVERY: Duration = Duration::from_secs(5);
 /// Wait while something is about to happen that nobody signals: the end of a child whose pipe is closed, room in its pipe.
 const SOON: Duration = Duration::from_millis(20);
 
@@ -80,6 +82,7 @@ struct Supervisor {
     workers: Vec<(usize, u32, Registered)>,
     last_registration: u32,
     workers_at: Instant,
+    metrics_at: Instant,
 }
 
 impl Supervisor {
@@ -99,6 +102,7 @@ impl Supervisor {
             workers: Vec::new(),
             last_registration: 0,
             workers_at: now,
+            metrics_at: now,
         }
     }
 
@@ -117,6 +121,7 @@ impl Supervisor {
                 self.reload();
             }
             self.tend_engine();
+            self.tell_metrics();
             self.tend_workers();
             let readable = self.engine.as_ref().filter(|_| !self.silent).map(EngineProcess::stderr_fd);
             wait(readable, self.pause());
@@ -134,14 +139,19 @@ impl Supervisor {
             Some(engine) if engine.age() < STARTED_AFTER => pause = pause.min(STARTED_AFTER),
             Some(_) => {}
         }
+        if self.tells_metrics() {
+            pause = pause.min(self.metrics_at.saturating_duration_since(now));
+        }
         if let Some(wanted) = self.pump.wants_call_in() {
             pause = pause.min(wanted);
         }
         if let Some(retry) = shmem::next_retry() {
             pause = pause.min(retry.max(self.workers_at.saturating_duration_since(now)));
         }
-        if shmem::launcher_needed() && self.launcher.is_none() {
-            pause = pause.min(self.launcher_at.saturating_duration_since(now));
+        if let Some(due_in) = shmem::launcher_due_in(gucs::announce_period())
+            && self.launcher.is_none()
+        {
+            pause = pause.min(due_in.max(self.launcher_at.saturating_duration_since(now)));
         }
         // Less than a millisecond would be a busy loop in the unit WaitLatch takes.
         pause.max(Duration::from_millis(1))
@@ -182,6 +192,22 @@ impl Supervisor {
         }
     }
 
+    /// Whether the engine serves figures, and so wants to know those of the server.
+    fn tells_metrics(&self) -> bool {
+        self.engine.is_some() && self.settings.as_ref().is_some_and(|settings| settings.metrics_port != 0)
+    }
+
+    fn tell_metrics(&mut self) {
+        if !self.tells_metrics() || Instant::now() < self.metrics_at {
+            return;
+        }
+        self.metrics_at = Instant::now() + METRICS_EVERY;
+        let line = ServerMetrics { server_metrics: metrics::server_text() }.to_json();
+        if let (Some(engine), Ok(line)) = (&mut self.engine, line) {
+            engine.tell(&line);
+        }
+    }
+
     fn schedule_restart(&mut self) {
         let pause = match self.failures {
             0 => Duration::ZERO,
@@ -213,6 +239,7 @@ impl Supervisor {
                 self.complaint = None;
                 self.engine = Some(engine);
                 self.settings = Some(settings.1);
+                self.metrics_at = Instant::now();
                 self.path = path;
                 self.pump = LogPump::new();
                 self.silent = false;
@@ -363,9 +390,11 @@ impl Supervisor {
             if let Some(launcher) = self.launcher.take() {
                 launcher.release();
             }
-            self.launcher_at = Instant::now() + WORKER_PAUSE;
+            let failed = shmem::launcher_due_in(gucs::announce_period()).is_some_and(|due_in| due_in.is_zero());
+            self.launcher_at = Instant::now() + if failed { WORKER_PAUSE } else { Duration::ZERO };
         }
-        if !shmem::launcher_needed() || Instant::now() < self.launcher_at {
+        let due = shmem::launcher_due_in(gucs::announce_period()).is_some_and(|due_in| due_in.is_zero());
+        if !due || Instant::now() < self.launcher_at {
             return;
         }
         let name = "elacsym launcher";

@@ -17,7 +17,10 @@ fn every_vector_is_where_the_map_says(dim: usize, vectors: usize, without: usize
     let id = |key| EntryId { key, order: EntryOrder { seq: 1, xid: 1 } };
     let rows: Vec<_> = documents.iter().zip(0..).map(|(document, key)| (id(key), document)).collect();
     let file = write_parquet(&schema, &rows).unwrap();
-    let pages = vector_pages(&file, 3, dim, vectors, |row| documents[row].vector.as_deref().unwrap()).unwrap();
+    let pages = vector_pages(&file, 3, dim, vectors, |row, bytes| {
+        Ok(is_same(bytes, documents[row].vector.as_deref().unwrap()))
+    })
+    .unwrap();
     for (row, document) in documents.iter().enumerate() {
         let range = vector_range(&pages, dim, row as u32);
         let Some(vector) = &document.vector else {
@@ -49,7 +52,7 @@ fn a_wrong_expectation_is_noticed() {
     let document = Document { vector: Some(vec![1.0, 2.0]), attributes: Vec::new() };
     let id = EntryId { key: 1, order: EntryOrder { seq: 1, xid: 1 } };
     let file = write_parquet(&schema, &[(id, &document)]).unwrap();
-    assert!(vector_pages(&file, 3, 2, 1, |_| &[1.0, 3.0]).is_err());
+    assert!(vector_pages(&file, 3, 2, 1, |_, bytes| Ok(is_same(bytes, &[1.0, 3.0]))).is_err());
 }
 
 #[test]

@@ -152,7 +152,11 @@ impl Request<'_> {
     pub(super) fn broken_off(&self, error: &(dyn std::error::Error + 'static)) -> Failure {
         let what =
             format!("object \"{}\" of \"{}\" could not be read to its end from {}", self.key, self.root, self.endpoint);
-        Failure::Transient(Error::unavailable(what).with_detail(chain(error)))
+        Failure::Transient(
+            Error::unavailable(what)
+                .with_detail(chain(error))
+                .with_hint("The network or the object store breaks off its answers; it may pass."),
+        )
     }
 }
 

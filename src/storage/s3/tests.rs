@@ -5,6 +5,7 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::*;
+use crate::storage::{MeteredStore, Operation};
 
 #[derive(Debug, Clone)]
 struct Seen {
@@ -125,6 +126,24 @@ async fn throttling_and_broken_answers_are_repeated_and_counted() {
     .await;
     assert_eq!(server.store.get("k").await.unwrap(), "0123456789");
     assert_eq!(server.metrics.snapshot("").retries, 2);
+}
+
+#[tokio::test]
+async fn retries_belong_to_the_operation_that_was_repeated() {
+    let server = Scripted::start(|number, _| match number {
+        0 | 2 => answer("503 Slow Down", "", "<Error><Code>SlowDown</Code></Error>"),
+        1 => answer("200 OK", "", "0123456789"),
+        _ => answer("206 Partial Content", "Content-Range: bytes 0-3/10\r\n", "0123"),
+    })
+    .await;
+    let metrics = server.metrics.clone();
+    let metered = MeteredStore::new(Arc::new(server.store), metrics.clone(), Env::system());
+    assert_eq!(metered.get("k").await.unwrap(), "0123456789");
+    assert_eq!(metered.get_range("k", 0..4).await.unwrap(), "0123");
+    let found = metrics.snapshot("");
+    let retries = |operation| found.operation(operation).unwrap().retries;
+    assert_eq!([Operation::Get, Operation::GetRange, Operation::Put].map(retries), [1, 1, 0]);
+    assert_eq!((found.retries, found.total_requests()), (2, 2));
 }
 
 const STARTED: &str = "<InitiateMultipartUploadResult><UploadId>u1</UploadId></InitiateMultipartUploadResult>";

@@ -1,5 +1,8 @@
 //! Building the index of one segment.
 
+use std::ops::Range;
+use std::sync::{Mutex, PoisonError};
+
 use super::layout::{
     ALIGN, CentroidRow, HEADER_CRC_AT, HEADER_LEN, MAGIC, SECTION_ENTRY_LEN, SECTIONS, SECTIONS_AT, VERSION,
 };
@@ -7,6 +10,7 @@ use super::query::{divisor, prepare_row};
 use crate::error::{Error, ErrorKind, Result};
 use crate::vector::kmeans::{Codebook, Points, invert};
 use crate::vector::rabitq::{BlockWriter, Factors, eight_bit, one_bit, row_len, write_row};
+use crate::vector::random::Random;
 use crate::vector::rotate::{Rotation, padded};
 use crate::vector::simd::kernels;
 use crate::vector::{Metric, parallel, validate, validate_dimension};
@@ -16,6 +20,12 @@ mod tests;
 
 /// Rows of one task of a pass over the rows.
 const TASK_ROWS: usize = 1024;
+/// A pass over rows that are not in memory holds one part in this many of what may be in memory.
+const CHUNKS_IN_MEMORY: usize = 4;
+/// Most rows of such a chunk: enough that what is set up for each costs nothing.
+const MAX_CHUNK_ROWS: usize = 16 << 10;
+/// Names the sequence of random numbers that chooses the sample.
+const SAMPLE_STREAM: u64 = 5;
 
 /// What [`build`] needs to know besides the vectors.
 #[derive(Debug, Clone)]
@@ -33,7 +43,7 @@ pub struct BuildParams {
 }
 
 /// The index of one segment, ready to be written.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct BuiltIndex {
     /// `order[ordinal]` = input row: the order in which the segment must store its rows. Within a list, input order.
     pub order: Vec<u32>,
@@ -57,98 +67,192 @@ fn default_lists(rows: usize) -> usize {
     rows.div_ceil(rows_per_list).max(1)
 }
 
+/// Where the vectors of a build come from. They are read several times, in parts.
+pub trait VectorInput: Sync {
+    /// Number of vectors.
+    fn rows(&self) -> usize;
+
+    /// Appends the values of a run of rows.
+    ///
+    /// # Errors
+    /// Those of what it reads from.
+    fn read(&self, rows: Range<usize>, out: &mut Vec<f32>) -> Result<()>;
+}
+
+struct InMemory<'a>(Points<'a>);
+
+impl VectorInput for InMemory<'_> {
+    fn rows(&self) -> usize {
+        self.0.len()
+    }
+
+    fn read(&self, rows: Range<usize>, out: &mut Vec<f32>) -> Result<()> {
+        out.extend_from_slice(&self.0.values[rows.start * self.0.dim..rows.end * self.0.dim]);
+        Ok(())
+    }
+}
+
 /// Builds the index of `vectors` (`n * dim` original values, row-major; `n` may be 0). Needs about as much memory again
 /// as `vectors` takes. The result is the same for any number of threads and on any CPU.
 ///
 /// Errors: `OutOfRange` for the dimension or more than `u32::MAX` rows, `Invalid` if the length is no multiple of `dim`,
 /// a value is not finite, or (cosine) a row is all zeros.
 pub fn build(params: &BuildParams, vectors: &[f32]) -> Result<BuiltIndex> {
-    let (metric, dim, threads) = (params.metric, params.dim, params.threads.max(1));
-    validate_dimension(dim)?;
-    if !vectors.len().is_multiple_of(dim) {
+    validate_dimension(params.dim)?;
+    if !vectors.len().is_multiple_of(params.dim) {
         return Err(Error::invalid(format!(
-            "{} values are no whole number of {dim}-dimensional vectors",
-            vectors.len()
+            "{} values are no whole number of {}-dimensional vectors",
+            vectors.len(),
+            params.dim
         )));
     }
-    let input = Points { values: vectors, dim };
-    let rows = u32::try_from(input.len())
-        .map_err(|_| Error::new(ErrorKind::OutOfRange, format!("{} rows are too many for one segment", input.len())))?;
-    let invalid = parallel::map(threads, input.len().div_ceil(TASK_ROWS), |task| {
-        let rows = task * TASK_ROWS..input.len().min((task + 1) * TASK_ROWS);
-        rows.into_iter().find_map(|row| Some((row, validate(input.row(row), dim, metric).err()?)))
-    });
-    if let Some((row, error)) = invalid.into_iter().flatten().next() {
-        return Err(error.with_detail(format!("the vector is row {row} of the segment's input")));
+    build_from(params, &InMemory(Points { values: vectors, dim: params.dim }), usize::MAX)
+}
+
+/// As [`build`], of vectors that need not be in memory: besides the index it holds about `rows_in_memory` of them. Of more
+/// the lists are trained on a sample of so many.
+///
+/// # Errors
+/// As [`build`], and those of `input`.
+pub fn build_from(params: &BuildParams, input: &dyn VectorInput, rows_in_memory: usize) -> Result<BuiltIndex> {
+    let (metric, threads) = (params.metric, params.threads.max(1));
+    validate_dimension(params.dim)?;
+    let rows = u32::try_from(input.rows()).map_err(|_| {
+        Error::new(ErrorKind::OutOfRange, format!("{} rows are too many for one segment", input.rows()))
+    })?;
+    let mean = mean(metric, params.dim, input, threads)?;
+    let exponent = exponent(metric, params.dim, input, &mean, threads)?;
+    let rotation = Rotation::new(padded(params.dim), params.seed);
+    let rows_at_once = (rows_in_memory / CHUNKS_IN_MEMORY).clamp(TASK_ROWS, MAX_CHUNK_ROWS);
+    let mut prepared =
+        Prepared { metric, dim: params.dim, input, rotation, mean, exponent, threads, rows_at_once, values: None };
+    if input.rows() <= rows_in_memory {
+        let mut values = Vec::new();
+        prepared.append(0..input.rows(), &mut values)?;
+        prepared.values = Some(values);
     }
 
-    let mean = mean(metric, &input, threads);
-    let exponent = exponent(metric, &input, &mean, threads);
-    let rotation = Rotation::new(padded(dim), params.seed);
-    let padded = rotation.padded();
-    let mut rotated = vec![0.0f32; input.len() * padded];
-    parallel::for_chunks(threads, &mut rotated, TASK_ROWS * padded, |task, chunk| {
-        for (i, out) in chunk.chunks_exact_mut(padded).enumerate() {
-            prepare_row(metric, &rotation, &mean, exponent, input.row(task * TASK_ROWS + i), out);
-        }
-    });
-    let points = Points { values: &rotated, dim: padded };
-
-    let lists = train(params, &points, threads);
-    let encoded = parallel::map(threads, lists.members.len(), |list| encode(metric, &points, &lists, list));
-    let mut built = BuiltIndex { order: Vec::new(), head: Vec::new(), postings: Vec::new(), row_codes: Vec::new() };
+    let lists = train(params, &prepared, rows_in_memory)?;
+    let encoded = parallel::map(threads, lists.members.len(), |list| encode(&prepared, &lists, list));
+    let mut built = BuiltIndex::default();
     let mut spreads = Vec::with_capacity(encoded.len());
     for list in encoded {
+        let list = list?;
         built.postings.extend_from_slice(&list.blocks);
         built.row_codes.extend_from_slice(&list.row_codes);
         spreads.push(list.spread);
     }
     built.order = lists.members.concat();
-    built.head = write_head(params, rows, exponent, &rotation, &mean, &lists, &spreads);
+    built.head = write_head(params, rows, exponent, &prepared.rotation, &prepared.mean, &lists, &spreads);
     Ok(built)
 }
 
-/// The mean of the rows as they are indexed (cosine: of unit vectors); zeros if there are none.
-fn mean(metric: Metric, input: &Points<'_>, threads: usize) -> Vec<f32> {
-    let parts = parallel::map(threads, input.len().div_ceil(TASK_ROWS), |task| {
-        let mut sums = vec![0.0f64; input.dim];
-        for row in task * TASK_ROWS..input.len().min((task + 1) * TASK_ROWS) {
-            let row = input.row(row);
+/// The rows as they are indexed: normalised, centred, scaled, padded, rotated.
+struct Prepared<'a> {
+    metric: Metric,
+    dim: usize,
+    input: &'a dyn VectorInput,
+    rotation: Rotation,
+    mean: Vec<f32>,
+    exponent: i32,
+    threads: usize,
+    /// Of a pass over all of them.
+    rows_at_once: usize,
+    /// All of them, if they are in memory.
+    values: Option<Vec<f32>>,
+}
+
+impl Prepared<'_> {
+    /// Appends a run of rows.
+    fn append(&self, rows: Range<usize>, out: &mut Vec<f32>) -> Result<()> {
+        let (padded, start) = (self.rotation.padded(), out.len());
+        out.resize(start + rows.len() * padded, 0.0);
+        let failed = Mutex::new(None);
+        parallel::for_chunks(self.threads, &mut out[start..], TASK_ROWS * padded, |task, chunk| {
+            let first = rows.start + task * TASK_ROWS;
+            let mut values = Vec::with_capacity(TASK_ROWS * self.dim);
+            if let Err(error) = self.input.read(first..first + chunk.len() / padded, &mut values) {
+                failed.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+                return;
+            }
+            for (row, out) in values.chunks_exact(self.dim).zip(chunk.chunks_exact_mut(padded)) {
+                prepare_row(self.metric, &self.rotation, &self.mean, self.exponent, row, out);
+            }
+        });
+        failed.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), Err)
+    }
+
+    /// Some rows (ascending), in the calling thread.
+    fn gather(&self, rows: impl Iterator<Item = usize>) -> Result<Vec<f32>> {
+        let padded = self.rotation.padded();
+        let (mut values, mut row_values) = (Vec::new(), Vec::with_capacity(self.dim));
+        for row in rows {
+            match &self.values {
+                Some(all) => values.extend_from_slice(&all[row * padded..(row + 1) * padded]),
+                None => {
+                    row_values.clear();
+                    self.input.read(row..row + 1, &mut row_values)?;
+                    let start = values.len();
+                    values.resize(start + padded, 0.0);
+                    let out = &mut values[start..];
+                    prepare_row(self.metric, &self.rotation, &self.mean, self.exponent, &row_values, out);
+                }
+            }
+        }
+        Ok(values)
+    }
+}
+
+/// The rows of one task of a pass over the rows.
+fn rows_of(task: usize, dim: usize, input: &dyn VectorInput) -> Result<Vec<f32>> {
+    let mut values = Vec::with_capacity(TASK_ROWS * dim);
+    input.read(task * TASK_ROWS..input.rows().min((task + 1) * TASK_ROWS), &mut values)?;
+    Ok(values)
+}
+
+/// The mean of the rows as they are indexed (cosine: of unit vectors); zeros if there are none. Checks every row.
+fn mean(metric: Metric, dim: usize, input: &dyn VectorInput, threads: usize) -> Result<Vec<f32>> {
+    let parts = parallel::map(threads, input.rows().div_ceil(TASK_ROWS), |task| {
+        let mut sums = vec![0.0f64; dim];
+        for (i, row) in rows_of(task, dim, input)?.chunks_exact(dim).enumerate() {
+            validate(row, dim, metric).map_err(|error| {
+                error.with_detail(format!("the vector is row {} of the segment's input", task * TASK_ROWS + i))
+            })?;
             let norm = divisor(metric, row);
             for (sum, value) in sums.iter_mut().zip(row) {
                 *sum += f64::from(*value) / norm;
             }
         }
-        sums
+        Ok(sums)
     });
-    let mut sums = vec![0.0f64; input.dim];
+    let mut sums = vec![0.0f64; dim];
     for part in parts {
-        for (sum, value) in sums.iter_mut().zip(part) {
+        for (sum, value) in sums.iter_mut().zip(part?) {
             *sum += value;
         }
     }
-    sums.into_iter().map(|sum| (sum / input.len().max(1) as f64) as f32).collect()
+    Ok(sums.into_iter().map(|sum| (sum / input.rows().max(1) as f64) as f32).collect())
 }
 
 /// The exponent of the power of two that brings the largest element, once centred, into [0.5, 1): squares can neither
 /// overflow nor vanish.
-fn exponent(metric: Metric, input: &Points<'_>, mean: &[f32], threads: usize) -> i32 {
-    let largest = parallel::map(threads, input.len().div_ceil(TASK_ROWS), |task| {
+fn exponent(metric: Metric, dim: usize, input: &dyn VectorInput, mean: &[f32], threads: usize) -> Result<i32> {
+    let parts = parallel::map(threads, input.rows().div_ceil(TASK_ROWS), |task| {
         let mut largest = 0.0f64;
-        for row in task * TASK_ROWS..input.len().min((task + 1) * TASK_ROWS) {
-            let row = input.row(row);
+        for row in rows_of(task, dim, input)?.chunks_exact(dim) {
             let norm = divisor(metric, row);
             for (value, mean) in row.iter().zip(mean) {
                 largest = largest.max((f64::from(*value) / norm - f64::from(*mean)).abs());
             }
         }
-        largest
+        Ok(largest)
     });
+    let largest = parts.into_iter().collect::<Result<Vec<f64>>>()?;
     let largest = largest.into_iter().fold(0.0f64, f64::max);
     // The exponent field of the f64 itself; a difference of f32 values is never subnormal in f64, and below f32's
     // smallest value it is rounding noise of the mean.
     let exponent = ((largest.to_bits() >> 52) as i32) - 1022;
-    if exponent < -149 { 0 } else { -exponent }
+    Ok(if exponent < -149 { 0 } else { -exponent })
 }
 
 /// The lists of a segment.
@@ -163,14 +267,21 @@ struct Lists {
     members: Vec<Vec<u32>>,
 }
 
-fn train(params: &BuildParams, points: &Points<'_>, threads: usize) -> Lists {
-    let dim = points.dim;
+fn train(params: &BuildParams, prepared: &Prepared<'_>, rows_in_memory: usize) -> Result<Lists> {
+    let (dim, rows, threads) = (prepared.rotation.padded(), prepared.input.rows(), prepared.threads);
     let mut lists = Lists { elements: Vec::new(), scales: Vec::new(), centroids: Vec::new(), members: Vec::new() };
-    if points.is_empty() {
-        return lists;
+    if rows == 0 {
+        return Ok(lists);
     }
-    let wanted = params.lists.unwrap_or_else(|| default_lists(points.len())).clamp(1, points.len());
-    let mut book = Codebook::train(points, wanted, params.seed, threads);
+    let wanted = params.lists.unwrap_or_else(|| default_lists(rows)).clamp(1, rows);
+    let mut book = match &prepared.values {
+        Some(values) => Codebook::train(&Points { values, dim }, wanted, params.seed, threads),
+        None => {
+            let sample = Random::new(params.seed, SAMPLE_STREAM).sample(rows, rows_in_memory.max(1));
+            let values = prepared.gather(sample.into_iter())?;
+            Codebook::train(&Points { values: &values, dim }, wanted, params.seed, threads)
+        }
+    };
     let (mut elements, mut values) = (Vec::new(), Vec::new());
     let mut scales = Vec::with_capacity(book.len());
     for centroid in book.centroids.chunks_exact_mut(dim) {
@@ -182,7 +293,20 @@ fn train(params: &BuildParams, points: &Points<'_>, threads: usize) -> Lists {
         scales.push((middle, step));
     }
     // Only now are rows assigned for good: to the centroids as stored.
-    let members = invert(&book.assign(points, threads), book.len());
+    let assigned = match &prepared.values {
+        Some(values) => book.assign(&Points { values, dim }, threads),
+        None => {
+            let mut assigned = Vec::with_capacity(rows);
+            let mut values = Vec::new();
+            while assigned.len() < rows {
+                values.clear();
+                prepared.append(assigned.len()..rows.min(assigned.len() + prepared.rows_at_once), &mut values)?;
+                assigned.extend(book.assign(&Points { values: &values, dim }, threads));
+            }
+            assigned
+        }
+    };
+    let members = invert(&assigned, book.len());
     for (list, members) in members.into_iter().enumerate() {
         if !members.is_empty() {
             lists.elements.extend_from_slice(&elements[list * dim..(list + 1) * dim]);
@@ -191,7 +315,7 @@ fn train(params: &BuildParams, points: &Points<'_>, threads: usize) -> Lists {
             lists.members.push(members);
         }
     }
-    lists
+    Ok(lists)
 }
 
 /// The codes of one list.
@@ -201,18 +325,19 @@ struct EncodedList {
     spread: f32,
 }
 
-fn encode(metric: Metric, points: &Points<'_>, lists: &Lists, list: usize) -> EncodedList {
-    let padded = points.dim;
+fn encode(prepared: &Prepared<'_>, lists: &Lists, list: usize) -> Result<EncodedList> {
+    let (metric, padded) = (prepared.metric, prepared.rotation.padded());
     let centroid = &lists.centroids[list * padded..(list + 1) * padded];
     let rows = &lists.members[list];
+    let values = prepared.gather(rows.iter().map(|row| *row as usize))?;
     let mut encoded =
         EncodedList { blocks: Vec::new(), row_codes: Vec::with_capacity(rows.len() * row_len(padded)), spread: 0.0 };
     let mut writer = BlockWriter::new(padded);
     let mut residual = vec![0.0; padded];
     let mut code = Vec::with_capacity(padded);
     let mut spread = 0.0;
-    for row in rows {
-        for ((out, value), centre) in residual.iter_mut().zip(points.row(*row as usize)).zip(centroid) {
+    for row in values.chunks_exact(padded) {
+        for ((out, value), centre) in residual.iter_mut().zip(row).zip(centroid) {
             *out = value - centre;
         }
         spread += (kernels().dot)(&residual, &residual);
@@ -223,7 +348,7 @@ fn encode(metric: Metric, points: &Points<'_>, lists: &Lists, list: usize) -> En
     }
     writer.finish(&mut encoded.blocks);
     encoded.spread = (spread / rows.len() as f64) as f32;
-    encoded
+    Ok(encoded)
 }
 
 /// One-bit codes of the centroids themselves, as rows of a list around the mean: for ranking the lists.

@@ -22,7 +22,7 @@ mod search;
 mod source;
 mod stream;
 
-pub use build::{BuildParams, BuiltIndex, build};
+pub use build::{BuildParams, BuiltIndex, VectorInput, build, build_from};
 pub use cut::{Bounds, Cut};
 pub use head::Head;
 pub use search::{Need, Reply, SearchParams, SearchStats, Searcher, search};

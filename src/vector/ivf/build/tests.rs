@@ -43,6 +43,26 @@ fn the_order_is_a_permutation_and_the_lengths_agree() {
 }
 
 #[test]
+fn of_more_rows_than_fit_the_lists_are_trained_on_a_sample() {
+    let (dim, rows) = (20, 9_000);
+    let vectors = values(rows * dim);
+    let input = InMemory(Points { values: &vectors, dim });
+    let whole = build(&params(Metric::L2, dim), &vectors).unwrap();
+    assert!(build_from(&params(Metric::L2, dim), &input, rows).unwrap() == whole);
+    let sampled = build_from(&params(Metric::L2, dim), &input, rows / 4).unwrap();
+    assert!(sampled != whole);
+    let threads = BuildParams { threads: 3, ..params(Metric::L2, dim) };
+    assert!(sampled == build_from(&threads, &input, rows / 4).unwrap(), "the bytes do not depend on threads");
+    let mut order = sampled.order.clone();
+    order.sort_unstable();
+    assert_eq!(order, (0..rows as u32).collect::<Vec<_>>());
+    let head = Head::decode(&sampled.head, "x").unwrap();
+    assert_eq!(head.rows() as usize, rows);
+    let largest = (0..head.lists()).map(|list| head.list_rows(list).len()).max().unwrap();
+    assert!(largest < 4 * rows / head.lists(), "a list has {largest} of {rows} rows, there are {}", head.lists());
+}
+
+#[test]
 fn no_rows_make_an_empty_index() {
     let built = build(&params(Metric::Cosine, 5), &[]).unwrap();
     let head = Head::decode(&built.head, "x").unwrap();
