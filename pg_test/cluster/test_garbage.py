@@ -329,6 +329,41 @@ def test_a_copied_database_outlives_its_original(cluster):
     wait_until(lambda: not keys(cluster) and not marks(cluster, "lent"), "everything to go", 40)
 
 
+def test_what_a_copied_database_has_released_stays_for_the_retention_time_too(cluster):
+    """Standbys, cursors and recovery to an earlier time read what the copy has dropped, as they do in any database."""
+    with cluster.connect("d") as conn:
+        namespace(conn)
+        shared = segments_of(referred(conn))
+    cluster.sql("CREATE DATABASE copy TEMPLATE d")
+    wait_until(lambda: len(marks(cluster, "lent")) == 1, "the copy to say what it reads", 20)
+    with cluster.connect("d") as conn, cluster.connect("copy") as copy:
+        conn.execute("SELECT elacsym.drop_namespace('ns')")
+        kept = {("released", "keep for a copied database")}
+        wait_until(lambda: {gc(conn).get(key) for key in shared} == kept, "the objects to be kept", 20)
+        set_config(cluster, object_retention="1h")
+        copy.execute("SELECT elacsym.drop_namespace('ns')")
+        time.sleep(A_WHILE)
+        assert len(marks(cluster, "lent")) == 1
+        set_config(cluster, object_retention=0)
+        wait_until(lambda: not marks(cluster, "lent"), "nothing to be lent", 30)
+        wait_until(lambda: not shared & keys(cluster), "what was lent to go", 60)
+
+
+def test_a_copied_database_that_takes_no_connections_keeps_the_objects_it_reads(cluster):
+    with cluster.connect("d") as conn:
+        namespace(conn)
+        shared = segments_of(referred(conn))
+    cluster.sql("CREATE DATABASE frozen TEMPLATE d IS_TEMPLATE true ALLOW_CONNECTIONS false")
+    wait_until(lambda: len(marks(cluster, "lent")) == 1, "the copy to say what it reads", 20)
+    with cluster.connect("d") as conn:
+        conn.execute("SELECT elacsym.drop_namespace('ns')")
+        time.sleep(A_WHILE)
+        assert shared <= keys(cluster)
+    cluster.sql("CREATE DATABASE copy TEMPLATE frozen")
+    with cluster.connect("copy") as copy:
+        assert count(copy) == 20
+
+
 # -- servers -------------------------------------------------------------------------------------------------------------
 
 

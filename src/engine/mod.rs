@@ -101,7 +101,7 @@ pub struct Engine {
     tombstones: Bounded<tombstones::Name, Arc<tombstones::Tombstones>>,
     /// By segment id: rows that tombstones kill.
     killed: Bounded<(String, tombstones::Name), Arc<RoaringBitmap>>,
-    views: Bounded<u64, view::Remembered>,
+    views: Bounded<view::ViewPlace, view::Remembered>,
     results: ResultCache,
     counters: RequestCounters,
     compactions: compact::Lanes,

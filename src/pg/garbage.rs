@@ -2,7 +2,7 @@
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::garbage::marks::{Dropped, Lent};
-use crate::garbage::{Catalog, Due, Horizon, Reason, Released, Verdict, judge, place_in};
+use crate::garbage::{Catalog, Due, Horizon, Place, Reason, Released, Verdict, database_prefix, judge, place_in};
 use crate::ids::NamespaceId;
 use crate::ipc::message::{Request, StoredObject};
 use crate::limits::MAX_LISTED_OBJECTS;
@@ -214,22 +214,40 @@ pub struct Used {
     pub borrowed: BTreeMap<(String, u32), String>,
 }
 
-/// What the segments of this database use.
+impl Used {
+    /// Notes a segment of another database.
+    fn borrow(&mut self, root: &str, lender: u32, segment: &str) {
+        let newest = self.borrowed.entry((root.to_string(), lender)).or_default();
+        if newest.as_str() < segment {
+            *newest = segment.to_string();
+        }
+    }
+}
+
+/// What the segments of this database use, and what those of other databases that it has released are still kept for: standbys,
+/// cursors and recovery to an earlier time read them until the retention time has passed, and their rows of garbage with it.
 pub fn used(snapshot: &Snapshot) -> Result<Used> {
     let cluster = namespace::cluster_id();
     let own = namespace::own_database();
+    let lender = |path: &str| crate::garbage::database_of(cluster, path).filter(|other| *other != own);
     let mut used = Used::default();
     catalog::each_segment(snapshot, |info| {
-        if let Some(other) = crate::garbage::database_of(cluster, &info.path).filter(|other| *other != own) {
-            let newest = used.borrowed.entry((info.root.clone(), other)).or_default();
-            if *newest < info.id {
-                newest.clone_from(&info.id);
-            }
+        if let Some(other) = lender(&info.path) {
+            used.borrow(&info.root, other, &info.id);
         }
         if !used.roots.contains(&info.root) {
             used.roots.insert(info.root);
         }
     })?;
+    let table = HeapTable::read(Name::Garbage)?;
+    let mut scan: Scan<'_, COLUMNS> = table.scan(None, &[], snapshot)?;
+    while let Some(row) = scan.next() {
+        let key = row.text(1)?;
+        let Some(other) = lender(&key) else { continue };
+        if let Some(Place::Segment { segment, .. }) = place_in(&database_prefix(cluster, other), &key) {
+            used.borrow(&row.text(0)?, other, segment);
+        }
+    }
     Ok(used)
 }
 

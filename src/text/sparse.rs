@@ -174,10 +174,10 @@ impl TextSegment {
                 }
                 found.push((*field, terms));
             }
-            let of_field = |(field, terms): &(Field, Vec<FoundWord<'_>>)| {
-                (*field, terms.iter().map(|found| (found.word, found.info.clone())).collect())
-            };
-            let terms: Vec<(Field, Vec<(&str, TermInfo)>)> = found.iter().map(of_field).collect();
+            let terms: Vec<(Field, Vec<(&str, TermInfo)>)> = found
+                .iter()
+                .map(|(field, terms)| (*field, terms.iter().map(|found| (found.word, found.info.clone())).collect()))
+                .collect();
             let dictionaries = terms::dictionaries(&terms, &self.footer_of("term")?, &self.object)?;
             let directory = self.directory.with_file("term", dictionaries);
             let failed = |error| from_tantivy(&self.object, error);
