@@ -17,7 +17,7 @@ mod text;
 pub use text::{CorpusRequest, CorpusStats, FieldStats, Operator, TextAnalysis, TextQuery};
 
 /// Version of the messages; both sides must have the same.
-pub const PROTOCOL_VERSION: u32 = 7;
+pub const PROTOCOL_VERSION: u32 = 8;
 
 /// What a backend or worker asks of the engine.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -125,6 +125,8 @@ pub enum Request {
     Aggregate(Box<AggregateRequest>),
     /// How texts and queries are understood; answered by [`Response::Analysis`].
     TextAnalysis(Box<TextAnalysis>),
+    /// Brings what is visible of a namespace or an index into the cache; answered by [`Response::Warmed`].
+    Warm(Box<NamespaceView>),
     /// Starts a compaction; answered by [`Response::CompactStarted`], ended by [`Request::ScanClose`].
     Compact(Box<CompactRequest>),
     /// How far a compaction of this connection is; answered by [`Response::Compacting`].
@@ -267,6 +269,13 @@ pub enum Response {
     },
     /// Answer to `TextAnalysis`, as JSON.
     Analysis(String),
+    /// Answer to `Warm`.
+    Warmed {
+        /// Objects of which parts are at hand.
+        objects: u64,
+        /// Bytes that are.
+        bytes: u64,
+    },
     /// Answer to `Compact`.
     CompactStarted {
         /// Number of the compaction on this connection; shares its numbers with scans.
