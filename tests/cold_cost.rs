@@ -34,11 +34,12 @@ const WORDS: f64 = 100_000.0;
 const LATENCY: Duration = Duration::from_millis(60);
 /// Longer than it takes to compute what to read next, also on a busy machine.
 const QUIET: Duration = Duration::from_millis(200);
-/// Most requests and bytes of a vector query of one segment: of the short form, and of the long one, whose head is 0.8 MB. What is wanted
-/// of that are 64 and 2.5 MB; the mean is 2.7 MB.
-const VECTOR: [(u64, u64); 2] = [(64, 2_500_000), (64, 3_500_000)];
-/// Of a query of three words. What is wanted of the long form are 24 and 1.5 MB.
-const TEXT: [(u64, u64); 2] = [(24, 1_500_000), (28, 1_800_000)];
+/// How hard vector queries try, the least first.
+const EFFORTS: [f32; 5] = [0.25, 0.35, 0.5, 0.7, 1.0];
+/// Requests and bytes of a vector query of one segment, on average, at the least effort that has a recall of 0.95.
+const VECTOR: (f64, f64) = (64.0, 2_500_000.0);
+/// Of a query of three words, on average.
+const TEXT: (f64, f64) = (24.0, 1_500_000.0);
 
 fn schema() -> NamespaceSchema {
     NamespaceSchema::parse(&json!({"vector_dim": DIM, "vector_metric": "cosine", "attributes": {
@@ -163,8 +164,8 @@ struct Cost {
     recall: f64,
 }
 
-fn within(cost: &Cost, (requests, bytes): (u64, u64)) -> bool {
-    cost.requests <= requests && cost.bytes <= bytes
+fn within(cost: &Cost, (requests, bytes): (f64, f64)) -> bool {
+    cost.mean_requests <= requests && cost.mean_bytes <= bytes
 }
 
 /// An engine that has nothing cached, over a store that counts as remote.
@@ -292,14 +293,23 @@ async fn a_cold_query_takes_three_round_trips_whatever_the_number_of_segments() 
                 assert!(cost.recall >= 0.95, "{cost:?}");
             }
             if count == 1 && arms == Arms::Text {
-                assert!(within(&cost, TEXT[usize::from(long)]), "{cost:?}");
+                assert!(within(&cost, TEXT), "{cost:?}");
             }
         }
+        let mut enough = None;
+        for effort in EFFORTS {
+            let cost = measure(&corpus, queries, &root, &infos, kind(Arms::Vector, effort)).await;
+            assert!(cost.rounds <= 3, "{cost:?}");
+            if cost.recall >= 0.95 && enough.is_none() {
+                enough = Some(cost);
+                if !long {
+                    break;
+                }
+            }
+        }
+        let enough = enough.unwrap();
         if count == 1 {
-            // The least effort that keeps the recall wanted.
-            let cost = measure(&corpus, queries, &root, &infos, kind(Arms::Vector, 0.5)).await;
-            assert!(cost.recall >= 0.95 && cost.rounds <= 3, "{cost:?}");
-            assert!(within(&cost, VECTOR[usize::from(long)]), "{cost:?}");
+            assert!(within(&enough, VECTOR), "{enough:?}");
         }
         for arms in [Arms::Vector, Arms::Text] {
             let cost = measure(&corpus, queries, &root, &infos, Kind { arms, effort: 1.0, values: true }).await;

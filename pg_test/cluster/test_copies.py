@@ -147,7 +147,7 @@ def caught_up(primary, standby):
 
 def change(conn, thread, number):
     """One round of load; every thread has rows of its own."""
-    first = 10_000 * (thread + 1) + number * 10
+    first = 1_000_000 * (thread + 1) + number * 10
     fill(conn, first=first, rows=5, seed=thread)
     put(conn, range(first, first + 5), number)
     conn.execute("UPDATE docs SET n = n + 1 WHERE id = ANY (%s)", [[first, first - 10]])

@@ -7,7 +7,7 @@ use super::hotcache;
 use super::query::{ParsedTextQuery, QueryShape};
 use super::schema::{PRESENT_FIELD, attribute_fields};
 use super::score::Weights;
-use super::sparse::Sparse;
+use super::sparse::{Sparse, VIEWS};
 use super::stats::CorpusStats;
 use super::top::{SearchStatistics, TopRows, pruning_weight};
 use crate::error::{Error, Result};
@@ -90,7 +90,8 @@ impl TextSegment {
 
     /// About how much memory it holds, in bytes (grows when large dictionaries are first used).
     pub fn memory_bytes(&self) -> usize {
-        size_of::<Self>() + self.hot_bytes + self.directory.cold_bytes("term")
+        let views = self.sparse.as_ref().map_or(0, |_| VIEWS * self.rows as usize);
+        size_of::<Self>() + self.hot_bytes + self.directory.cold_bytes("term") + views
     }
 
     /// Optional, to save round trips: the dictionaries that the operation needs and that are neither hot nor loaded yet; of a

@@ -12,15 +12,16 @@ use std::collections::{BTreeSet, VecDeque};
 use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use tantivy::DocId;
 use tantivy::directory::{FileHandle, OwnedBytes};
-use tantivy::index::SegmentComponent;
+use tantivy::index::{SegmentComponent, SegmentReader};
 use tantivy::postings::TermInfo;
 use tantivy::schema::{Field, Term};
 
 /// After this many queries the dictionary is worth its memory: from then on queries load it, and find it loaded.
 const DICTIONARY_AFTER: usize = 16;
 /// Views that are kept: a query makes one and uses it three times, a few queries run at a time, and a view has a byte for each row.
-const VIEWS: usize = 4;
+pub(super) const VIEWS: usize = 4;
 /// Bytes in front of a field's postings: its number of tokens.
 pub(super) const POSTINGS_HEADER: usize = size_of::<u64>();
 /// Bytes behind tantivy's footer: its length and a magic number.
@@ -28,6 +29,23 @@ const FOOTER_TRAILER: usize = 8;
 
 /// The fields of a query with their terms, sorted.
 type Words = Vec<(Field, Vec<String>)>;
+
+/// What a search for words reads.
+#[derive(Default)]
+struct Places {
+    /// In the file of the term table.
+    blocks: Vec<Range<u64>>,
+    /// Among those of each field.
+    postings: Vec<(Field, Range<usize>)>,
+}
+
+/// A word that the segment has.
+struct FoundWord<'a> {
+    word: &'a str,
+    info: TermInfo,
+    /// Of its rows, in their order; none of a field that is not in the term table.
+    lengths: Vec<u8>,
+}
 
 /// The term table of a segment, and the views made with it.
 #[derive(Debug)]
@@ -79,27 +97,36 @@ impl TextSegment {
         }
         let words = self.words(query);
         let Some(sparse) = self.sparse_for(query, &words) else { return Ok(None) };
-        // Postings of the fields, as far as they are known.
-        let mut postings: Vec<(Field, Range<usize>)> = Vec::new();
-        let mut blocks = Vec::new();
-        for (field, words) in &words {
+        let places = self.places(sparse, &words)?;
+        Ok(Some(directory::plan(|| self.touch_places(sparse, &words, &places))))
+    }
+
+    /// Where a search for these words reads.
+    fn places(&self, sparse: &Sparse, words: &Words) -> Result<Places> {
+        let mut places = Places::default();
+        for (field, words) in words {
             for word in words {
                 if !sparse.fences.knows(*field) {
-                    postings.extend(self.info_at_hand(*field, word)?.map(|info| (*field, info.postings_range)));
+                    places.postings.extend(self.info_at_hand(*field, word)?.map(|info| (*field, info.postings_range)));
                 } else if let Some(place) = sparse.fences.place(*field, word.as_bytes()) {
-                    postings.push((*field, place.postings.start as usize..place.postings.end as usize));
-                    blocks.push(place.block);
+                    places.postings.push((*field, place.postings.start as usize..place.postings.end as usize));
+                    places.blocks.push(place.block);
                 }
             }
         }
-        Ok(Some(directory::plan(|| {
-            blocks.iter().for_each(|block| drop(self.read_terms(block)));
-            for (field, postings) in postings {
-                let postings = postings.start + POSTINGS_HEADER..postings.end + POSTINGS_HEADER;
-                self.touch_range(SegmentComponent::Postings, field, postings);
-                self.touch_lengths(sparse, field);
-            }
-        })))
+        Ok(places)
+    }
+
+    /// Asks for all of that, while planning.
+    fn touch_places(&self, sparse: &Sparse, words: &Words, places: &Places) {
+        places.blocks.iter().for_each(|block| drop(self.read_terms(block)));
+        for (field, postings) in &places.postings {
+            let postings = postings.start + POSTINGS_HEADER..postings.end + POSTINGS_HEADER;
+            self.touch_range(SegmentComponent::Postings, *field, postings);
+        }
+        for (field, _) in words.iter().filter(|(field, _)| !sparse.fences.knows(*field)) {
+            drop(self.reader().fieldnorms_readers().get_field(*field));
+        }
     }
 
     /// The segment as a search of words sees it; None: another search, or the dictionaries are at hand.
@@ -136,42 +163,38 @@ impl TextSegment {
     }
 
     fn view_of(&self, sparse: &Sparse, words: &Words) -> Result<Self> {
-        let failed = |error: std::io::Error| from_io(&self.object, &error);
-        let blocks = directory::plan(|| {
-            for (field, word) in words.iter().flat_map(|(field, words)| words.iter().map(move |word| (*field, word))) {
-                if let Some(place) = sparse.fences.place(field, word.as_bytes()) {
-                    drop(self.read_terms(&place.block));
-                }
-                self.touch_lengths(sparse, field);
-            }
-        });
-        let (dictionaries, lengths) = self.directory.with_reads(blocks, || {
-            let mut found: Vec<(Field, Vec<(&str, TermInfo)>)> = Vec::with_capacity(words.len());
+        let places = self.places(sparse, words)?;
+        let reads = directory::plan(|| self.touch_places(sparse, words, &places));
+        let (directory, searcher) = self.directory.with_reads(reads, || {
+            let mut found: Vec<(Field, Vec<FoundWord<'_>>)> = Vec::with_capacity(words.len());
             for (field, words) in words {
                 let mut terms = Vec::with_capacity(words.len());
                 for word in words {
-                    let info = if !sparse.fences.knows(*field) {
-                        self.info_at_hand(*field, word)?
-                    } else if let Some(place) = sparse.fences.place(*field, word.as_bytes()) {
-                        let block = self.read_terms(&place.block).map_err(failed)?;
-                        terms::find(&block, word.as_bytes(), &self.object)?
-                    } else {
-                        None
-                    };
-                    terms.extend(info.map(|info| (word.as_str(), info)));
+                    terms.extend(self.found_word(sparse, *field, word)?);
                 }
                 found.push((*field, terms));
             }
-            let lengths =
-                words.iter().filter_map(|(field, _)| Some((*field, self.lengths(sparse, *field).transpose()?)));
-            let lengths = lengths.map(|(field, lengths)| Ok((field, lengths?))).collect::<Result<Vec<_>>>()?;
-            Ok((
-                terms::dictionaries(&found, &self.footer_of("term")?, &self.object)?,
-                terms::file_of_lengths(&lengths, &self.footer_of("fieldnorm")?, &self.object)?,
-            ))
+            let terms: Vec<(Field, Vec<(&str, TermInfo)>)> = found
+                .iter()
+                .map(|(field, terms)| (*field, terms.iter().map(|found| (found.word, found.info.clone())).collect()))
+                .collect();
+            let dictionaries = terms::dictionaries(&terms, &self.footer_of("term")?, &self.object)?;
+            let directory = self.directory.with_file("term", dictionaries);
+            let failed = |error| from_tantivy(&self.object, error);
+            let searcher = open_searcher(directory.clone()).map_err(failed)?;
+            let mut lengths = Vec::with_capacity(found.len());
+            for (field, found) in &found {
+                let lengths_of_field = match sparse.fences.knows(*field) {
+                    true => Some(self.lengths_of(searcher.segment_reader(0), *field, found)?),
+                    false => self.stored_lengths(*field)?,
+                };
+                lengths.extend(lengths_of_field.map(|lengths| (*field, lengths)));
+            }
+            let lengths = terms::file_of_lengths(&lengths, &self.footer_of("fieldnorm")?, &self.object)?;
+            let directory = directory.with_file("fieldnorm", lengths);
+            let searcher = open_searcher(directory.clone()).map_err(failed)?;
+            Ok((directory, searcher))
         })?;
-        let directory = self.directory.with_file("term", dictionaries).with_file("fieldnorm", lengths);
-        let searcher = open_searcher(directory.clone()).map_err(|error| from_tantivy(&self.object, error))?;
         Ok(Self {
             object: self.object.clone(),
             schema: self.schema.clone(),
@@ -184,30 +207,48 @@ impl TextSegment {
         })
     }
 
+    fn found_word<'a>(&self, sparse: &Sparse, field: Field, word: &'a str) -> Result<Option<FoundWord<'a>>> {
+        if !sparse.fences.knows(field) {
+            let info = self.info_at_hand(field, word)?;
+            return Ok(info.map(|info| FoundWord { word, info, lengths: Vec::new() }));
+        }
+        let Some(place) = sparse.fences.place(field, word.as_bytes()) else { return Ok(None) };
+        let block = self.read_terms(&place.block).map_err(|error| from_io(&self.object, &error))?;
+        let found = terms::find(&block, word.as_bytes(), self.rows, &self.object)?;
+        Ok(found.map(|(info, lengths)| FoundWord { word, info, lengths }))
+    }
+
+    /// The lengths of the rows that hold one of these words; 0 for all others. `reader` knows the words.
+    fn lengths_of(&self, reader: &SegmentReader, field: Field, found: &[FoundWord<'_>]) -> Result<Vec<u8>> {
+        let mut all = vec![0; self.rows as usize];
+        let inverted = reader.inverted_index(field).map_err(|error| from_tantivy(&self.object, error))?;
+        for word in found {
+            let mut lengths = word.lengths.iter();
+            let mut is_sound = true;
+            let put = |row: DocId| match (all.get_mut(row as usize), lengths.next()) {
+                (Some(place), Some(length)) => *place = *length,
+                _ => is_sound = false,
+            };
+            terms::each_row(&inverted, &word.info, put).map_err(|error| from_io(&self.object, &error))?;
+            if !is_sound || lengths.next().is_some() {
+                return Err(Error::corrupt(&self.object, 0, "the term table does not fit its postings"));
+            }
+        }
+        Ok(all)
+    }
+
+    /// The lengths of a field that is not in the term table, of every row one byte.
+    fn stored_lengths(&self, field: Field) -> Result<Option<Vec<u8>>> {
+        let failed = |error: std::io::Error| from_io(&self.object, &error);
+        let file = self.reader().fieldnorms_readers().get_inner_file().open_read(field);
+        file.map(|file| Ok(file.read_bytes().map_err(failed)?.to_vec())).transpose()
+    }
+
     /// Of a term of a field whose dictionary is hot.
     fn info_at_hand(&self, field: Field, word: &str) -> Result<Option<TermInfo>> {
         let inverted = self.reader().inverted_index(field).map_err(|error| from_tantivy(&self.object, error))?;
         let info = inverted.get_term_info(&Term::from_field_text(field, word));
         info.map_err(|error| from_io(&self.object, &error))
-    }
-
-    /// Asks for the lengths of a field, while planning.
-    fn touch_lengths(&self, sparse: &Sparse, field: Field) {
-        match sparse.fences.lengths(field) {
-            Some(range) => drop(self.read_terms(&range)),
-            None => drop(self.reader().fieldnorms_readers().get_field(field)),
-        }
-    }
-
-    /// The lengths of a field, of every row one byte.
-    fn lengths(&self, sparse: &Sparse, field: Field) -> Result<Option<OwnedBytes>> {
-        let failed = |error: std::io::Error| from_io(&self.object, &error);
-        if let Some(range) = sparse.fences.lengths(field) {
-            let frame = self.read_terms(&range).map_err(failed)?;
-            return terms::lengths(&frame, self.rows, &self.object).map(|lengths| Some(OwnedBytes::new(lengths)));
-        }
-        let file = self.reader().fieldnorms_readers().get_inner_file().open_read(field);
-        file.map(|file| file.read_bytes().map_err(failed)).transpose()
     }
 
     /// Tantivy's own footer of a file; hot.

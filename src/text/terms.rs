@@ -4,31 +4,33 @@
 //! A file of the bundle beside tantivy's, `terms`, for the full-text fields whose dictionary is too long for the hotcache. It repeats
 //! the dictionary, sorted, in blocks, and ends with the *fences*, which the hotcache holds: for each block its first term, its place,
 //! and the place of the postings of its terms. A block ends before the postings of its terms would be more than
-//! [`BLOCK_POSTINGS`], so whoever knows the fences can fetch block and postings together. The lengths of the field are repeated too,
-//! compressed: of every row one byte, of which a search needs all.
+//! [`BLOCK_POSTINGS`], so whoever knows the fences can fetch block and postings together. With its terms a block repeats, compressed,
+//! the lengths of the rows that hold them: a search needs those of the rows that it finds only, not of all.
 //!
-//! Layout: for each field its blocks and its lengths; fences, u32 length of the fences, magic `ETT1`; blocks and fences in postcard's encoding.
+//! Layout: the blocks of each field; fences, u32 length of the fences, magic `ETT2`; blocks and fences in postcard's encoding.
 
 use super::directory::from_io;
 use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::io::{self, Write};
 use std::ops::Range;
-use tantivy::directory::{CompositeFile, CompositeWrite, OwnedBytes};
-use tantivy::index::{SegmentComponent, SegmentReader};
+use tantivy::DocId;
+use tantivy::directory::{CompositeFile, CompositeWrite};
+use tantivy::index::{InvertedIndexReader, SegmentComponent, SegmentReader};
 use tantivy::postings::TermInfo;
-use tantivy::schema::{Field, FieldType};
+use tantivy::schema::{Field, FieldType, IndexRecordOption};
 use tantivy::termdict::TermDictionaryBuilder;
 
 /// Name of the file in the bundle.
 pub(super) const FILE: &str = "terms";
-const MAGIC: [u8; 4] = *b"ETT1";
+const MAGIC: [u8; 4] = *b"ETT2";
 /// Bytes behind the fences.
 pub(super) const TRAILER_BYTES: usize = 8;
-/// A block ends when it has this many bytes: less than a page, as it rarely begins with one.
+/// A block ends when its terms have this many bytes: less than a page, as it rarely begins with one.
 const BLOCK_BYTES: usize = 4 << 10;
-/// Postings of the terms of one block: read in vain but for those of one term. A term with more has a block of its own.
-const BLOCK_POSTINGS: u64 = 32 << 10;
+/// Postings of the terms of one block: read in vain but for those of one term. A term with more has a block of its own. Less would save
+/// little, as pages are read, and each block is a fence in the head.
+const BLOCK_POSTINGS: u64 = 8 << 10;
 
 /// Where blocks and their postings are.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,8 +42,6 @@ struct FieldFences {
     fences: Vec<Fence>,
     /// Ends of the last block and of its postings.
     end: (u64, u64),
-    /// Start and end of its lengths, one zstd frame.
-    lengths: (u64, u64),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -72,6 +72,8 @@ struct Block {
     postings: u64,
     positions: u64,
     terms: Vec<Entry>,
+    /// Of each row of each term, in their order: what `fieldnorm` has of it, a byte. A zstd frame.
+    lengths: Vec<u8>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -116,17 +118,17 @@ pub(super) fn encode(reader: &SegmentReader, among: &[Field]) -> tantivy::Result
 
 fn encode_field(reader: &SegmentReader, field: Field, file: &mut Vec<u8>) -> tantivy::Result<FieldFences> {
     let inverted = reader.inverted_index(field)?;
+    let norms = reader.get_fieldnorms_reader(field)?;
     let mut terms = inverted.terms().stream()?;
     let mut fences: Vec<Fence> = Vec::new();
-    let mut block = Block { postings: 0, positions: 0, terms: Vec::new() };
+    let mut block = Block { postings: 0, positions: 0, terms: Vec::new(), lengths: Vec::new() };
     let (mut bytes, mut before, mut end) = (0, Vec::new(), 0);
     while terms.advance() {
         let (term, info) = (terms.key(), terms.value());
         let postings = (info.postings_range.end - info.postings_range.start) as u64;
         let begun = info.postings_range.start as u64 - block.postings;
         if !block.terms.is_empty() && (bytes >= BLOCK_BYTES || begun + postings > BLOCK_POSTINGS) {
-            write_block(&block, file);
-            block.terms.clear();
+            write_block(&mut block, file)?;
         }
         let shared = before.iter().zip(term).take_while(|(a, b)| a == b).count();
         if block.terms.is_empty() {
@@ -145,24 +147,35 @@ fn encode_field(reader: &SegmentReader, field: Field, file: &mut Vec<u8>) -> tan
             postings,
             positions: (info.positions_range.end - info.positions_range.start) as u64,
         });
+        each_row(&inverted, info, |row| block.lengths.push(norms.fieldnorm_id(row)))?;
         before.clear();
         before.extend_from_slice(term);
         end = info.postings_range.end as u64;
     }
     if !block.terms.is_empty() {
-        write_block(&block, file);
+        write_block(&mut block, file)?;
     }
-    let blocks_end = file.len() as u64;
-    let lengths = CompositeFile::open(&reader.open_read(SegmentComponent::FieldNorms)?)?.open_read(field);
-    let lengths = lengths.map(|lengths| lengths.read_bytes()).transpose()?.unwrap_or_else(OwnedBytes::empty);
-    file.extend_from_slice(&zstd::bulk::compress(&lengths, COMPRESSION)?);
-    let lengths = (blocks_end, file.len() as u64);
-    Ok(FieldFences { field: field.field_id(), fences, end: (blocks_end, end), lengths })
+    Ok(FieldFences { field: field.field_id(), fences, end: (file.len() as u64, end) })
 }
 
-fn write_block(block: &Block, file: &mut Vec<u8>) {
+/// Writes a block, whose lengths are not compressed yet, and leaves none of its terms.
+fn write_block(block: &mut Block, file: &mut Vec<u8>) -> io::Result<()> {
+    block.lengths = zstd::bulk::compress(&block.lengths, COMPRESSION)?;
     let encoded = postcard::to_stdvec(block).expect("invariant: writing to memory does not fail");
     file.extend_from_slice(&encoded);
+    block.terms.clear();
+    block.lengths.clear();
+    Ok(())
+}
+
+/// Shows every row of a posting list, ascending.
+pub(super) fn each_row(inverted: &InvertedIndexReader, info: &TermInfo, mut see: impl FnMut(DocId)) -> io::Result<()> {
+    let mut postings = inverted.read_block_postings_from_terminfo(info, IndexRecordOption::Basic)?;
+    while postings.block_len() > 0 {
+        postings.docs().iter().for_each(|row| see(*row));
+        postings.advance();
+    }
+    Ok(())
 }
 
 /// Length of the fences, out of the last [`TRAILER_BYTES`] bytes of the file.
@@ -183,7 +196,7 @@ impl Fences {
                 a.from < b.from && a.block < b.block && a.postings <= b.postings
             };
             let last = field.fences.last().is_none_or(|last| last.block <= field.end.0 && last.postings <= field.end.1);
-            if !field.fences.windows(2).all(order) || !last || field.lengths.0 > field.lengths.1 {
+            if !field.fences.windows(2).all(order) || !last {
                 return Err(Error::corrupt(object, 0, "the fences of the term table are not in order"));
             }
         }
@@ -199,11 +212,6 @@ impl Fences {
         self.0.iter().find(|known| known.field == field.field_id())
     }
 
-    /// The lengths of a field in the file.
-    pub fn lengths(&self, field: Field) -> Option<Range<u64>> {
-        self.of(field).map(|known| known.lengths.0..known.lengths.1)
-    }
-
     /// Where that term would be; None: the field has no such term, or is not in the table.
     pub fn place(&self, field: Field, term: &[u8]) -> Option<TermPlace> {
         let known = self.of(field)?;
@@ -214,44 +222,48 @@ impl Fences {
     }
 }
 
-/// What the block at that place says of a term.
-pub(super) fn find(block: &[u8], term: &[u8], object: &str) -> Result<Option<TermInfo>> {
+/// What the block at that place says of a term, and the lengths of its rows, in their order. `rows`: of the segment.
+pub(super) fn find(block: &[u8], term: &[u8], rows: u32, object: &str) -> Result<Option<(TermInfo, Vec<u8>)>> {
     let corrupt = |what: &str| Error::corrupt(object, 0, what);
     let block: Block = postcard::from_bytes(block).map_err(|error| corrupt(&error.to_string()))?;
     let at = |offset: u64| usize::try_from(offset).map_err(|_| corrupt("an offset in the term table is too large"));
     let (mut postings, mut positions) = (block.postings, block.positions);
     let mut key: Vec<u8> = Vec::new();
-    for entry in block.terms {
+    let mut found = None;
+    // Rows of all terms so far.
+    let mut count = 0_usize;
+    for entry in &block.terms {
         if entry.shared as usize > key.len() {
             return Err(corrupt("a term of the term table is cut"));
+        }
+        if entry.doc_freq > rows {
+            return Err(corrupt("a term of the term table has more rows than the segment"));
         }
         key.truncate(entry.shared as usize);
         key.extend_from_slice(&entry.rest);
         let ends = postings.checked_add(entry.postings).zip(positions.checked_add(entry.positions));
         let (postings_end, positions_end) = ends.ok_or_else(|| corrupt("an offset in the term table is too large"))?;
+        let count_end = count + entry.doc_freq as usize;
         if key == term {
-            return Ok(Some(TermInfo {
+            let info = TermInfo {
                 doc_freq: entry.doc_freq,
                 postings_range: at(postings)?..at(postings_end)?,
                 positions_range: at(positions)?..at(positions_end)?,
-            }));
+            };
+            found = Some((info, count..count_end));
         }
-        (postings, positions) = (postings_end, positions_end);
+        (postings, positions, count) = (postings_end, positions_end, count_end);
     }
-    Ok(None)
-}
-
-/// The lengths of `rows` rows out of what the file has of them.
-pub(super) fn lengths(frame: &[u8], rows: u32, object: &str) -> Result<Vec<u8>> {
-    let lengths = zstd::bulk::decompress(frame, rows as usize).map_err(|error| Error::corrupt(object, 0, error))?;
-    if lengths.len() != rows as usize {
-        return Err(Error::corrupt(object, 0, "the term table has another number of rows"));
+    let Some((info, range)) = found else { return Ok(None) };
+    let lengths = zstd::bulk::decompress(&block.lengths, count).map_err(|error| Error::corrupt(object, 0, error))?;
+    if lengths.len() != count {
+        return Err(corrupt("the term table has another number of lengths than of rows"));
     }
-    Ok(lengths)
+    Ok(Some((info, lengths[range].to_vec())))
 }
 
 /// A file of the lengths of these fields. `footer` as for [`dictionaries`].
-pub(super) fn file_of_lengths(fields: &[(Field, OwnedBytes)], footer: &[u8], object: &str) -> Result<Vec<u8>> {
+pub(super) fn file_of_lengths(fields: &[(Field, Vec<u8>)], footer: &[u8], object: &str) -> Result<Vec<u8>> {
     let failed = |error: io::Error| from_io(object, &error);
     let mut file = Vec::new();
     let mut parts = CompositeWrite::wrap(&mut file);
