@@ -35,7 +35,7 @@ const LATENCY: Duration = Duration::from_millis(60);
 /// Longer than it takes to compute what to read next, also on a busy machine.
 const QUIET: Duration = Duration::from_millis(200);
 /// How hard vector queries try, the least first.
-const EFFORTS: [f32; 5] = [0.25, 0.35, 0.5, 0.7, 1.0];
+const EFFORTS: [f32; 6] = [0.25, 0.35, 0.4, 0.5, 0.7, 1.0];
 /// Requests and bytes of a vector query of one segment, on average, at the least effort that has a recall of 0.95.
 const VECTOR: (f64, f64) = (64.0, 2_500_000.0);
 /// Of a query of three words, on average.

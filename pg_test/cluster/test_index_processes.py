@@ -105,10 +105,12 @@ def test_after_kill_9_at_every_step_the_index_answers_as_the_table_does(cluster)
             if sql is None:
                 cluster.write_config(**{"elacsym.fault_point": point})
                 cluster.reload()
-                wait_until(lambda: conn.execute("SHOW elacsym.fault_point").fetchone() == (point,), "the fault point to be set")
             else:
                 conn.execute(f"SET elacsym.fault_point = '{point}'")
             with contextlib.suppress(psycopg.Error):
+                if sql is None:
+                    # the worker may be there, and the server gone, before this session looks
+                    wait_until(lambda: conn.execute("SHOW elacsym.fault_point").fetchone() == (point,), "the fault point to be set")
                 for i in range(30):
                     if sql is None:
                         # work of every kind for the worker
