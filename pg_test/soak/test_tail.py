@@ -121,6 +121,7 @@ def tail(new_cluster, shape: Shape) -> list[dict[str, tuple[float, float]]]:
     with cluster.connect("busy") as busy, cluster.connect("rested") as rested, cluster.connect("busy", autocommit=False) as old:
         for conn in (busy, rested):
             prepare(conn, shape, pool)
+            rest(conn)
             conn.execute("SET enable_seqscan = off; SET enable_sort = off")
         compare(busy, rested, shape, pool, "before all")
         # the rested one first, so that nothing but queries follows the flush of the other
