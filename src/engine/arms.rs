@@ -141,7 +141,16 @@ impl Run {
         if self.spec.filter.is_none() {
             return Ok(self.view.segments.iter().map(|s| s.alive.clone()).collect());
         }
-        try_join_all(self.view.segments.iter().map(|segment| self.filtered(segment))).await
+        self.each_segment(|run, place| async move { run.filtered(&run.view.segments[place]).await }).await
+    }
+
+    /// Asks each segment of the view.
+    async fn each_segment<T, F>(&self, ask: impl Fn(Self, usize) -> F) -> Result<Vec<T>>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T>> + Send + 'static,
+    {
+        self.cpu.all((0..self.view.segments.len()).map(|place| ask(self.clone(), place))).await
     }
 
     /// Places of the buffered documents that match the filter.
@@ -202,9 +211,11 @@ impl Run {
 
     /// The vector arm of each segment.
     async fn vector_rows(&self, allowed: &Allowed, depth: usize) -> Result<Vec<(Candidates, SearchStats)>> {
-        let parts =
-            allowed.iter().enumerate().map(|(place, allowed)| self.vector_rows_of(place, depth, allowed.clone()));
-        try_join_all(parts).await
+        let part = |run: Self, place: usize| {
+            let allowed = allowed.get(place).cloned().flatten();
+            async move { run.vector_rows_of(place, depth, allowed).await }
+        };
+        self.each_segment(part).await
     }
 
     async fn vector_rows_of(
@@ -246,7 +257,7 @@ impl Run {
         let source = SegmentSource::new(segment.clone(), self.reads.clone(), spec_attributes);
         loop {
             let reply = match searcher.need() {
-                Need::Postings(ranges) => Reply::Bytes(source.postings(ranges).await?),
+                Need::Postings(ranges) => Reply::Pieces(source.posting_pieces(ranges).await?),
                 Need::RowCodes(ranges) => Reply::Bytes(source.row_codes(ranges).await?),
                 Need::Vectors(ordinals) => Reply::Vectors(source.vectors(ordinals).await?),
                 Need::Done => break,
@@ -264,8 +275,11 @@ impl Run {
 
     /// The text arm of each segment.
     async fn text_rows(&self, allowed: &Allowed, depth: usize, stats: &CorpusStats) -> Result<Vec<Candidates>> {
-        let parts = allowed.iter().enumerate();
-        try_join_all(parts.map(|(place, allowed)| self.text_rows_of(place, depth, allowed.clone(), stats))).await
+        let part = |run: Self, place: usize| {
+            let (allowed, stats) = (allowed.get(place).cloned().flatten(), stats.clone());
+            async move { run.text_rows_of(place, depth, allowed, &stats).await }
+        };
+        self.each_segment(part).await
     }
 
     /// Statistics of the whole corpus for the text query.
@@ -375,6 +389,9 @@ impl Run {
     }
 
     async fn buffered_stats(&self) -> Result<CorpusStats> {
+        if self.view.buffered.is_empty() {
+            return Ok(self.spec.text.as_ref().map(CorpusStats::new).unwrap_or_default());
+        }
         let (spec, view) = (self.spec.clone(), self.view.clone());
         self.cpu
             .run(move |cancel| {

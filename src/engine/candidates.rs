@@ -7,6 +7,7 @@ use futures::future::try_join_all;
 use roaring::RoaringBitmap;
 
 use super::arms::{Candidates, Choice, Hit, Run, Spec};
+use super::permits::CpuPool;
 use super::results::attributes;
 use crate::document::{Document, Value};
 use crate::error::{Error, ErrorKind, Result};
@@ -80,6 +81,7 @@ fn wanted_of_candidates(modifiers: &[Modifier], group: Option<AttributeId>) -> V
 pub struct Arms {
     runs: Vec<(Run, Option<CorpusStats>)>,
     choice: Choice,
+    cpu: Arc<CpuPool>,
     /// What the searches of all arms have cost so far.
     pub search: SearchStats,
 }
@@ -98,7 +100,8 @@ impl Arms {
             }
         });
         let (choice, stats) = tokio::try_join!(base.choice(), try_join_all(stats))?;
-        Ok(Self { runs: runs.into_iter().zip(stats).collect(), choice, search: SearchStats::default() })
+        let (runs, cpu) = (runs.into_iter().zip(stats).collect(), base.cpu.clone());
+        Ok(Self { runs, choice, cpu, search: SearchStats::default() })
     }
 
     /// The best `depth` rows of each arm, best first. Scores are negated distances, or BM25.
@@ -106,10 +109,12 @@ impl Arms {
     /// # Errors
     /// Of the segments.
     pub async fn best(&mut self, depth: usize) -> Result<Vec<Candidates>> {
-        let choice = &self.choice;
-        let lists = self.runs.iter().map(|(run, stats)| run.best_of_all(depth, choice, stats.as_ref()));
+        let lists = self.runs.iter().map(|(run, stats)| {
+            let (run, choice, stats) = (run.clone(), self.choice.clone(), stats.clone());
+            async move { run.best_of_all(depth, &choice, stats.as_ref()).await }
+        });
         let mut candidates = Vec::with_capacity(self.runs.len());
-        for (list, search) in try_join_all(lists).await? {
+        for (list, search) in self.cpu.all(lists).await? {
             self.search.lists_probed += search.lists_probed;
             self.search.rows_scanned += search.rows_scanned;
             self.search.rows_coded += search.rows_coded;

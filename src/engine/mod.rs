@@ -78,6 +78,8 @@ const OPEN_SEGMENTS_SHARE: u64 = 2;
 const DELETE_VECTORS_SHARE: u64 = 16;
 /// Least budget of the others, in bytes, whatever the share: below it every request would open everything anew.
 const MIN_BUDGET: u64 = 8 << 20;
+/// Budget of decoded schemas, in bytes: thousands of them.
+const SCHEMAS_BUDGET: usize = 8 << 20;
 
 /// The engine. One for the process; share it in an `Arc`.
 #[derive(Debug)]
@@ -98,6 +100,8 @@ pub struct Engine {
     /// By segment id: rows that tombstones kill.
     killed: Bounded<(String, tombstones::Name), Arc<RoaringBitmap>>,
     views: Bounded<u64, view::Remembered>,
+    /// By the hash of the stored form.
+    schemas: Bounded<u64, (Arc<str>, view::Schema)>,
     counters: RequestCounters,
     compactions: compact::Lanes,
     claims: Claims,
@@ -129,6 +133,7 @@ impl Engine {
             tombstones: Bounded::new(budgets.delete_vectors),
             killed: Bounded::new(budgets.delete_vectors),
             views: Bounded::new(budgets.views),
+            schemas: Bounded::new(SCHEMAS_BUDGET),
             counters: RequestCounters::default(),
             compactions: compact::Lanes::default(),
             claims: Claims::new(&settings.socket_path, &env),

@@ -14,7 +14,7 @@ use crate::cache::{PagedObject, ReadStats};
 use crate::error::{Error, Result};
 use crate::schema::AttributeId;
 use crate::text::RangeRead;
-use crate::vector::VectorSource;
+use crate::vector::{Pieces, VectorSource};
 
 /// Most bytes of attributes that are fetched before it is known which rows are results: transferring that takes less time
 /// than one more round trip.
@@ -48,6 +48,13 @@ impl VectorSource for SegmentSource {
             tokio::join!(self.segment.postings(ranges, &self.stats), self.segment.read_ahead(true, &self.stats));
         ahead?;
         postings
+    }
+
+    async fn posting_pieces(&self, ranges: &[Range<u64>]) -> Result<Vec<Pieces>> {
+        let (postings, ahead) =
+            tokio::join!(self.segment.posting_pieces(ranges, &self.stats), self.segment.read_ahead(true, &self.stats));
+        ahead?;
+        Ok(postings?.into_iter().map(Pieces::from).collect())
     }
 
     async fn row_codes(&self, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {

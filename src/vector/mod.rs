@@ -28,7 +28,7 @@ pub mod rotate;
 
 #[cfg(feature = "engine")]
 pub use ivf::{
-    BuildParams, BuiltIndex, Head, Need, Reply, SearchParams, SearchStats, SearchStream, Searcher, VectorInput,
+    BuildParams, BuiltIndex, Head, Need, Pieces, Reply, SearchParams, SearchStats, SearchStream, Searcher, VectorInput,
     VectorSource, build, build_from, search,
 };
 

@@ -12,6 +12,7 @@
 mod build;
 mod head;
 mod layout;
+mod pieces;
 mod plan;
 mod query;
 mod ranking;
@@ -22,6 +23,7 @@ mod stream;
 
 pub use build::{BuildParams, BuiltIndex, VectorInput, build, build_from};
 pub use head::Head;
+pub use pieces::Pieces;
 pub use search::{Need, Reply, SearchParams, SearchStats, Searcher, search};
 pub use source::VectorSource;
 pub use stream::SearchStream;
