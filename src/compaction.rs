@@ -15,8 +15,9 @@
 const DEAD_PERCENT: u64 = 40;
 /// Fewer dead entries than this share of `flush_rows` are not worth a rewrite: the divisor.
 const DEAD_SHARE: u64 = 4;
-/// What a row takes in memory during a merge besides its values: its identity and places, in bytes.
-const ROW_OVERHEAD: u64 = 192;
+/// What an entry takes in memory during a merge besides the values of a live row: its identity and places, in bytes. Which entries
+/// stay is decided over all of them, dead ones and records of deletes too.
+const ENTRY_OVERHEAD: u64 = 192;
 /// A merge of less than this share of the memory of one does not wait for a larger one: the divisor.
 const SMALL_SHARE: u64 = 8;
 /// Segments within the bound whatever the number of rows.
@@ -81,10 +82,11 @@ impl Figures {
         self.live() == 0 && self.can_forget(complete)
     }
 
-    /// About the memory its live rows take in a merge.
+    /// About the memory it takes in a merge.
     fn weight(&self) -> u64 {
         let share = u128::from(self.bytes) * u128::from(self.live()) / u128::from(self.rows.max(1));
-        u64::try_from(share).unwrap_or(u64::MAX).saturating_add(self.live().saturating_mul(ROW_OVERHEAD))
+        let entries = self.rows.saturating_add(self.tombstones);
+        u64::try_from(share).unwrap_or(u64::MAX).saturating_add(entries.saturating_mul(ENTRY_OVERHEAD))
     }
 
     /// Dead entries, and all entries.

@@ -316,7 +316,7 @@ def main() -> int:
     options = parser.parse_args()
     cases = [case for case in CASES if case.key in options.cases.split()]
     kept = STATE / "layers" / f"{options.rows}x{options.dim}"
-    cluster = at(kept, settings("", "1GB", options.rows, options.dim) | {"elacsym.flush_interval": "1h"})
+    cluster = at(kept, settings("", "1GB", options.rows, options.dim) | {"elacsym.flush_interval": "1h", "elacsym.result_cache": "0"})
     if not (kept / "built").exists():
         shutil.rmtree(cluster.data, ignore_errors=True)
         cluster.start()

@@ -111,6 +111,17 @@ fn a_merge_holds_no_more_than_its_memory() {
 }
 
 #[test]
+fn dead_entries_take_memory_too() {
+    let limits = Limits { max_bytes: 1_000_000, ..LIMITS };
+    // Deletes alone, which are needed still: of 2,000 the identities take 384 kB.
+    let deletes = Figures { tombstones: 2_000, bytes: 56_000, horizon: 100, ..Figures::default() };
+    assert_eq!(choose(&[deletes; 10], &limits), Choice::Merge(vec![8, 9]));
+    assert!(pack(&[deletes; 10], &limits).iter().all(|group| group.len() <= 2));
+    let dead = Figures { dead: 2_000, horizon: 100, ..rows(2_001) };
+    assert!(pack(&[dead; 10], &limits).iter().all(|group| group.len() <= 2));
+}
+
+#[test]
 fn by_hand_everything_goes_into_as_few_segments_as_fit() {
     assert_eq!(pack(&[rows(5), rows(7), rows(1)], &LIMITS), [[1, 0, 2]]);
     assert!(pack(&[rows(5)], &LIMITS).is_empty());

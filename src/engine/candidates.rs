@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use futures::future::try_join_all;
 use roaring::RoaringBitmap;
+use tokio::sync::OnceCell;
 
 use super::arms::{Candidates, Choice, Hit, Run, Spec};
-use super::permits::CpuPool;
 use super::results::attributes;
 use crate::document::{Document, Value};
 use crate::error::{Error, ErrorKind, Result};
@@ -78,30 +78,36 @@ fn wanted_of_candidates(modifiers: &[Modifier], group: Option<AttributeId>) -> V
 }
 
 /// The arms of a query, ready to be asked for their best rows.
+///
+/// Nothing waits for more than it needs: a vector arm reads its postings while a text arm counts, and both while the filter of
+/// another segment is evaluated.
 pub struct Arms {
-    runs: Vec<(Run, Option<CorpusStats>)>,
-    choice: Choice,
-    cpu: Arc<CpuPool>,
+    base: Run,
+    runs: Vec<Arc<Arm>>,
+    /// What the filter leaves.
+    choice: Arc<OnceCell<Choice>>,
     /// What the searches of all arms have cost so far.
     pub search: SearchStats,
 }
 
+struct Arm {
+    run: Run,
+    /// What a text arm with terms counts.
+    stats: OnceCell<Option<CorpusStats>>,
+}
+
 impl Arms {
-    /// Finds what the filter leaves, and counts what text arms need.
-    ///
-    /// # Errors
-    /// Of the segments.
-    pub async fn new(base: &Run, specs: &[Arc<Spec>]) -> Result<Self> {
-        let runs: Vec<Run> = specs.iter().map(|spec| Run { spec: spec.clone(), ..base.clone() }).collect();
-        let stats = runs.iter().map(|run| async move {
-            match &run.spec.text {
-                Some(text) if !text.is_empty() => run.corpus().await.map(Some),
-                _ => Ok(None),
-            }
-        });
-        let (choice, stats) = tokio::try_join!(base.choice(), try_join_all(stats))?;
-        let (runs, cpu) = (runs.into_iter().zip(stats).collect(), base.cpu.clone());
-        Ok(Self { runs, choice, cpu, search: SearchStats::default() })
+    /// Reads nothing yet.
+    pub fn new(base: &Run, specs: &[Arc<Spec>]) -> Self {
+        let arm = |spec: &Arc<Spec>| {
+            Arc::new(Arm { run: Run { spec: spec.clone(), ..base.clone() }, stats: OnceCell::new() })
+        };
+        Self {
+            base: base.clone(),
+            runs: specs.iter().map(arm).collect(),
+            choice: Arc::default(),
+            search: SearchStats::default(),
+        }
     }
 
     /// The best `depth` rows of each arm, best first. Scores are negated distances, or BM25.
@@ -109,12 +115,15 @@ impl Arms {
     /// # Errors
     /// Of the segments.
     pub async fn best(&mut self, depth: usize) -> Result<Vec<Candidates>> {
-        let lists = self.runs.iter().map(|(run, stats)| {
-            let (run, choice, stats) = (run.clone(), self.choice.clone(), stats.clone());
-            async move { run.best_of_all(depth, &choice, stats.as_ref()).await }
+        let lists = self.runs.iter().map(|arm| {
+            let (base, choice, arm) = (self.base.clone(), self.choice.clone(), arm.clone());
+            async move {
+                let (choice, stats) = tokio::try_join!(choice.get_or_try_init(|| base.choice()), arm.stats())?;
+                arm.run.best_of_all(depth, choice, stats.as_ref()).await
+            }
         });
         let mut candidates = Vec::with_capacity(self.runs.len());
-        for (list, search) in self.cpu.all(lists).await? {
+        for (list, search) in self.base.cpu.all(lists).await? {
             self.search.lists_probed += search.lists_probed;
             self.search.rows_scanned += search.rows_scanned;
             self.search.rows_coded += search.rows_coded;
@@ -122,6 +131,18 @@ impl Arms {
             candidates.push(list);
         }
         Ok(candidates)
+    }
+}
+
+impl Arm {
+    async fn stats(&self) -> Result<&Option<CorpusStats>> {
+        let count = || async {
+            match &self.run.spec.text {
+                Some(text) if !text.is_empty() => self.run.corpus().await.map(Some),
+                _ => Ok(None),
+            }
+        };
+        self.stats.get_or_try_init(count).await
     }
 }
 

@@ -75,7 +75,8 @@ impl OpenSegments {
         with: &Opener<'_>,
     ) -> Result<Arc<Segment>> {
         let name = (info.id.clone(), schema_hash);
-        if let Some(segment) = self.open.get(&name) {
+        // What it remembers of keys and dictionaries has been read since it was opened.
+        if let Some(segment) = self.open.get_weighed(&name, |segment| segment.memory_bytes()) {
             return Ok(segment);
         }
         let cell = self.opening().entry(name.clone()).or_default().clone();
@@ -94,7 +95,7 @@ impl OpenSegments {
 
 async fn open(info: &SegmentInfo, schema: &Arc<NamespaceSchema>, with: &Opener<'_>) -> Result<Arc<Segment>> {
     let store = with.stores.get(&info.root).await?;
-    let tail = Segment::read_tail(info, store.as_ref(), with.reads).await?;
+    let tail = Segment::cached_tail(info, &store, with.cache, with.reads).await?;
     let runtime = tokio::runtime::Handle::current();
     let decode = || {
         let (info, schema, tail) = (info.clone(), schema.clone(), tail.clone());

@@ -82,7 +82,10 @@ impl Set {
         // SAFETY: a plain global: the latch of this process, which is in a transaction or a worker, so it is the shared one.
         let latch = unsafe { pg_sys::MyLatch };
         add(pg_sys::WL_LATCH_SET, pg_sys::PGINVALID_SOCKET, latch);
-        add(pg_sys::WL_EXIT_ON_PM_DEATH, pg_sys::PGINVALID_SOCKET, std::ptr::null_mut());
+        // SAFETY: a plain global. Without a postmaster there is no pipe that its death would close.
+        if unsafe { pg_sys::IsUnderPostmaster } {
+            add(pg_sys::WL_EXIT_ON_PM_DEATH, pg_sys::PGINVALID_SOCKET, std::ptr::null_mut());
+        }
         let place = add(wanted, socket, std::ptr::null_mut());
         Self { events, connection, place, wanted }
     }

@@ -15,7 +15,7 @@ use crate::text::{TextBuilder, TextBundle};
 use crate::vector::rotate::padded;
 use crate::vector::{self, BuiltIndex, parallel};
 
-/// Bytes of vectors in one batch of rows.
+/// Bytes of documents in one batch of rows.
 const BATCH_BYTES: usize = 8 << 20;
 
 /// Rows whose texts are analysed without a pause: some milliseconds.
@@ -77,10 +77,12 @@ pub fn write_merged(
         (None, TextBundle { files: Vec::new(), hotcache: Vec::new() })
     } else {
         let mut text = TextBuilder::new(schema)?;
-        let width = schema.vector.map_or(1, |vector| vector.dim * size_of::<f32>());
         let parquet = rows.by_way_of_disk(|to| {
             let mut file = ParquetFile::new(schema, to)?;
-            for batch in order.chunks((BATCH_BYTES / width).clamp(1, BATCH_ROWS)) {
+            let mut rest = order.as_slice();
+            while !rest.is_empty() {
+                let (batch, others) = rest.split_at(rows.fitting(rest, BATCH_BYTES).min(BATCH_ROWS));
+                rest = others;
                 let documents = batch.iter().map(|row| rows.document(*row as usize));
                 let documents = documents.collect::<Result<Vec<Document>>>()?;
                 for documents in documents.chunks(PACED_ROWS) {
@@ -110,3 +112,6 @@ pub fn write_merged(
     let parts = Parts { ids, tombstones, vectors, index, parquet, vector_pages, text, values };
     assemble(schema, parts, place)
 }
+
+#[cfg(test)]
+mod tests;

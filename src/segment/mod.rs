@@ -20,6 +20,7 @@ mod reader;
 mod rows;
 mod source;
 mod spill;
+mod warm;
 mod whole;
 mod writer;
 
@@ -31,4 +32,5 @@ pub use reader::{KeyHit, Segment};
 pub use rows::RowRead;
 pub use source::{SegmentSource, prefetch_attributes};
 pub use spill::{Check, Spill, SpilledRows};
+pub use warm::{WARM_RANKS, WarmPart};
 pub use writer::{Place, WriteOptions, WrittenSegment, write_segment};

@@ -140,6 +140,17 @@ impl SpilledRows {
         self.with_vector
     }
 
+    /// How many of these rows, from the first on, hold no more than so many bytes together; at least one.
+    pub fn fitting(&self, rows: &[u32], bytes: usize) -> usize {
+        let mut sum = 0;
+        let fits = rows.iter().take_while(|row| {
+            let width = if (**row as usize) < self.with_vector { self.dim * size_of::<f32>() } else { 0 };
+            sum += self.rows[**row as usize].len as usize + width;
+            sum <= bytes
+        });
+        fits.count().max(1)
+    }
+
     /// Which entry a row is.
     pub fn id(&self, row: usize) -> EntryId {
         self.rows[row].id

@@ -21,8 +21,10 @@ pub mod query_language;
 pub mod schema;
 pub mod score;
 pub mod segment;
+mod sparse;
 pub mod stats;
 mod stop_words;
+mod terms;
 mod tokenizers;
 mod top;
 
