@@ -15,6 +15,24 @@ pub trait Clock: Send + Sync + Debug {
     fn monotonic(&self) -> Duration;
 }
 
+/// Measures how long a thread has been at something, for giving way to others: nothing that is told to anybody depends on it.
+#[derive(Debug, Clone, Copy)]
+pub struct Stopwatch(Instant);
+
+impl Stopwatch {
+    /// From now on.
+    #[must_use]
+    pub fn start() -> Self {
+        Self(Instant::now())
+    }
+
+    /// Since then.
+    #[must_use]
+    pub fn elapsed(self) -> Duration {
+        self.0.elapsed()
+    }
+}
+
 /// Draws numbers. Not for secrets.
 pub trait Rng: Send + Sync + Debug {
     /// 64 evenly distributed bits.

@@ -16,6 +16,7 @@ pub mod back_pressure;
 pub mod batch;
 pub mod compaction;
 pub mod config;
+pub mod decoded;
 pub mod document;
 pub mod error;
 pub mod filter;

@@ -50,7 +50,7 @@ async fn count(database: &Database, engine: &Engine, text: TextQuery) -> CorpusS
 }
 
 async fn scan(database: &Database, session: &mut Session, order: ScanOrder, filter: Option<Filter>) -> Vec<ScanRow> {
-    let request = ScanRequest { namespace: database.view(), order, filter, effort: 1.0, rows: 1000 };
+    let request = ScanRequest { namespace: database.view(), order, filter, effort: 1.0, rows: 1000, close: Vec::new() };
     session.scan_open(request, &mut database.provider()).await.unwrap().1.rows
 }
 

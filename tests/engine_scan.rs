@@ -155,12 +155,9 @@ async fn check(database: &Database, truth: &Truth, engine: &Arc<Engine>, random:
     let metric = database.schema.vector.unwrap().metric;
     let mut session = Session::new(engine.clone());
     for _ in 0..3 {
-        let filter = filter(random, &database.schema);
-        let expected = truth.alive(&filter);
+        let mut filter = filter(random, &database.schema);
         let rows = [1, 3, 10, 200][random.below(4) as usize];
         let effort = if random.chance(60) { f32::INFINITY } else { 1.0 };
-        let mut query = database.query();
-        (query.top_k, query.filter, query.effort) = (1000, filter.clone(), effort);
         let order = match random.below(6) {
             0 => ScanOrder::Unordered,
             1 | 2 => {
@@ -170,8 +167,19 @@ async fn check(database: &Database, truth: &Truth, engine: &Arc<Engine>, random:
             3 if metric == Metric::Cosine => ScanOrder::Distance { vector: vec![0.0; DIM] },
             _ => ScanOrder::Distance { vector: (0..DIM).map(|_| random.unit() - 0.5).collect() },
         };
+        if let ScanOrder::Bm25 { query, .. } = &order
+            && random.chance(40)
+        {
+            // As `WHERE body @@@ $1 ORDER BY body <@> $1` asks.
+            let same = Filter::Match { attribute: 0, query: query.clone() };
+            filter = Some(filter.map_or(same.clone(), |other| Filter::And(vec![other, same])));
+        }
+        let expected = truth.alive(&filter);
+        let mut query = database.query();
+        (query.top_k, query.filter, query.effort) = (1000, filter.clone(), effort);
         let what = format!("{order:?} {filter:?} effort {effort} rows {rows}, {what}");
-        let request = ScanRequest { namespace: database.view(), order: order.clone(), filter, effort, rows };
+        let request =
+            ScanRequest { namespace: database.view(), order: order.clone(), filter, effort, rows, close: Vec::new() };
         let answers = scan(database, &mut session, request).await;
         let all: Vec<ScanRow> = answers.iter().flatten().copied().collect();
         let keys: BTreeSet<Key> = all.iter().map(|row| row.key).collect();
@@ -333,7 +341,8 @@ async fn an_approximate_scan_returns_each_key_once_and_starts_as_good_as_a_query
         let vector: Vec<f32> = (0..DIM).map(|_| random.unit() - 0.5).collect();
         let rows = if round == 0 { 1000 } else { 10 };
         let order = ScanOrder::Distance { vector: vector.clone() };
-        let request = ScanRequest { namespace: database.view(), order, filter: None, effort: 1.0, rows };
+        let request =
+            ScanRequest { namespace: database.view(), order, filter: None, effort: 1.0, rows, close: Vec::new() };
         let mut query = database.query().and_vector(vector);
         (query.effort, query.top_k, query.candidates) = (1.0, rows as usize, rows as usize);
         let best = database.run(&running, query).await.unwrap();
@@ -361,8 +370,14 @@ async fn a_session_holds_so_many_scans_and_closing_frees_them() {
     let mut database = Database::new(directory.path(), schema("l2"));
     (0..10).for_each(|key| database.upsert(key, EntryOrder { seq: 1, xid: 1 }, document(&mut random)));
     let mut session = Session::new(Arc::new(engine(directory.path()).await));
-    let request =
-        || ScanRequest { namespace: database.view(), order: ScanOrder::Unordered, filter: None, effort: 1.0, rows: 2 };
+    let request = || ScanRequest {
+        namespace: database.view(),
+        order: ScanOrder::Unordered,
+        filter: None,
+        effort: 1.0,
+        rows: 2,
+        close: Vec::new(),
+    };
     let mut numbers = Vec::new();
     for _ in 0..MAX_OPEN_SCANS {
         numbers.push(session.scan_open(request(), &mut database.provider()).await.unwrap().0);

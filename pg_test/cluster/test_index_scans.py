@@ -89,6 +89,41 @@ def test_a_key_deleted_elsewhere_and_inserted_here_is_there_twice_as_in_the_tabl
             assert sorted(row for row in conn.execute(query) if row[0] == 7) == [(7, "[1,1]"), (7, "[2,2]")]
 
 
+def test_the_order_is_computed_only_where_somebody_reads_it(conn):
+    conn.execute("CREATE TABLE t (id int PRIMARY KEY, v vector(2), body text)")
+    conn.execute("INSERT INTO t SELECT i, format('[%s,1]', i / 2)::vector, repeat('word ', i) FROM generate_series(1, 40) i")
+    conn.execute("CREATE INDEX t_idx ON t USING elacsym (v vector_l2_ops, body bm25_ops)")
+    conn.execute("SET enable_seqscan = off")
+    hidden = "NULL::double precision"
+
+    def look(query):
+        return "\n".join(row[0] for row in conn.execute("EXPLAIN (VERBOSE, COSTS OFF) " + query)), conn.execute(query).fetchall()
+
+    near, best = "ORDER BY v <-> '[3,1]'", "ORDER BY body <@> 'word'"
+    for query, expected in (
+        (f"SELECT id FROM t {near} LIMIT 2", [(6,), (7,)]),
+        (f"SELECT id FROM t WHERE body @@@ 'word' {best} LIMIT 3", [(40,), (39,), (38,)]),
+        (f"SELECT count(*) FROM (SELECT id FROM t {near} LIMIT 2) s WHERE id > 6", [(1,)]),
+        (f"(SELECT id FROM t {near} LIMIT 1) UNION ALL (SELECT id FROM t {best} LIMIT 1)", [(6,), (40,)]),
+    ):
+        shown, rows = look(query)
+        assert hidden in shown and "Order By: (" in shown, shown
+        assert sorted(rows) == sorted(expected), query
+    for query, expected in (
+        (f"SELECT id, v <-> '[3,1]' FROM t {near} LIMIT 2", {(6, 0.0), (7, 0.0)}),
+        (f"SELECT id FROM t {near} FETCH FIRST 1 ROW WITH TIES", {(6,), (7,)}),
+    ):
+        shown, rows = look(query)
+        assert hidden not in shown and "Order By: (" in shown, shown
+        assert set(rows) == expected, query
+    with conn.transaction():
+        conn.execute(f"DECLARE c CURSOR FOR SELECT id FROM t {near}")
+        assert {row[0] for row in conn.execute("FETCH 2 FROM c")} == {6, 7}
+        assert len(conn.execute("FETCH ALL FROM c").fetchall()) == 38
+        locked = conn.execute(f"SELECT id FROM t {near} LIMIT 2 FOR UPDATE").fetchall()
+        assert {row[0] for row in locked} == {6, 7}
+
+
 EXTREMES = ["[0,0]", "[1e-30,1e-30]", "[1e-20,0]", "[1e20,1e20]", "[-1e20,1e20]", "[3e38,3e38]", "[3e38,-3e38]", "[1,2]", "[-1,0.5]", "[1e-38,1]", "[1e10,1]", None]
 
 

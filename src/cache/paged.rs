@@ -3,7 +3,6 @@
 //! A page is used or cached only after its CRC32 was compared with the one its writer recorded. A mismatch is read once
 //! more straight from the store, then it is an error that names object and offset.
 
-use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -118,7 +117,7 @@ impl PagedObject {
             return Ok(bytes);
         }
         let pages = self.resolve(pages_of(&range).collect()).await?;
-        Ok(assemble(&range, &pages))
+        Ok(pages.assemble(&range))
     }
 
     /// The bytes of each range, in their order; ranges may overlap. What is missing in the cache is fetched in parallel,
@@ -127,6 +126,20 @@ impl PagedObject {
     /// # Errors
     /// As [`Self::read`].
     pub async fn read_many(&self, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
+        let pages = self.resolve_ranges(ranges).await?;
+        Ok(ranges.iter().map(|range| pages.assemble(range)).collect())
+    }
+
+    /// As [`Self::read_many`], each range in the pieces that pages hold of it: without a copy.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub async fn read_pieces(&self, ranges: &[Range<u64>]) -> Result<Vec<Vec<Bytes>>> {
+        let pages = self.resolve_ranges(ranges).await?;
+        Ok(ranges.iter().map(|range| pages.pieces(range).collect()).collect())
+    }
+
+    async fn resolve_ranges(&self, ranges: &[Range<u64>]) -> Result<Pages> {
         let mut wanted = Vec::new();
         for range in ranges {
             self.source.check(range)?;
@@ -134,8 +147,7 @@ impl PagedObject {
         }
         wanted.sort_unstable();
         wanted.dedup();
-        let pages = self.resolve(wanted).await?;
-        Ok(ranges.iter().map(|range| assemble(range, &pages)).collect())
+        self.resolve(wanted).await
     }
 
     /// The bytes of one range, verified, straight from the store: for reads of whole objects (compaction, verification)
@@ -194,9 +206,12 @@ impl PagedObject {
     }
 
     /// The bytes of every wanted page (sorted, no duplicates).
-    async fn resolve(&self, wanted: Vec<u32>) -> Result<HashMap<u32, Bytes>> {
-        let mut pages = HashMap::with_capacity(wanted.len());
-        let mut missing = self.look_up(wanted, &mut pages).await;
+    async fn resolve(&self, wanted: Vec<u32>) -> Result<Pages> {
+        let (mut pages, missing) = self.look_up_in_memory(wanted);
+        if missing.is_empty() {
+            return Ok(pages);
+        }
+        let mut missing = self.look_up(missing, &mut pages).await;
         self.count(|stats| &stats.misses, missing.len() as u64);
         while !missing.is_empty() {
             let (mine, others) = self.claim(missing, &mut pages);
@@ -204,12 +219,12 @@ impl PagedObject {
             let runs = runs(&self.source, mine, readers);
             let mut fetches: FuturesUnordered<_> = runs.into_iter().map(|run| run_fetch(self.fetch_run(run))).collect();
             while let Some(fetched) = fetches.next().await {
-                pages.extend(fetched?);
+                fetched?.into_iter().for_each(|(page, bytes)| pages.insert(page, bytes));
             }
             missing = Vec::new();
             for (page, wait) in others {
                 match wait.landed().await {
-                    Some(bytes) => drop(pages.insert(page, bytes)),
+                    Some(bytes) => pages.insert(page, bytes),
                     // The other reader failed: its error may not be ours, so try for ourselves.
                     None => missing.push(page),
                 }
@@ -218,8 +233,23 @@ impl PagedObject {
         Ok(pages)
     }
 
+    /// The pages that are in memory, and the numbers of the others: without a future for each, of which a warm search would make
+    /// hundreds.
+    fn look_up_in_memory(&self, wanted: Vec<u32>) -> (Pages, Vec<u32>) {
+        let (mut bytes, mut missing) = (Vec::with_capacity(wanted.len()), Vec::new());
+        for page in &wanted {
+            let found = self.cache.hit_memory(self.source.block(*page), |bytes| self.source.is_right(*page, bytes));
+            if found.is_none() {
+                missing.push(*page);
+            }
+            bytes.push(found.unwrap_or_default());
+        }
+        self.count(|stats| &stats.hits_memory, (wanted.len() - missing.len()) as u64);
+        (Pages { numbers: wanted, bytes }, missing)
+    }
+
     /// Puts the pages that a tier of the cache has into `pages` and returns the rest.
-    async fn look_up(&self, wanted: Vec<u32>, pages: &mut HashMap<u32, Bytes>) -> Vec<u32> {
+    async fn look_up(&self, wanted: Vec<u32>, pages: &mut Pages) -> Vec<u32> {
         let use_disk = self.source.use_disk();
         // All at once: reads of the disk tier overlap.
         let lookups = wanted.into_iter().map(|page| async move {
@@ -243,7 +273,7 @@ impl PagedObject {
     }
 
     /// Splits missing pages into those that this reader fetches and those that others are fetching already.
-    fn claim(&self, missing: Vec<u32>, pages: &mut HashMap<u32, Bytes>) -> (Mine, Others) {
+    fn claim(&self, missing: Vec<u32>, pages: &mut Pages) -> (Mine, Others) {
         let (mut mine, mut others) = (Mine::new(), Others::new());
         for page in missing {
             let key = self.source.block(page);
@@ -401,22 +431,47 @@ fn pages_of(range: &Range<u64>) -> Range<u32> {
     (range.start / page) as u32..range.end.div_ceil(page) as u32
 }
 
-/// The bytes of a range from its pages, which are all there.
-fn assemble(range: &Range<u64>, pages: &HashMap<u32, Bytes>) -> Bytes {
-    let numbers = pages_of(range);
-    let part = |page: u32| {
-        let start = u64::from(page) * PAGE_BYTES as u64;
-        let bytes = pages.get(&page).expect("invariant: every page of a checked range was resolved");
-        let end = (range.end - start).min(bytes.len() as u64);
-        bytes.slice(range.start.saturating_sub(start) as usize..end as usize)
-    };
-    match numbers.len() {
-        0 => Bytes::new(),
-        1 => part(numbers.start),
-        _ => {
-            let mut whole = BytesMut::with_capacity((range.end - range.start) as usize);
-            numbers.for_each(|page| whole.extend_from_slice(&part(page)));
-            whole.freeze()
+/// Pages of one read.
+struct Pages {
+    /// Ascending.
+    numbers: Vec<u32>,
+    /// Of each; empty as long as it is missing.
+    bytes: Vec<Bytes>,
+}
+
+impl Pages {
+    fn place(&self, page: u32) -> usize {
+        self.numbers.binary_search(&page).expect("invariant: every page of a checked range was wanted")
+    }
+
+    fn insert(&mut self, page: u32, bytes: Bytes) {
+        let place = self.place(page);
+        self.bytes[place] = bytes;
+    }
+
+    /// What each page has of a range, all of whose pages are there.
+    fn pieces(&self, range: &Range<u64>) -> impl Iterator<Item = Bytes> {
+        let numbers = pages_of(range);
+        let first = if numbers.is_empty() { 0 } else { self.place(numbers.start) };
+        let (from, to) = (range.start, range.end);
+        // Wanted pages that follow each other lie so.
+        numbers.zip(&self.bytes[first..]).map(move |(page, bytes)| {
+            let start = u64::from(page) * PAGE_BYTES as u64;
+            let end = (to - start).min(bytes.len() as u64);
+            bytes.slice(from.saturating_sub(start) as usize..end as usize)
+        })
+    }
+
+    /// The bytes of a range, all of whose pages are there.
+    fn assemble(&self, range: &Range<u64>) -> Bytes {
+        let mut pieces = self.pieces(range);
+        match pages_of(range).len() {
+            0 | 1 => pieces.next().unwrap_or_default(),
+            _ => {
+                let mut whole = BytesMut::with_capacity((range.end - range.start) as usize);
+                pieces.for_each(|piece| whole.extend_from_slice(&piece));
+                whole.freeze()
+            }
         }
     }
 }

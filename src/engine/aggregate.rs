@@ -6,9 +6,9 @@ use futures::{StreamExt, TryStreamExt, stream};
 use roaring::RoaringBitmap;
 
 use super::arms::{CHUNK, Run, Spec};
-use super::results::Wanted;
+use super::results::{Wanted, documents};
 use super::stats::Kind;
-use super::view::{LiveSegment, Schema};
+use super::view::LiveSegment;
 use super::{Engine, Provider};
 use crate::aggregate::Aggregation;
 use crate::cache::ReadStats;
@@ -45,7 +45,7 @@ impl Engine {
     }
 
     async fn run_aggregate(&self, request: AggregateRequest, provider: &mut dyn Provider) -> Result<Aggregated> {
-        let schema = Schema::new(&request.namespace.schema)?;
+        let schema = self.schema(&request.namespace.schema)?;
         let reads = Arc::new(ReadStats::default());
         let view = self.resolve(request.namespace, &schema, provider, &reads).await?;
         let spec = Arc::new(Spec::of_rows(&schema.schema, request.filter));
@@ -85,7 +85,7 @@ impl Engine {
             return Ok(aggregation);
         }
         let parts = parts(segment.rows(), allowed.as_deref());
-        let reads = parts.into_iter().map(|ordinals| self.documents(run, segment, ordinals, wanted));
+        let reads = parts.into_iter().map(|ordinals| documents(run, segment, ordinals, wanted));
         let reads: Vec<_> = reads.collect();
         let mut reads = std::pin::pin!(stream::iter(reads).buffered(PARTS_AHEAD));
         while let Some(documents) = reads.try_next().await? {

@@ -144,7 +144,16 @@ impl Run {
         if self.spec.filter.is_none() {
             return Ok(self.view.segments.iter().map(|s| s.alive.clone()).collect());
         }
-        try_join_all(self.view.segments.iter().map(|segment| self.filtered(segment))).await
+        self.each_segment(|run, place| async move { run.filtered(&run.view.segments[place]).await }).await
+    }
+
+    /// Asks each segment of the view.
+    async fn each_segment<T, F>(&self, ask: impl Fn(Self, usize) -> F) -> Result<Vec<T>>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T>> + Send + 'static,
+    {
+        self.cpu.all((0..self.view.segments.len()).map(|place| ask(self.clone(), place))).await
     }
 
     /// Places of the buffered documents that match the filter.
@@ -206,19 +215,25 @@ impl Run {
     /// The vector arm of each segment. All of them look at their one-bit codes first; then only what may be among the nearest of all is
     /// read.
     async fn vector_rows(&self, allowed: &Allowed, depth: usize) -> Result<Vec<(Candidates, SearchStats)>> {
-        let begun = allowed.iter().enumerate().map(|(place, allowed)| self.begun(place, depth, allowed.clone()));
-        let mut begun = try_join_all(begun).await?;
+        let begin = |run: Self, place: usize| {
+            let allowed = allowed.get(place).cloned().flatten();
+            async move { run.begun(place, depth, allowed).await }
+        };
+        let mut begun = self.each_segment(begin).await?;
         if begun.len() > 1 {
             begun = self.cpu.run(move |_| Ok(cut(begun, depth))).await?;
         }
-        let parts = begun.into_iter().enumerate().map(|(place, search)| async move {
-            let Some(search) = search else { return Ok::<_, Error>(Default::default()) };
-            let (hits, stats) = self.advanced(place, search.with_ties(MAX_TIED_ROWS), false).await?.finish();
-            // Nearer is better.
-            let scored = hits.into_iter().map(|(ordinal, distance)| (ordinal, -distance)).collect();
-            Ok((self.identified(place, depth, scored).await?, stats))
+        let parts = begun.into_iter().enumerate().map(|(place, search)| {
+            let run = self.clone();
+            async move {
+                let Some(search) = search else { return Ok(Default::default()) };
+                let (hits, stats) = run.advanced(place, search.with_ties(MAX_TIED_ROWS), false).await?.finish();
+                // Nearer is better.
+                let scored = hits.into_iter().map(|(ordinal, distance)| (ordinal, -distance)).collect();
+                Ok((run.identified(place, depth, scored).await?, stats))
+            }
         });
-        try_join_all(parts).await
+        self.cpu.all(parts).await
     }
 
     /// (ordinal, distance) of the nearest `count` allowed rows of one segment, nearest first, and up to `ties` more that were
@@ -265,7 +280,7 @@ impl Run {
         let source = SegmentSource::new(segment, self.reads.clone(), self.spec.prefetch.clone());
         while !first_stage || matches!(search.need(), Need::Postings(_)) {
             let reply = match search.need() {
-                Need::Postings(ranges) => Reply::Bytes(source.postings(ranges).await?),
+                Need::Postings(ranges) => Reply::Pieces(source.posting_pieces(ranges).await?),
                 Need::RowCodes(ranges) => Reply::Bytes(source.row_codes(ranges).await?),
                 Need::Vectors(ordinals) => Reply::Vectors(source.vectors(ordinals).await?),
                 Need::Done => break,
@@ -283,9 +298,11 @@ impl Run {
 
     /// The text arm of each segment; keys are read only of rows that are among the best of all.
     async fn text_rows(&self, allowed: &Allowed, depth: usize, stats: &CorpusStats) -> Result<Vec<Candidates>> {
-        let parts = allowed.iter().enumerate();
-        let best = parts.map(|(place, allowed)| self.best(place, depth, MAX_TIED_ROWS, allowed.clone(), stats));
-        let mut best = try_join_all(best).await?;
+        let search = |run: Self, place: usize| {
+            let (allowed, stats) = (allowed.get(place).cloned().flatten(), stats.clone());
+            async move { run.best(place, depth, MAX_TIED_ROWS, allowed, &stats).await }
+        };
+        let mut best = self.each_segment(search).await?;
         if best.len() > 1 {
             let mut scores: Vec<f32> = best.iter().flatten().map(|(_, score)| *score).collect();
             if let Some(last) = depth.checked_sub(1).filter(|last| *last < scores.len()) {
@@ -293,8 +310,11 @@ impl Run {
                 best.iter_mut().for_each(|hits| hits.retain(|(_, score)| score.total_cmp(&worst).is_ge()));
             }
         }
-        let parts = best.into_iter().enumerate();
-        try_join_all(parts.map(|(place, hits)| self.identified(place, depth, hits))).await
+        let parts = best.into_iter().enumerate().map(|(place, hits)| {
+            let run = self.clone();
+            async move { run.identified(place, depth, hits).await }
+        });
+        self.cpu.all(parts).await
     }
 
     /// Statistics of the whole corpus for the text query.
@@ -400,6 +420,9 @@ impl Run {
     }
 
     async fn buffered_stats(&self) -> Result<CorpusStats> {
+        if self.view.buffered.is_empty() {
+            return Ok(self.spec.text.as_ref().map(CorpusStats::new).unwrap_or_default());
+        }
         let (spec, view) = (self.spec.clone(), self.view.clone());
         self.cpu
             .run(move |cancel| {

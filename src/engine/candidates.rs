@@ -83,9 +83,9 @@ fn wanted_of_candidates(modifiers: &[Modifier], group: Option<AttributeId>) -> V
 /// another segment is evaluated.
 pub struct Arms {
     base: Run,
-    runs: Vec<Arm>,
+    runs: Vec<Arc<Arm>>,
     /// What the filter leaves.
-    choice: OnceCell<Choice>,
+    choice: Arc<OnceCell<Choice>>,
     /// What the searches of all arms have cost so far.
     pub search: SearchStats,
 }
@@ -99,11 +99,13 @@ struct Arm {
 impl Arms {
     /// Reads nothing yet.
     pub fn new(base: &Run, specs: &[Arc<Spec>]) -> Self {
-        let arm = |spec: &Arc<Spec>| Arm { run: Run { spec: spec.clone(), ..base.clone() }, stats: OnceCell::new() };
+        let arm = |spec: &Arc<Spec>| {
+            Arc::new(Arm { run: Run { spec: spec.clone(), ..base.clone() }, stats: OnceCell::new() })
+        };
         Self {
             base: base.clone(),
             runs: specs.iter().map(arm).collect(),
-            choice: OnceCell::new(),
+            choice: Arc::default(),
             search: SearchStats::default(),
         }
     }
@@ -113,13 +115,15 @@ impl Arms {
     /// # Errors
     /// Of the segments.
     pub async fn best(&mut self, depth: usize) -> Result<Vec<Candidates>> {
-        let (base, choice) = (&self.base, &self.choice);
-        let lists = self.runs.iter().map(|arm| async move {
-            let (choice, stats) = tokio::try_join!(choice.get_or_try_init(|| base.choice()), arm.stats())?;
-            arm.run.best_of_all(depth, choice, stats.as_ref()).await
+        let lists = self.runs.iter().map(|arm| {
+            let (base, choice, arm) = (self.base.clone(), self.choice.clone(), arm.clone());
+            async move {
+                let (choice, stats) = tokio::try_join!(choice.get_or_try_init(|| base.choice()), arm.stats())?;
+                arm.run.best_of_all(depth, choice, stats.as_ref()).await
+            }
         });
         let mut candidates = Vec::with_capacity(self.runs.len());
-        for (list, search) in try_join_all(lists).await? {
+        for (list, search) in self.base.cpu.all(lists).await? {
             self.search.lists_probed += search.lists_probed;
             self.search.rows_scanned += search.rows_scanned;
             self.search.rows_coded += search.rows_coded;

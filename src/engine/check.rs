@@ -7,9 +7,8 @@ use futures::future::try_join_all;
 
 use super::arms::{Hit, Run, Spec};
 use super::fetch::locate;
-use super::results::Wanted;
+use super::results::{Wanted, documents};
 use super::stats::Kind;
-use super::view::Schema;
 use super::{Engine, Provider};
 use crate::cache::ReadStats;
 use crate::document::Document;
@@ -46,7 +45,7 @@ impl Engine {
         if keys.iter().any(|(_, filter)| *filter as usize >= filters.len()) {
             return Err(Error::internal("a key names a filter that is not there"));
         }
-        let schema = Schema::new(&namespace.schema)?;
+        let schema = self.schema(&namespace.schema)?;
         let reads = Arc::new(ReadStats::default());
         let only: Vec<Key> = keys.iter().map(|(key, _)| *key).collect();
         super::fetch::cut_down(&mut namespace, &only);
@@ -105,7 +104,7 @@ impl Engine {
         }
         let wanted = &wanted;
         let parts = ordinals.into_iter().map(|(place, ordinals)| async move {
-            let documents = self.documents(run, &run.view.segments[place].segment, ordinals, wanted).await?;
+            let documents = documents(run, &run.view.segments[place].segment, ordinals, wanted).await?;
             Ok::<_, Error>(documents.into_iter().map(move |(ordinal, document)| ((place, ordinal), document)))
         });
         Ok(try_join_all(parts).await?.into_iter().flatten().collect())

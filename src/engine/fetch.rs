@@ -6,9 +6,9 @@ use std::sync::Arc;
 use futures::future::try_join_all;
 
 use super::arms::{Hit, Run, Spec};
-use super::results::Wanted;
+use super::results::{Wanted, values};
 use super::stats::Kind;
-use super::view::{LiveView, Schema};
+use super::view::LiveView;
 use super::{Engine, Provider};
 use crate::cache::ReadStats;
 use crate::error::Result;
@@ -37,7 +37,7 @@ impl Engine {
         request: FetchRequest,
         provider: &mut dyn Provider,
     ) -> Result<(Vec<ResultRow>, RequestStats)> {
-        let schema = Schema::new(&request.namespace.schema)?;
+        let schema = self.schema(&request.namespace.schema)?;
         let reads = Arc::new(ReadStats::default());
         let mut seen = HashSet::with_capacity(request.keys.len());
         let keys: Vec<Key> = request.keys.into_iter().filter(|key| seen.insert(*key)).collect();
@@ -50,7 +50,7 @@ impl Engine {
         let row = |key: Key| ResultRow { key, ..ResultRow::default() };
         let found = keys.iter().zip(hits).filter_map(|(key, hit)| hit.map(|(_, hit)| (hit, row(*key)))).collect();
         let wanted = Wanted { vector: request.include_vector, attributes: request.include_attributes };
-        let rows = self.values(&run, found, &wanted).await?;
+        let rows = values(&run, found, &wanted).await?;
         let read = reads.snapshot();
         let stats = RequestStats {
             segments: view.segments.len() as u64,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::arms::{Run, Spec};
-use super::results::Wanted;
+use super::results::{Wanted, documents};
 use super::segments::Opener;
 use super::stats::Kind;
 use super::view::{LiveSegment, Schema};
@@ -123,7 +123,7 @@ impl Engine {
         }
         let attributes = run.spec.schema.attributes.iter().map(|attribute| attribute.id).collect();
         let wanted = Wanted { vector: true, attributes };
-        let documents = self.documents(run, &live.segment, ordinals.to_vec(), &wanted).await?;
+        let documents = documents(run, &live.segment, ordinals.to_vec(), &wanted).await?;
         if documents.len() != ids.len() {
             return Err(Error::internal(format!("rows of segment {} were not read", live.segment.info().id)));
         }

@@ -72,6 +72,8 @@ pub use session::Session;
 pub use texts::Scorer;
 pub use warm::Warmed;
 
+/// Budget of decoded schemas, in bytes: thousands of them.
+const SCHEMAS_BUDGET: usize = 8 << 20;
 
 /// The engine. One for the process; share it in an `Arc`.
 #[derive(Debug)]
@@ -92,6 +94,8 @@ pub struct Engine {
     /// By segment id: rows that tombstones kill.
     killed: Bounded<(String, tombstones::Name), Arc<RoaringBitmap>>,
     views: Bounded<view::ViewPlace, view::Remembered>,
+    /// By the hash of the stored form.
+    schemas: Bounded<u64, (Arc<str>, view::Schema)>,
     results: ResultCache,
     counters: RequestCounters,
     compactions: compact::Lanes,
@@ -133,6 +137,7 @@ impl Engine {
             tombstones: Bounded::new(budgets.delete_vectors),
             killed: Bounded::new(budgets.delete_vectors),
             views: Bounded::new(budgets.views),
+            schemas: Bounded::new(SCHEMAS_BUDGET),
             results: ResultCache::new(settings.result_cache),
             counters: RequestCounters::default(),
             compactions: compact::Lanes::default(),

@@ -7,9 +7,8 @@ use futures::future::try_join_all;
 use roaring::RoaringBitmap;
 
 use super::arms::{Hit, Run, Spec};
-use super::results::{Wanted, attributes};
+use super::results::{Wanted, attributes, values};
 use super::stats::Kind;
-use super::view::Schema;
 use super::{Engine, Provider};
 use crate::cache::ReadStats;
 use crate::document::Value;
@@ -50,7 +49,7 @@ impl Engine {
         if limit > MAX_PAGE_ROWS {
             return Err(Error::new(ErrorKind::OutOfRange, format!("{limit} rows are more than {MAX_PAGE_ROWS}")));
         }
-        let schema = Schema::new(&request.namespace.schema)?;
+        let schema = self.schema(&request.namespace.schema)?;
         let by_text = schema.schema.id == IdType::Text;
         if (by_text && request.after.is_some()) || (!by_text && request.after_text.is_some()) {
             return Err(Error::internal("a page begins after an id of another type"));
@@ -68,7 +67,7 @@ impl Engine {
             first_by_key(&run, request.after.map_or(Key::MIN, |key| key + 1), limit).await?
         };
         let wanted = Wanted { vector: request.include_vector, attributes: request.include_attributes };
-        let rows = self.values(&run, found, &wanted).await?;
+        let rows = values(&run, found, &wanted).await?;
         let read = reads.snapshot();
         let stats = RequestStats {
             segments: view.segments.len() as u64,

@@ -9,7 +9,7 @@ use super::arms::{Hit, Run, Spec};
 use super::candidates::{ArmSpecs, Arms, FactReader, Known, value_of};
 use super::ordered::{OrderedRow, Ordering};
 use super::result_cache::{Answer, Asked};
-use super::results::Wanted;
+use super::results::{Wanted, values};
 use super::stats::Kind;
 use super::view::{LiveView, Schema};
 use super::{Engine, Provider};
@@ -86,21 +86,24 @@ impl Engine {
         provider: &mut dyn Provider,
     ) -> Result<(Vec<ResultRow>, RequestStats)> {
         let none = request.top_k == 0;
-        let schema = Schema::new(&request.namespace.schema)?;
+        let schema = self.schema(&request.namespace.schema)?;
         let arms = check(&request, &schema)?;
         if none {
             return Ok((Vec::new(), RequestStats::default()));
         }
         let question = self.resolved(request, &schema, arms, provider).await?;
-        let (page, search) = if question.arms.specs.is_empty() {
-            question.ordered_page().await?
-        } else {
-            question.ranked_page().await?
+        let answer = async move {
+            let (page, search) = if question.arms.specs.is_empty() {
+                question.ordered_page().await?
+            } else {
+                question.ranked_page().await?
+            };
+            let request = &question.request;
+            let wanted = Wanted { vector: request.include_vector, attributes: request.include_attributes.clone() };
+            let rows = values(&question.base, page, &wanted).await?;
+            Ok((rows, question.cost(&search)))
         };
-        let request = &question.request;
-        let wanted = Wanted { vector: request.include_vector, attributes: request.include_attributes.clone() };
-        let rows = self.values(&question.base, page, &wanted).await?;
-        Ok((rows, question.cost(&search)))
+        self.cpu().drive(answer).await
     }
 
     async fn run_candidates(
@@ -108,19 +111,22 @@ impl Engine {
         request: QueryRequest,
         provider: &mut dyn Provider,
     ) -> Result<(Vec<CandidateRow>, RequestStats)> {
-        let schema = Schema::new(&request.namespace.schema)?;
+        let schema = self.schema(&request.namespace.schema)?;
         let arms = check(&request, &schema)?;
         if request.arms.len().saturating_mul(request.candidates) > MAX_REPLY_ROWS {
             let message = format!("{} candidates of each query are too many", request.candidates);
             return Err(Error::new(ErrorKind::OutOfRange, message));
         }
         let question = self.resolved(request, &schema, arms, provider).await?;
-        let (rows, search) = if question.arms.specs.is_empty() {
-            question.ordered_candidates().await?
-        } else {
-            question.candidates().await?
+        let answer = async move {
+            let (rows, search) = if question.arms.specs.is_empty() {
+                question.ordered_candidates().await?
+            } else {
+                question.candidates().await?
+            };
+            Ok((rows, question.cost(&search)))
         };
-        Ok((rows, question.cost(&search)))
+        self.cpu().drive(answer).await
     }
 
     async fn resolved(

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use futures::future::try_join_all;
 
-use super::Engine;
 use super::arms::{Hit, Run};
 use super::permits::CpuPool;
 use crate::cache::ReadStats;
@@ -25,71 +24,63 @@ pub struct Wanted {
     pub attributes: Vec<AttributeId>,
 }
 
-impl Engine {
-    /// Fills in the values of rows, in their order.
-    ///
-    /// # Errors
-    /// Of the segments.
-    pub(super) async fn values(
-        &self,
-        run: &Run,
-        rows: Vec<(Hit, ResultRow)>,
-        wanted: &Wanted,
-    ) -> Result<Vec<ResultRow>> {
-        let with_id = run.spec.schema.id == IdType::Text && rows.iter().any(|(_, row)| row.id.is_none());
-        if !wanted.vector && wanted.attributes.is_empty() && !with_id {
-            return Ok(rows.into_iter().map(|(_, row)| row).collect());
-        }
-        let attributes = wanted.attributes.iter().copied().chain(with_id.then_some(TEXT_ID)).collect();
-        let read = &Wanted { vector: wanted.vector, attributes };
-        let mut ordinals: BTreeMap<usize, Vec<u32>> = BTreeMap::new();
-        for (hit, _) in &rows {
-            if let Hit::Row(place, ordinal) = hit {
-                ordinals.entry(*place).or_default().push(*ordinal);
-            }
-        }
-        let parts = ordinals.into_iter().map(|(place, ordinals)| async move {
-            let documents = self.documents(run, &run.view.segments[place].segment, ordinals, read).await?;
-            Ok::<_, Error>((place, documents))
-        });
-        let documents: HashMap<usize, BTreeMap<u32, Document>> = try_join_all(parts).await?.into_iter().collect();
-        let mut out = Vec::with_capacity(rows.len());
-        for (hit, mut row) in rows {
-            let document = match hit {
-                Hit::Buffered(place) => &run.view.buffered[place].document,
-                Hit::Row(place, ordinal) => documents
-                    .get(&place)
-                    .and_then(|documents| documents.get(&ordinal))
-                    .ok_or_else(|| Error::internal(format!("the values of document {} were not read", row.key)))?,
-            };
-            if with_id && let Some(Value::String(id)) = document.get(TEXT_ID) {
-                row.id = Some(id.clone());
-            }
-            if wanted.vector {
-                row.vector = document.vector.clone();
-            }
-            if !wanted.attributes.is_empty() {
-                let json = document.attributes_json(&run.spec.schema, Some(&wanted.attributes));
-                row.attributes = Some(json.to_string());
-            }
-            out.push(row);
-        }
-        Ok(out)
+/// Fills in the values of rows, in their order.
+///
+/// # Errors
+/// Of the segments.
+pub(super) async fn values(run: &Run, rows: Vec<(Hit, ResultRow)>, wanted: &Wanted) -> Result<Vec<ResultRow>> {
+    let with_id = run.spec.schema.id == IdType::Text && rows.iter().any(|(_, row)| row.id.is_none());
+    if !wanted.vector && wanted.attributes.is_empty() && !with_id {
+        return Ok(rows.into_iter().map(|(_, row)| row).collect());
     }
-
-    /// The wanted values of some rows of one segment: vectors and attributes in parallel, one round trip each.
-    pub(super) async fn documents(
-        &self,
-        run: &Run,
-        segment: &Arc<Segment>,
-        ordinals: Vec<u32>,
-        wanted: &Wanted,
-    ) -> Result<BTreeMap<u32, Document>> {
-        documents_of(&run.cpu, &run.reads, segment, ordinals, wanted).await
+    let attributes = wanted.attributes.iter().copied().chain(with_id.then_some(TEXT_ID)).collect();
+    let read = &Wanted { vector: wanted.vector, attributes };
+    let mut ordinals: BTreeMap<usize, Vec<u32>> = BTreeMap::new();
+    for (hit, _) in &rows {
+        if let Hit::Row(place, ordinal) = hit {
+            ordinals.entry(*place).or_default().push(*ordinal);
+        }
     }
+    let parts = ordinals.into_iter().map(|(place, ordinals)| async move {
+        let documents = documents(run, &run.view.segments[place].segment, ordinals, read).await?;
+        Ok::<_, Error>((place, documents))
+    });
+    let documents: HashMap<usize, BTreeMap<u32, Document>> = try_join_all(parts).await?.into_iter().collect();
+    let mut out = Vec::with_capacity(rows.len());
+    for (hit, mut row) in rows {
+        let document = match hit {
+            Hit::Buffered(place) => &run.view.buffered[place].document,
+            Hit::Row(place, ordinal) => documents
+                .get(&place)
+                .and_then(|documents| documents.get(&ordinal))
+                .ok_or_else(|| Error::internal(format!("the values of document {} were not read", row.key)))?,
+        };
+        if with_id && let Some(Value::String(id)) = document.get(TEXT_ID) {
+            row.id = Some(id.clone());
+        }
+        if wanted.vector {
+            row.vector = document.vector.clone();
+        }
+        if !wanted.attributes.is_empty() {
+            let json = document.attributes_json(&run.spec.schema, Some(&wanted.attributes));
+            row.attributes = Some(json.to_string());
+        }
+        out.push(row);
+    }
+    Ok(out)
 }
 
-/// As [`Engine::documents`], where no query runs.
+/// The wanted values of some rows of one segment: vectors and attributes in parallel, one round trip each.
+pub(super) async fn documents(
+    run: &Run,
+    segment: &Arc<Segment>,
+    ordinals: Vec<u32>,
+    wanted: &Wanted,
+) -> Result<BTreeMap<u32, Document>> {
+    documents_of(&run.cpu, &run.reads, segment, ordinals, wanted).await
+}
+
+/// As [`documents`], where no query runs.
 pub(super) async fn documents_of(
     cpu: &Arc<CpuPool>,
     reads: &Arc<ReadStats>,

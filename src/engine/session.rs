@@ -44,6 +44,7 @@ impl Session {
     /// # Errors
     /// As [`Engine::scan_open`]; `Exhausted` with [`MAX_OPEN_SCANS`] open.
     pub async fn scan_open(&mut self, request: ScanRequest, provider: &mut dyn Provider) -> Result<(u64, ScanPart)> {
+        self.close(&request.close);
         self.room()?;
         let (scan, part) = self.engine.scan_open(request, provider).await?;
         let number = self.number();
@@ -62,8 +63,8 @@ impl Session {
             return Err(not_open("scan", number));
         }
         // Taken out while it works: one whose request fails or is dropped is gone.
-        let Some(Open::Scan(mut scan)) = self.open.remove(&number) else { return Err(not_open("scan", number)) };
-        let part = self.engine.scan_next(&mut scan, rows).await?;
+        let Some(Open::Scan(scan)) = self.open.remove(&number) else { return Err(not_open("scan", number)) };
+        let (scan, part) = self.engine.scan_next(scan, rows).await?;
         if !part.exhausted {
             self.open.insert(number, Open::Scan(scan));
         }

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use super::arms::{Run, Spec};
 use super::stats::Kind;
-use super::view::Schema;
 use super::{Engine, Provider};
 use crate::cache::ReadStats;
 use crate::document::{Document, Value};
@@ -59,7 +58,7 @@ impl Engine {
     }
 
     async fn prepare(&self, request: ScorerRequest, provider: &mut dyn Provider) -> Result<Scorer> {
-        let schema = Schema::new(&request.namespace.schema)?;
+        let schema = self.schema(&request.namespace.schema)?;
         let attribute = request.attribute;
         let query = TextQuery::of_attribute(attribute, request.query);
         let query = ParsedTextQuery::parse(&schema.schema, &query)?;
@@ -67,7 +66,8 @@ impl Engine {
         let view = self.resolve(request.namespace, &schema, provider, &reads).await?;
         let corpus = request.corpus;
         let spec = Arc::new(Spec { text: Some(query.clone()), corpus, ..Spec::of_rows(&schema.schema, None) });
-        let stats = Run { spec, view, cpu: self.cpu(), reads }.corpus().await?;
+        let run = Run { spec, view, cpu: self.cpu(), reads };
+        let stats = self.cpu().drive(async move { run.corpus().await }).await?;
         Ok(Scorer(Arc::new(Prepared { schema: schema.schema, attribute, query, stats })))
     }
 
@@ -83,12 +83,13 @@ impl Engine {
     }
 
     async fn count(&self, request: CorpusRequest, provider: &mut dyn Provider) -> Result<CorpusStats> {
-        let schema = Schema::new(&request.namespace.schema)?;
+        let schema = self.schema(&request.namespace.schema)?;
         let query = ParsedTextQuery::parse(&schema.schema, &request.text)?;
         let reads = Arc::new(ReadStats::default());
         let view = self.resolve(request.namespace, &schema, provider, &reads).await?;
         let spec = Arc::new(Spec { text: Some(query), ..Spec::of_rows(&schema.schema, None) });
-        Run { spec, view, cpu: self.cpu(), reads }.counts().await
+        let run = Run { spec, view, cpu: self.cpu(), reads };
+        self.cpu().drive(async move { run.counts().await }).await
     }
 
     /// The score of each text, 0 where no term matches: what a stored row with that text gets from the text arm.

@@ -42,11 +42,18 @@ impl Schema {
     /// # Errors
     /// `Corrupt`.
     pub fn new(stored: &str) -> Result<Self> {
-        let mut hasher = DefaultHasher::new();
-        stored.hash(&mut hasher);
-        Ok(Self { schema: Arc::new(NamespaceSchema::from_stored(stored)?), hash: hasher.finish() })
+        Ok(Self { schema: Arc::new(NamespaceSchema::from_stored(stored)?), hash: hash_of(stored) })
     }
 }
+
+fn hash_of(stored: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    stored.hash(&mut hasher);
+    hasher.finish()
+}
+
+/// What a decoded schema takes in memory, by its stored form: names, types and the structs around them.
+const SCHEMA_TIMES: usize = 4;
 
 /// One segment and what is dead in it.
 #[derive(Debug)]
@@ -102,6 +109,22 @@ pub struct Remembered {
 }
 
 impl Engine {
+    /// As [`Schema::new`], decoded once for all requests.
+    ///
+    /// # Errors
+    /// `Corrupt`.
+    pub(super) fn schema(&self, stored: &str) -> Result<Schema> {
+        let hash = hash_of(stored);
+        if let Some((form, schema)) = self.schemas.get(&hash)
+            && *form == *stored
+        {
+            return Ok(schema);
+        }
+        let schema = Schema::new(stored)?;
+        self.schemas.insert(hash, (Arc::from(stored), schema.clone()), stored.len() * SCHEMA_TIMES);
+        Ok(schema)
+    }
+
     /// Resolves a view; the same view again costs one comparison. Asks the provider at most once.
     ///
     /// # Errors

@@ -17,7 +17,7 @@ mod text;
 pub use text::{CorpusRequest, CorpusStats, FieldStats, Operator, TextAnalysis, TextQuery};
 
 /// Version of the messages; both sides must have the same.
-pub const PROTOCOL_VERSION: u32 = 8;
+pub const PROTOCOL_VERSION: u32 = 9;
 
 /// What a backend or worker asks of the engine.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -385,6 +385,8 @@ pub struct ScanRequest {
     pub effort: f32,
     /// Rows wanted in the first answer.
     pub rows: u32,
+    /// Scans and scorers that end with this, as by [`Request::ScanClose`].
+    pub close: Vec<u64>,
 }
 
 /// One row of a scan.

@@ -1,5 +1,6 @@
 //! Rows of `elacsym.namespace` and `elacsym.segment`.
 
+use crate::decoded::Decoded;
 use crate::error::{Error, ErrorKind, Result};
 use crate::garbage::Reason;
 use crate::ids::NamespaceId;
@@ -10,6 +11,12 @@ use crate::pg::snapshot::{Snapshot, next_transaction_id};
 use crate::schema::NamespaceSchema;
 use crate::segment_info::{DeleteVector, SegmentInfo};
 use pgrx::pg_sys;
+use std::cell::RefCell;
+
+thread_local! {
+    static SCHEMAS: RefCell<Decoded<NamespaceSchema>> = const { RefCell::new(Decoded::new(16)) };
+    static INFOS: RefCell<Decoded<SegmentInfo>> = const { RefCell::new(Decoded::new(32)) };
+}
 
 /// Version of the catalog's content that this library writes.
 pub const CATALOG_FORMAT: i32 = 1;
@@ -100,7 +107,8 @@ impl NamespaceRow {
             )
             .with_hint("Install the version of elacsym that wrote it, or a newer one."));
         }
-        NamespaceSchema::from_stored(&self.schema)
+        let parse = || NamespaceSchema::from_stored(&self.schema);
+        SCHEMAS.with_borrow_mut(|kept| kept.get(self.schema.as_bytes(), parse))
     }
 }
 
@@ -175,8 +183,10 @@ const DELETE_VECTOR_COLUMN: i32 = 9;
 impl SegmentRow {
     fn read(row: &Row<'_, SEGMENT_COLUMNS>) -> Result<Self> {
         let id = row.text(1)?;
-        let info = serde_json::from_str(&row.jsonb(3)?).map_err(|error| {
-            Error::new(ErrorKind::Corrupt, format!("description of segment {id} is not readable: {error}"))
+        let info = row.decoded(3, &INFOS, |json| {
+            serde_json::from_str(&json).map_err(|error| {
+                Error::new(ErrorKind::Corrupt, format!("description of segment {id} is not readable: {error}"))
+            })
         })?;
         Ok(Self {
             tid: row.tid,

@@ -4,7 +4,7 @@
 //! error, a cancel or a `FATAL` in between drops it, which makes the engine drop the work. Nothing here blocks in a system
 //! call that PostgreSQL's interrupts cannot end.
 
-use super::{preload, shmem};
+use super::{preload, shmem, wait};
 use crate::error::{Error, Result};
 use crate::ids::EntryId;
 use crate::ipc::frame::{Decoder, Kind, encode};
@@ -284,7 +284,7 @@ impl Connection {
                     "The server log has messages of the elacsym supervisor that say why. Try again later.",
                 ));
             }
-            wait(None, 0, Some(pause));
+            wait::pause(pause);
             pause = (pause * 2).min(CONNECT_PAUSE.1);
         }
     }
@@ -319,6 +319,8 @@ impl Connection {
     /// One request and everything that belongs to it.
     fn exchange(&mut self, request: &[u8], needs: &mut dyn Needs) -> std::result::Result<Reply, Failure> {
         self.send(request)?;
+        // Nothing is there yet, and a look that finds nothing costs as much as one that finds something.
+        wait::for_socket(self.fd.as_raw_fd(), self.number, pg_sys::WL_SOCKET_READABLE);
         let mut all_rows = Vec::new();
         let mut scan_rows = Vec::new();
         let mut all_keys = Vec::new();
@@ -470,56 +472,12 @@ impl Connection {
     fn pause_or_fail(&self, event: u32) -> std::result::Result<(), Failure> {
         let error = io::Error::last_os_error();
         match error.kind() {
-            io::ErrorKind::WouldBlock => wait(Some(self.fd.as_raw_fd()), event, None),
+            io::ErrorKind::WouldBlock => wait::for_socket(self.fd.as_raw_fd(), self.number, event),
             io::ErrorKind::Interrupted => {}
             _ => return Err(Failure::Lost(error)),
         }
         Ok(())
     }
-}
-
-/// Waits for the process latch, `event` on `socket`, or `timeout`, and then acts on interrupts. Ends the process when the
-/// postmaster is gone.
-fn wait(socket: Option<i32>, event: u32, timeout: Option<Duration>) {
-    let mut events = pg_sys::WL_LATCH_SET | pg_sys::WL_EXIT_ON_PM_DEATH | event;
-    let mut milliseconds = -1;
-    if let Some(timeout) = timeout {
-        events |= pg_sys::WL_TIMEOUT;
-        milliseconds = i64::try_from(timeout.as_millis()).unwrap_or(i64::MAX);
-    }
-    // SAFETY: the process latch of the running process; the descriptor, if any, is open.
-    let happened = unsafe {
-        pg_sys::WaitLatchOrSocket(
-            pg_sys::MyLatch,
-            events.cast_signed(),
-            socket.unwrap_or(pg_sys::PGINVALID_SOCKET),
-            milliseconds,
-            wait_event(),
-        )
-    };
-    if happened.cast_unsigned() & pg_sys::WL_LATCH_SET != 0 {
-        // SAFETY: our own latch; everything that sets it is looked at again after this.
-        unsafe { pg_sys::ResetLatch(pg_sys::MyLatch) };
-    }
-    pg_sys::check_for_interrupts!();
-}
-
-/// What `pg_stat_activity` shows while a session waits for the engine.
-fn wait_event() -> u32 {
-    #[cfg(any(feature = "pg17", feature = "pg18"))]
-    {
-        use std::sync::atomic::AtomicU32;
-        static EVENT: AtomicU32 = AtomicU32::new(0);
-        let mut event = EVENT.load(Ordering::Relaxed);
-        if event == 0 {
-            // SAFETY: a C string literal, which PostgreSQL copies.
-            event = unsafe { pg_sys::WaitEventExtensionNew(c"ElacsymEngine".as_ptr()) };
-            EVENT.store(event, Ordering::Relaxed);
-        }
-        event
-    }
-    #[cfg(not(any(feature = "pg17", feature = "pg18")))]
-    pg_sys::PG_WAIT_EXTENSION
 }
 
 /// Connects to the engine's socket without ever blocking: a full backlog is `EAGAIN`.

@@ -4,14 +4,22 @@
 //! Three rules make this safe (pitfalls 8): every write asks for no logical decoding; an update is a delete and an
 //! insert, because logical decoding cannot be kept from an update; locks stay to the end of the transaction.
 
+use crate::decoded::Decoded;
 use crate::error::{Error, Result};
 use crate::ids::NamespaceId;
 use crate::pg::snapshot::Snapshot;
 use pgrx::pg_sys;
+use std::cell::RefCell;
 use std::ffi::{CStr, CString};
+use std::thread::LocalKey;
 
 /// The schema that holds everything of ours.
 pub const SCHEMA: &CStr = c"elacsym";
+
+thread_local! {
+    /// Catalog rows are few, and each has a value or two.
+    static TEXTS: RefCell<Decoded<String>> = const { RefCell::new(Decoded::new(64)) };
+}
 
 /// Most columns of one of our tables or indexes.
 const MAX_COLUMNS: usize = 12;
@@ -566,8 +574,26 @@ impl<const N: usize> Row<'_, N> {
 
     /// `jsonb` as JSON text.
     pub fn jsonb(&self, i: usize) -> Result<String> {
+        self.decoded(i, &TEXTS, Ok)
+    }
+
+    /// `jsonb`, decoded from JSON text unless `kept` remembers it.
+    ///
+    /// # Errors
+    /// Those of `decode`.
+    pub fn decoded<T: Clone>(
+        &self,
+        i: usize,
+        kept: &'static LocalKey<RefCell<Decoded<T>>>,
+        decode: impl FnOnce(String) -> Result<T>,
+    ) -> Result<T> {
         // SAFETY: a jsonb value of a row that is alive.
-        unsafe { jsonb_text(self.values[i]) }
+        let decode = || decode(unsafe { jsonb_text(self.values[i]) }?);
+        // SAFETY: as above.
+        match unsafe { inline_bytes(&self.values[i]) } {
+            Some(bytes) => kept.with_borrow_mut(|kept| kept.get(bytes, decode)),
+            None => decode(),
+        }
     }
 
     /// Size of a varlena column without its header, found without fetching it; null is 0.
@@ -579,6 +605,22 @@ impl<const N: usize> Row<'_, N> {
         let size = unsafe { pg_sys::toast_raw_datum_size(self.values[i]) };
         (size as u64).saturating_sub(pg_sys::VARHDRSZ as u64)
     }
+}
+
+/// All bytes of a varlena, with its header, if they are all there and not in another table.
+///
+/// # Safety
+/// `datum` is a non-null varlena value that is alive.
+unsafe fn inline_bytes(datum: &pg_sys::Datum) -> Option<&[u8]> {
+    let start: *const pg_sys::varlena = datum.cast_mut_ptr();
+    // SAFETY: as the caller says.
+    if unsafe { pgrx::varlena::varatt_is_1b_e(start) } {
+        return None;
+    }
+    // SAFETY: as above.
+    let size = unsafe { pgrx::varlena::varsize_any(start) };
+    // SAFETY: that many bytes are the value.
+    Some(unsafe { std::slice::from_raw_parts(start.cast(), size) })
 }
 
 /// A jsonb value as JSON text.

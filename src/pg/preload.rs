@@ -1,6 +1,6 @@
 //! `_PG_init`: what happens when PostgreSQL loads the library.
 
-use super::{am, error, explain, gucs, hooks, policies, shmem, whole_answer, worker};
+use super::{am, error, explain, gucs, hooks, order_column, policies, shmem, whole_answer, worker};
 use pgrx::pg_sys;
 
 /// \[postmaster, backend\] Settings always; everything else only when preloaded and not during `pg_upgrade`, whose server
@@ -20,6 +20,7 @@ pub fn init() {
     whole_answer::install();
     explain::install();
     policies::install();
+    order_column::install();
     worker::supervisor::register();
 }
 

@@ -109,8 +109,10 @@ pub struct Fused<I> {
 
 /// Fuses the arms: every row of every arm, in no order.
 pub fn fuse<I: Copy + Eq + Hash>(arms: &[Arm<I>], fusion: Fusion) -> Vec<Fused<I>> {
-    let mut rows: Vec<Fused<I>> = Vec::new();
-    let mut known: HashMap<I, usize> = HashMap::new();
+    // Growing hashes everything anew.
+    let hits = arms.iter().map(|arm| arm.hits.len()).sum();
+    let mut rows: Vec<Fused<I>> = Vec::with_capacity(hits);
+    let mut known: HashMap<I, usize> = HashMap::with_capacity(hits);
     for (number, arm) in arms.iter().enumerate() {
         let scale = Scale::of(arm, fusion);
         for (rank, (id, value)) in (1_u32..).zip(&arm.hits) {

@@ -138,6 +138,7 @@ impl<I: Copy + Ord + Hash> Ranking<I> {
             arms.push(Arm { kind: *kind, weight: *weight, hits });
         }
         let mut rows = fuse(&arms, self.plan.fusion);
+        self.seen.reserve(rows.len());
         rows.retain(|row| self.seen.insert(row.id));
         Block { rows, more }
     }

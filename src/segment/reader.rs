@@ -363,6 +363,20 @@ impl Segment {
         self.read_section(self.postings, ranges, stats).await
     }
 
+    /// As [`Self::postings`], each in the pieces that are in the cache.
+    pub(super) async fn posting_pieces(
+        &self,
+        ranges: &[Range<u64>],
+        stats: &Arc<ReadStats>,
+    ) -> Result<Vec<Vec<Bytes>>> {
+        if ranges.is_empty() {
+            return Ok(Vec::new());
+        }
+        let absolute = self.within(self.postings, ranges)?;
+        let read = self.index.with_stats(stats.clone()).read_pieces(&absolute).await;
+        read.map_err(|e| missing_is_corrupt(e, &self.info.root, self.index.key()))
+    }
+
     /// Ranges of the row-code section.
     pub(super) async fn row_codes(&self, ranges: &[Range<u64>], stats: &Arc<ReadStats>) -> Result<Vec<Bytes>> {
         self.read_section(self.row_codes, ranges, stats).await
@@ -441,14 +455,15 @@ impl Segment {
     }
 
     async fn read_section(&self, section: Span, ranges: &[Range<u64>], stats: &Arc<ReadStats>) -> Result<Vec<Bytes>> {
+        self.read_index(&self.within(section, ranges)?, stats).await
+    }
+
+    /// Ranges of a section as ranges of the object.
+    fn within(&self, section: Span, ranges: &[Range<u64>]) -> Result<Vec<Range<u64>>> {
         let outside = |range: &Range<u64>| {
             Error::internal(format!("range {range:?} is outside its section of segment {}", self.info.id))
         };
-        let absolute = ranges
-            .iter()
-            .map(|range| section.absolute(range).ok_or_else(|| outside(range)))
-            .collect::<Result<Vec<_>>>()?;
-        self.read_index(&absolute, stats).await
+        ranges.iter().map(|range| section.absolute(range).ok_or_else(|| outside(range))).collect()
     }
 
     async fn read_index(&self, ranges: &[Range<u64>], stats: &Arc<ReadStats>) -> Result<Vec<Bytes>> {

@@ -14,7 +14,7 @@ use crate::cache::{PagedObject, ReadStats};
 use crate::error::{Error, Result};
 use crate::schema::AttributeId;
 use crate::text::RangeRead;
-use crate::vector::VectorSource;
+use crate::vector::{Pieces, VectorSource};
 
 /// Most bytes of attributes that are fetched before it is known which rows are results: transferring that takes less time
 /// than one more round trip.
@@ -45,6 +45,11 @@ impl SegmentSource {
 impl VectorSource for SegmentSource {
     async fn postings(&self, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
         self.segment.postings(ranges, &self.stats).await
+    }
+
+    async fn posting_pieces(&self, ranges: &[Range<u64>]) -> Result<Vec<Pieces>> {
+        let postings = self.segment.posting_pieces(ranges, &self.stats).await?;
+        Ok(postings.into_iter().map(Pieces::from).collect())
     }
 
     async fn row_codes(&self, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {

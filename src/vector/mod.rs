@@ -28,7 +28,7 @@ pub mod rotate;
 
 #[cfg(feature = "engine")]
 pub use ivf::{
-    Bounds, BuildParams, BuiltIndex, Cut, Head, Need, Reply, SearchParams, SearchStats, SearchStream, Searcher,
+    Bounds, BuildParams, BuiltIndex, Cut, Head, Need, Pieces, Reply, SearchParams, SearchStats, SearchStream, Searcher,
     VectorInput, VectorSource, build, build_from, search,
 };
 

@@ -27,7 +27,7 @@ use crate::ids::Key;
 use crate::ipc::message::{RequestStats, ScanOrder, ScanRequest, ScanRow, TextQuery};
 use crate::limits::MAX_SCAN_ROWS;
 use crate::schema::{AttributeId, ZERO_VECTOR};
-use crate::text::{CorpusStats, ParsedTextQuery};
+use crate::text::{CorpusStats, ParsedTextQuery, QueryShape};
 use crate::vector::{Metric, SearchStats};
 use ranked::Ranked;
 use walk::{Rows, Walk};
@@ -64,6 +64,8 @@ enum Order {
     Bm25 {
         attribute: AttributeId,
         stats: CorpusStats,
+        /// The filter wants rows that hold a term: there is no tail.
+        only_head: bool,
     },
 }
 
@@ -92,27 +94,36 @@ impl Engine {
         provider: &mut dyn Provider,
         start: Duration,
     ) -> Result<(Scan, ScanPart)> {
-        let schema = Schema::new(&request.namespace.schema)?;
+        let schema = self.schema(&request.namespace.schema)?;
         let (spec, order) = check(&request, &schema)?;
         let reads = Arc::new(ReadStats::default());
         let view = self.resolve(request.namespace, &schema, provider, &reads).await?;
         let run = Run { spec: Arc::new(spec), view, cpu: self.cpu(), reads };
-        let mut scan = Scan::new(run, order).await?;
-        let rows = scan.next(request.rows).await?;
+        let open = async move {
+            let mut scan = Scan::new(run, order).await?;
+            let rows = scan.next(request.rows).await?;
+            Ok((scan, rows))
+        };
+        let (mut scan, rows) = self.cpu().drive(open).await?;
         let part = self.part(&mut scan, rows, start);
         Ok((scan, part))
     }
 
-    /// The next rows of a scan: at most [`MAX_SCAN_ROWS`]. After an error the scan must not be used any more.
+    /// The next rows of a scan, at most [`MAX_SCAN_ROWS`], and the scan. After an error there is none any more.
     ///
     /// # Errors
     /// Of the segments.
-    pub async fn scan_next(&self, scan: &mut Scan, rows: u32) -> Result<ScanPart> {
+    pub async fn scan_next(&self, mut scan: Box<Scan>, rows: u32) -> Result<(Box<Scan>, ScanPart)> {
         let start = self.env.clock.monotonic();
-        let result = scan.next(rows).await;
+        let next = async move {
+            let rows = scan.next(rows).await?;
+            Ok((scan, rows))
+        };
+        let result = self.cpu().drive(next).await;
         self.counters.count(Kind::ScanNext, self.micros_since(start), result.is_ok());
-        let rows = result?;
-        Ok(self.part(scan, rows, start))
+        let (mut scan, rows) = result?;
+        let part = self.part(&mut scan, rows, start);
+        Ok((scan, part))
     }
 
     fn part(&self, scan: &mut Scan, rows: Vec<ScanRow>, start: Duration) -> ScanPart {
@@ -159,11 +170,33 @@ fn check(request: &ScanRequest, schema: &Schema) -> Result<(Spec, Order)> {
             let text = TextQuery::of_attribute(*attribute, query.clone());
             spec.text = Some(ParsedTextQuery::parse(&schema.schema, &text)?);
             spec.corpus.clone_from(corpus);
+            let only_head = take_implied(&mut spec, *attribute, query);
             // Counted once the view is known.
-            Order::Bm25 { attribute: *attribute, stats: CorpusStats::default() }
+            Order::Bm25 { attribute: *attribute, stats: CorpusStats::default(), only_head }
         }
     };
     Ok((spec, order))
+}
+
+/// Takes the condition out of the filter that a row matches the query it is ordered by; whether it was there. With plain words that
+/// is what ranks a row at all, so the search need not be told which rows these are. They are many, and finding them cost twice the search.
+fn take_implied(spec: &mut Spec, attribute: AttributeId, query: &str) -> bool {
+    let words = spec.text.as_ref().is_some_and(|text| text.shape == QueryShape::Words);
+    let is_implied = |filter: &Filter| {
+        words && matches!(filter, Filter::Match { attribute: of, query: same } if *of == attribute && same == query)
+    };
+    match &mut spec.filter {
+        Some(filter) if is_implied(filter) => {
+            spec.filter = None;
+            true
+        }
+        Some(Filter::And(filters)) => {
+            let before = filters.len();
+            filters.retain(|filter| !is_implied(filter));
+            filters.len() < before
+        }
+        _ => false,
+    }
 }
 
 impl Scan {
@@ -229,8 +262,13 @@ impl Scan {
 
     /// The streams of the head, out of all rows that the scan returns.
     async fn streams(&self, rows: Rows) -> Result<Vec<Ranked>> {
-        let rows = if matches!(self.order, Order::Distance) { self.split_by_vector(rows).0 } else { rows };
-        let Rows { segments, buffered } = rows;
+        let Rows { mut segments, mut buffered } = rows;
+        if matches!(self.order, Order::Distance) {
+            for (live, rows) in self.run.view.segments.iter().zip(&mut segments) {
+                rows.remove_range(u32::try_from(live.segment.info().vectors).unwrap_or(u32::MAX)..);
+            }
+            buffered &= self.buffered_with_vector();
+        }
         let mut streams: Vec<Ranked> =
             segments.into_iter().enumerate().map(|(place, rows)| Ranked::of_segment(place, rows)).collect();
         streams.push(ranked::of_buffer(&self.run, buffered, bm25_stats(&self.order)).await?);
@@ -241,6 +279,7 @@ impl Scan {
     async fn tail(&self) -> Result<VecDeque<Walk>> {
         let State::Head(streams) = &self.state else { return Err(Error::internal("a scan has two tails")) };
         match &self.order {
+            Order::Bm25 { only_head: true, .. } => Ok(VecDeque::new()),
             Order::Bm25 { attribute, .. } => {
                 // The streams took what matches out.
                 let mut left = Rows::new(self.run.view.segments.len());
@@ -269,9 +308,13 @@ impl Scan {
         for (live, with) in self.run.view.segments.iter().zip(&mut with.segments) {
             with.insert_range(0..u32::try_from(live.segment.info().vectors).unwrap_or(u32::MAX));
         }
-        let buffered = self.run.view.buffered.iter().zip(0..);
-        with.buffered = buffered.filter(|(entry, _)| entry.document.vector.is_some()).map(|(_, place)| place).collect();
+        with.buffered = self.buffered_with_vector();
         rows.split(&with)
+    }
+
+    fn buffered_with_vector(&self) -> RoaringBitmap {
+        let buffered = self.run.view.buffered.iter().zip(0..);
+        buffered.filter(|(entry, _)| entry.document.vector.is_some()).map(|(_, place)| place).collect()
     }
 
     /// Live rows that match this filter instead of the scan's.

@@ -8,7 +8,6 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use futures::future::try_join_all;
 use roaring::RoaringBitmap;
 
 use crate::engine::arms::{CHUNK, Hit, Run};
@@ -51,22 +50,36 @@ impl Ranked {
         }
     }
 
-    /// Searches for more.
-    async fn search(&mut self, run: &Run, count: usize, stats: Option<&CorpusStats>) -> Result<SearchStats> {
-        let Some(place) = self.place else { return Ok(SearchStats::default()) };
-        let wanted = if self.found == 0 { count } else { count.saturating_mul(AHEAD).max(self.found) };
+    /// How many rows the next search asks for when the caller wants `count`.
+    fn wanted(&self, count: usize) -> usize {
+        if self.found == 0 { count } else { count.saturating_mul(AHEAD).max(self.found) }
+    }
+
+    /// Searches for more: [`Self::take`] takes what it finds.
+    fn search(
+        &self,
+        run: &Run,
+        wanted: usize,
+        stats: Option<&CorpusStats>,
+    ) -> impl Future<Output = Result<Found>> + Send + use<> {
+        let (run, place, stats) = (run.clone(), self.place, stats.cloned());
         // A search that may return everything tests no bitmap.
-        let info = run.view.segments[place].segment.info();
-        let all = self.left.len() == if stats.is_some() { info.rows } else { info.vectors };
+        let all = place.is_some_and(|place| {
+            let info = run.view.segments[place].segment.info();
+            self.left.len() == if stats.is_some() { info.rows } else { info.vectors }
+        });
         let allowed = (!all).then(|| self.left.clone());
-        let (found, search) = match stats {
-            None => run.nearest(place, wanted, 0, allowed).await?,
-            Some(stats) => {
-                let best = run.best(place, wanted, 0, allowed, stats).await?;
-                // The operator's value is the negated score, and 0 for 0.
-                (best.into_iter().map(|(ordinal, score)| (ordinal, 0.0 - score)).collect(), SearchStats::default())
-            }
-        };
+        async move {
+            let Some(place) = place else { return Ok(Found::default()) };
+            let Some(stats) = stats else { return run.nearest(place, wanted, 0, allowed).await };
+            let best = run.best(place, wanted, 0, allowed, &stats).await?;
+            // The operator's value is the negated score, and 0 for 0.
+            Ok((best.into_iter().map(|(ordinal, score)| (ordinal, 0.0 - score)).collect(), SearchStats::default()))
+        }
+    }
+
+    /// Takes the answer to a search for `wanted` rows.
+    fn take(&mut self, wanted: usize, found: Vec<(u32, f32)>) {
         let left = Arc::make_mut(&mut self.left);
         found.iter().for_each(|(ordinal, _)| {
             left.remove(*ordinal);
@@ -74,15 +87,20 @@ impl Ranked {
         self.dry = found.len() < wanted || left.is_empty();
         self.found += found.len();
         self.ready.extend(found);
-        Ok(search)
     }
 }
+
+/// Rows with their values, nearest first, and what they cost.
+type Found = (Vec<(u32, f32)>, SearchStats);
 
 /// The stream of the buffer's rows among `rows`: all are compared at once.
 ///
 /// # Errors
 /// `Cancelled`.
 pub async fn of_buffer(run: &Run, rows: RoaringBitmap, stats: Option<&CorpusStats>) -> Result<Ranked> {
+    if rows.is_empty() {
+        return Ok(Ranked { place: None, left: Arc::new(rows), ready: VecDeque::new(), found: 0, dry: true });
+    }
     let (spec, view, stats) = (run.spec.clone(), run.view.clone(), stats.cloned());
     run.cpu
         .run(move |cancel| {
@@ -127,7 +145,10 @@ pub async fn merge(
     let mut out = Vec::new();
     while out.len() < count {
         let dry: Vec<&mut Ranked> = streams.iter_mut().filter(|stream| stream.needs_search()).collect();
-        for cost in try_join_all(dry.into_iter().map(|stream| stream.search(run, count, stats))).await? {
+        let searches = dry.iter().map(|stream| stream.search(run, stream.wanted(count), stats));
+        let found = run.cpu.all(searches).await?;
+        for (stream, (found, cost)) in dry.into_iter().zip(found) {
+            stream.take(stream.wanted(count), found);
             search.lists_probed += cost.lists_probed;
             search.rows_scanned += cost.rows_scanned;
             search.rows_coded += cost.rows_coded;

@@ -1,7 +1,7 @@
 //! Scans that the engine holds open for this session, and when it may forget them.
 //!
 //! A scan belongs to the connection it was opened on. One that ends early (LIMIT, error, end of a cursor) is closed together
-//! with the next request, not by one of its own.
+//! with the next request, where that can say so, or before it.
 
 use crate::error::Result;
 use crate::ipc::message::Request;
@@ -59,11 +59,18 @@ pub fn ended(scan: Option<OpenScan>) {
 /// # Errors
 /// The engine's.
 pub fn close_pending() -> Result<()> {
-    let pending = PENDING.with_borrow_mut(std::mem::take);
     let connection = client::connection().unwrap_or(0);
-    let scans: Vec<u64> = pending.iter().filter(|(number, _)| *number == connection).map(|(_, scan)| *scan).collect();
+    let scans = take_pending();
     if !scans.is_empty() {
         client::call_on(connection, &Request::ScanClose { scans }, &mut NoNeeds)?;
     }
     Ok(())
+}
+
+/// The scans that have ended on the connection that is kept, for the next request to say so. If that goes over another one, they are
+/// gone, and it has no scans of these numbers yet.
+pub fn take_pending() -> Vec<u64> {
+    let pending = PENDING.with_borrow_mut(std::mem::take);
+    let connection = client::connection().unwrap_or(0);
+    pending.iter().filter(|(number, _)| *number == connection).map(|(_, scan)| *scan).collect()
 }

@@ -330,7 +330,6 @@ impl Running {
     }
 
     fn open_anew(&self, index: Rel, incarnation: &mut Option<NamespaceId>) -> Result<Reply> {
-        open_scans::close_pending()?;
         with_view(index, |view| {
             *incarnation = Some(view.view.id);
             self.check_dimension(view)?;
@@ -340,6 +339,7 @@ impl Running {
                 filter: self.quals.filter.clone(),
                 effort: self.effort,
                 rows: self.next_rows,
+                close: open_scans::take_pending(),
             }));
             client::call(&request, view)
         })

@@ -132,6 +132,7 @@ impl Part<'_> {
                 filter: self.filter.cloned(),
                 effort: f32::INFINITY,
                 rows: BATCH,
+                close: Vec::new(),
             }));
             client::call(&request, view)
         })?;

@@ -5,6 +5,7 @@ use std::ops::Range;
 
 use roaring::RoaringBitmap;
 
+use super::pieces::Pieces;
 use super::ranking::Probe;
 use crate::vector::rabitq::{Block, QueryCodes, block_len};
 use crate::vector::simd::{BLOCK, BlockEstimates, ListTerms, kernels};
@@ -164,7 +165,7 @@ impl Scan {
         sigmas: f32,
         rows: Range<u32>,
         allowed: Option<&RoaringBitmap>,
-        bytes: &[u8],
+        bytes: &Pieces,
         slot: u32,
     ) -> Option<usize> {
         let padded = query.plane.len();
@@ -185,10 +186,11 @@ impl Scan {
         let mut sums = [0; BLOCK];
         let mut estimates = BlockEstimates::new();
         let (mut scanned, mut improved) = (0, false);
-        for (i, bytes) in bytes.chunks_exact(block_len(padded)).enumerate() {
-            let mask = self.masks[i];
+        let masks = std::mem::take(&mut self.masks);
+        let whole = bytes.each_part(block_len(padded), |i, bytes| {
+            let mask = masks[i];
             if mask == 0 {
-                continue;
+                return Some(());
             }
             scanned += mask.count_ones() as usize;
             let block = Block::read(bytes, padded)?;
@@ -205,7 +207,10 @@ impl Scan {
                 improved |= self.nearest.push(candidate.estimate);
                 self.candidates.push(candidate);
             }
-        }
+            Some(())
+        });
+        self.masks = masks;
+        whole?;
         self.idle = if improved { 0 } else { self.idle + 1 };
         let most = CANDIDATES.max(4 * self.k);
         if self.candidates.len() > 2 * most {

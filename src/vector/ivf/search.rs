@@ -7,6 +7,7 @@ use roaring::RoaringBitmap;
 
 use super::cut::{Bounds, Cut};
 use super::head::Head;
+use super::pieces::Pieces;
 use super::plan::{DIRECT_RESULTS, DIRECT_ROWS, EXACT_PORTION_BYTES, EXACT_ROWS, Policy, WAVE_BYTES, code_all_rows};
 use super::query::{PreparedQuery, scale};
 use super::ranking::{Probe, Probes, Ranking};
@@ -49,7 +50,7 @@ pub struct SearchStats {
 /// What a [`Searcher`] needs next.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Need {
-    /// Answer with [`Reply::Bytes`] from the postings section.
+    /// Answer with [`Reply::Pieces`] or [`Reply::Bytes`] from the postings section.
     Postings(Vec<Range<u64>>),
     /// Answer with [`Reply::Bytes`] from the row-code section.
     RowCodes(Vec<Range<u64>>),
@@ -64,6 +65,8 @@ pub enum Need {
 pub enum Reply {
     /// One `Bytes` per range.
     Bytes(Vec<Bytes>),
+    /// The same in pieces.
+    Pieces(Vec<Pieces>),
     /// `ordinals.len() * dim` values, row-major.
     Vectors(Vec<f32>),
 }
@@ -190,12 +193,16 @@ impl<H: Deref<Target = Head>, A: Deref<Target = RoaringBitmap>> Searcher<H, A> {
         let stage = std::mem::replace(&mut self.stage, Stage::Done);
         let need = std::mem::replace(&mut self.need, Need::Done);
         match (stage, need, reply) {
-            (Stage::Scan { wave, places }, Need::Postings(ranges), Reply::Bytes(bytes)) => {
-                self.check(&ranges, &bytes, "postings")?;
-                self.scan_wave(&wave, &places, &bytes)
+            (stage @ Stage::Scan { .. }, need @ Need::Postings(_), Reply::Bytes(bytes)) => {
+                (self.stage, self.need) = (stage, need);
+                self.supply(Reply::Pieces(bytes.into_iter().map(Pieces::from).collect()))
+            }
+            (Stage::Scan { wave, places }, Need::Postings(ranges), Reply::Pieces(pieces)) => {
+                self.check(&ranges, pieces.iter().map(Pieces::len), "postings")?;
+                self.scan_wave(&wave, &places, &pieces)
             }
             (Stage::Code { candidates, runs }, Need::RowCodes(ranges), Reply::Bytes(bytes)) => {
-                self.check(&ranges, &bytes, "row codes")?;
+                self.check(&ranges, bytes.iter().map(Bytes::len), "row codes")?;
                 self.compare_codes(candidates, &runs, &bytes)
             }
             (Stage::Rerank { left }, Need::Vectors(ordinals), Reply::Vectors(vectors)) => {
@@ -216,13 +223,13 @@ impl<H: Deref<Target = Head>, A: Deref<Target = RoaringBitmap>> Searcher<H, A> {
         self.need = Need::Done;
     }
 
-    fn check(&self, ranges: &[Range<u64>], bytes: &[Bytes], section: &str) -> Result<()> {
-        if ranges.len() != bytes.len() {
-            return Err(Error::internal(format!("{} ranges of {section} instead of {}", bytes.len(), ranges.len())));
+    fn check(&self, ranges: &[Range<u64>], lengths: impl ExactSizeIterator<Item = usize>, section: &str) -> Result<()> {
+        if ranges.len() != lengths.len() {
+            return Err(Error::internal(format!("{} ranges of {section} instead of {}", lengths.len(), ranges.len())));
         }
-        for (range, bytes) in ranges.iter().zip(bytes) {
-            if bytes.len() as u64 != range.end - range.start {
-                let what = format!("{} bytes of {section} instead of {}", bytes.len(), range.end - range.start);
+        for (range, length) in ranges.iter().zip(lengths) {
+            if length as u64 != range.end - range.start {
+                let what = format!("{length} bytes of {section} instead of {}", range.end - range.start);
                 return Err(Error::corrupt(self.head.object_name(), range.start, what));
             }
         }
@@ -285,8 +292,8 @@ impl<H: Deref<Target = Head>, A: Deref<Target = RoaringBitmap>> Searcher<H, A> {
     }
 
     /// Scans the lists of a wave, nearest first, until patience or the wave ends.
-    fn scan_wave(&mut self, wave: &[u32], places: &[usize], bytes: &[Bytes]) -> Result<()> {
-        let mut by_place: Vec<&Bytes> = Vec::new();
+    fn scan_wave(&mut self, wave: &[u32], places: &[usize], bytes: &[Pieces]) -> Result<()> {
+        let mut by_place: Vec<&Pieces> = Vec::new();
         by_place.resize(wave.len(), &bytes[0]);
         for (place, bytes) in places.iter().zip(bytes) {
             by_place[*place] = bytes;
@@ -492,7 +499,7 @@ pub async fn search(
     let mut searcher = Searcher::new(head, query, params.k, params.effort, params.allowed)?;
     loop {
         let reply = match searcher.need() {
-            Need::Postings(ranges) => Reply::Bytes(source.postings(ranges).await?),
+            Need::Postings(ranges) => Reply::Pieces(source.posting_pieces(ranges).await?),
             Need::RowCodes(ranges) => Reply::Bytes(source.row_codes(ranges).await?),
             Need::Vectors(ordinals) => Reply::Vectors(source.vectors(ordinals).await?),
             Need::Done => return Ok(searcher.finish()),
