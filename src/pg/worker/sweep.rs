@@ -88,6 +88,10 @@ impl Underway {
             self.found += orphans.len();
         }
         if is_last {
+            // A store that does not allow it keeps them; what else the sweep finds does not depend on it.
+            if let Err(error) = garbage::abort_uploads(root) {
+                super::log(error.with_hint("Uploads that a crash left unfinished are not ended in this store."));
+            }
             self.report();
             self.roots.pop();
             self.after = None;

@@ -20,7 +20,7 @@ mod search;
 mod source;
 mod stream;
 
-pub use build::{BuildParams, BuiltIndex, VectorInput, build, build_from};
+pub use build::{BuildParams, BuiltIndex, CodeSink, VectorInput, build, build_from, build_into};
 pub use head::Head;
 pub use search::{Need, Reply, SearchParams, SearchStats, Searcher, search};
 pub use source::VectorSource;
