@@ -9,7 +9,7 @@ use std::ops::Range;
 use std::os::unix::fs::{DirBuilderExt, FileExt};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use crate::error::{Error, ErrorKind, Result};
 
@@ -25,7 +25,7 @@ pub type Check = Arc<dyn Fn() -> Result<()> + Send + Sync>;
 pub struct Scratch {
     /// None: where the system has its temporary files.
     directory: Option<PathBuf>,
-    check: OnceLock<Check>,
+    check: RwLock<Option<Check>>,
     written: AtomicU64,
     failure: Mutex<Option<Error>>,
 }
@@ -39,18 +39,12 @@ impl std::fmt::Debug for Scratch {
 impl Scratch {
     /// Files in that directory, which is made if it is missing; None: where the system has its temporary files.
     pub fn new(directory: Option<PathBuf>) -> Arc<Self> {
-        Arc::new(Self {
-            directory,
-            check: OnceLock::new(),
-            written: AtomicU64::new(0),
-            failure: Mutex::new(None),
-        })
+        Arc::new(Self { directory, check: RwLock::new(None), written: AtomicU64::new(0), failure: Mutex::new(None) })
     }
 
-    /// From now on `check` is asked before every read and write; only the first one given counts.
-    pub fn set_check(&self, check: Check) {
-        // A second one is not needed: one piece of work has one owner.
-        let _ = self.check.set(check);
+    /// From now on `check` is asked before every read and write; None: nobody is.
+    pub fn set_check(&self, check: Option<Check>) {
+        *self.check.write().unwrap_or_else(PoisonError::into_inner) = check;
     }
 
     /// Bytes written so far, to all files.
@@ -112,7 +106,8 @@ impl Scratch {
     }
 
     fn ask(&self) -> Result<()> {
-        self.check.get().map_or(Ok(()), |check| check()).map_err(|error| self.failed(error))
+        let check = self.check.read().unwrap_or_else(PoisonError::into_inner);
+        check.as_ref().map_or(Ok(()), |check| check()).map_err(|error| self.failed(error))
     }
 
     fn failed(&self, error: Error) -> Error {

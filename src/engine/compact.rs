@@ -9,6 +9,7 @@ mod running;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use roaring::RoaringBitmap;
 use serde_json::json;
@@ -28,11 +29,12 @@ use crate::ipc::message::{CarryRequest, CompactInput, CompactPhase, CompactReque
 use crate::schema::AttributeId;
 use crate::scratch::{Scratch, ScratchFile};
 use crate::segment::{
-    BATCH_ROWS, MergeOptions, MergeStep, MergedKeys, MergedKeysWriter, MergedSegment, Place, RowRead, Segment, Spill,
-    write_merged,
+    BATCH_ROWS, BLOCK_BYTES, MergeOptions, MergeStep, MergedKeys, MergedKeysWriter, MergedSegment, Place, RowRead,
+    Segment, Spill, write_merged,
 };
 use crate::segment_info::DeleteVector;
 use crate::storage::{ObjectStore, PutOutcome};
+use crate::vector::parallel;
 use merge::{BadKeyIndex, Input, Merger};
 use running::Progress;
 pub use running::Running;
@@ -43,10 +45,15 @@ const TRAINING_SHARE: u64 = 4;
 const TEXT_SHARE: u64 = 4;
 /// Most rows of which the keys are pinned, in the same memory: about twice 100 bytes of each are held for a moment.
 const PINNED_ROW_BYTES: u64 = 256;
-/// Bytes of rows read at once, as they are stored.
-const READ_BYTES: u64 = 8 << 20;
-/// Blocks of key indexes in memory, of all inputs together: about four times as much when they are decoded.
-const KEY_BLOCKS: u64 = 512;
+/// Share of it for rows that are read at once, as they are stored, and the most: the divisor, bytes.
+const READ_SHARE: u64 = 32;
+const MAX_READ_BYTES: u64 = 8 << 20;
+/// Bytes of key indexes that are read before they are merged, of all inputs together, as a share of it: the divisor.
+const KEYS_SHARE: u64 = 64;
+/// Bytes of an object that are compared at once.
+const COMPARED_BYTES: u64 = 8 << 20;
+/// Reads and writes of temporary files after which queries go first: about a millisecond.
+const PACED_USES: u64 = 256;
 /// Rows whose identities are read at once.
 const CARRY_ROWS: usize = 64 << 10;
 /// Directory below the cache path for rows on their way.
@@ -112,7 +119,8 @@ impl Engine {
         let directory = settings.cache_path.as_os_str().is_empty();
         let directory = (!directory).then(|| settings.cache_path.join(DIRECTORY));
         let scratch = Scratch::new(directory);
-        let (sources, keys) = self.choose_rows(&request.inputs, &schema, &scratch, &reads).await?;
+        let (sources, keys) =
+            self.choose_rows(&request.inputs, &schema, &scratch, settings.build_memory, &reads).await?;
         let input_rows: u64 = request.inputs.iter().map(|input| input.info.rows).sum();
         let (rows, tombstones) = (keys.rows(), keys.tombstones());
         let mut stats = json!({
@@ -126,7 +134,8 @@ impl Engine {
         }
         progress.expect_rows(rows);
         progress.enter(CompactPhase::Rows);
-        let (spill, keys) = self.spill(sources, keys, &schema, &scratch, progress, &reads).await?;
+        let (spill, keys) =
+            self.spill(sources, keys, &schema, (scratch.clone(), settings.build_memory), progress, &reads).await?;
         let read = self.micros_since(start);
         let id = self.env.ids.ulid().to_string();
         let place = Place { path: format!("{}/{id}", request.path), root: request.root, id };
@@ -167,6 +176,7 @@ impl Engine {
         inputs: &[CompactInput],
         schema: &Schema,
         scratch: &Arc<Scratch>,
+        build_memory: u64,
         reads: &Arc<ReadStats>,
     ) -> Result<(Vec<Arc<Segment>>, MergedKeys)> {
         let (mut segments, mut to_merge) = (Vec::new(), Vec::new());
@@ -179,7 +189,8 @@ impl Engine {
         }
         let cpu = self.cpu();
         let vectors: Vec<u64> = inputs.iter().map(|input| input.info.vectors).collect();
-        let (to, blocks) = (scratch.clone(), KEY_BLOCKS / (segments.len() as u64).max(1));
+        let to = scratch.clone();
+        let blocks = build_memory / KEYS_SHARE / BLOCK_BYTES / (segments.len() as u64).max(1);
         let begin = move |_: &_| Ok(Merger::new(to_merge, MergedKeysWriter::new(&to, vectors)?));
         let mut merger = cpu.run_in_background(begin).await?;
         let mut read = vec![0; segments.len()];
@@ -225,19 +236,20 @@ impl Engine {
         segments: Vec<Arc<Segment>>,
         keys: MergedKeys,
         schema: &Schema,
-        scratch: &Arc<Scratch>,
+        to: (Arc<Scratch>, u64),
         progress: &Arc<Progress>,
         reads: &Arc<ReadStats>,
     ) -> Result<(Spill, MergedKeys)> {
+        let (to, build_memory) = to;
         let cpu = self.cpu();
         let dim = schema.schema.vector.map_or(0, |vector| vector.dim);
         let columns: Vec<AttributeId> = schema.schema.attributes.iter().map(|attribute| attribute.id).collect();
-        let to = scratch.clone();
         let mut spill = cpu.run_in_background(move |_| Spill::new(&to, dim)).await?;
         for (input, segment) in segments.into_iter().enumerate() {
             let info = segment.info();
             let row_bytes = (info.parquet_bytes / info.rows.max(1)).max(1);
-            let rows_at_once = (READ_BYTES / row_bytes).clamp(1, BATCH_ROWS as u64) as usize;
+            let read_bytes = (build_memory / READ_SHARE).min(MAX_READ_BYTES);
+            let rows_at_once = (read_bytes / row_bytes).clamp(1, BATCH_ROWS as u64) as usize;
             let mut rows = keys.of_input(input).iter();
             loop {
                 let batch: Vec<u32> = rows.by_ref().take(rows_at_once).collect();
@@ -281,19 +293,28 @@ impl Engine {
     ) -> Result<MergedSegment> {
         let share = |divisor| usize::try_from(build_memory / divisor).unwrap_or(usize::MAX);
         // One thread: the others are for queries.
-        let options =
-            MergeOptions { threads: 1, training_bytes: share(TRAINING_SHARE), text_bytes: share(TEXT_SHARE) };
+        let options = MergeOptions { threads: 1, training_bytes: share(TRAINING_SHARE), text_bytes: share(TEXT_SHARE) };
         let (schema, progress) = (schema.schema.clone(), progress.clone());
         let work = move |cancel: &Cancel| {
             let asked = cancel.clone();
             let rows = spill.finish(keys)?;
-            rows.scratch().set_check(Arc::new(move || asked.check()));
+            let uses = AtomicU64::new(0);
+            rows.scratch().set_check(Some(Arc::new(move || {
+                // Also where a library works for long.
+                if uses.fetch_add(1, Ordering::Relaxed).is_multiple_of(PACED_USES) {
+                    parallel::pace();
+                }
+                asked.check()
+            })));
             let on = |step| match step {
                 MergeStep::Vectors => progress.enter(CompactPhase::Vectors),
                 MergeStep::Rows => progress.enter(CompactPhase::Writing),
                 MergeStep::Wrote(rows) => progress.add(rows),
             };
-            write_merged(&schema, &rows, &options, place, &on)
+            let written = write_merged(&schema, &rows, &options, place, &on)?;
+            // Whoever reads the files from here on is not this work.
+            rows.scratch().set_check(None);
+            Ok(written)
         };
         self.cpu().run_in_background(work).await
     }
@@ -370,7 +391,7 @@ async fn put_new_file(store: &dyn ObjectStore, key: &str, file: &ScratchFile) ->
     let mut same = store.head(key).await? == file.len();
     let mut at = 0;
     while same && at < file.len() {
-        let range = at..file.len().min(at + READ_BYTES);
+        let range = at..file.len().min(at + COMPARED_BYTES);
         at = range.end;
         same = store.get_range(key, range.clone()).await? == file.read(range)?;
     }

@@ -23,13 +23,15 @@ fn nobody_reads_or_writes_once_the_check_says_no() {
     let mut before = scratch.writer().unwrap();
     before.put(b"abc").unwrap();
     let file = before.finish().unwrap();
-    scratch.set_check(Arc::new(|| Err(Error::new(ErrorKind::Cancelled, "enough"))));
+    scratch.set_check(Some(Arc::new(|| Err(Error::new(ErrorKind::Cancelled, "enough")))));
     assert_eq!(file.read(0..1).unwrap_err().kind, ErrorKind::Cancelled);
     let mut writer = scratch.writer().unwrap();
     // Into its buffer, perhaps.
     let put = writer.put(&[1; 10]);
     assert_eq!(put.and_then(|()| writer.finish()).unwrap_err().kind, ErrorKind::Cancelled);
     assert_eq!(scratch.failure().unwrap().kind, ErrorKind::Cancelled);
+    scratch.set_check(None);
+    assert_eq!(file.read(0..1).unwrap(), b"a");
 }
 
 #[test]

@@ -2,7 +2,9 @@
 
 use std::io::Write;
 
-use super::format::{Blob, FORMAT_VERSION, Footer, ParquetTail, SECTION_ALIGNMENT, Span, TextFile, VectorPage, encode_tail};
+use super::format::{
+    Blob, FORMAT_VERSION, Footer, ParquetTail, SECTION_ALIGNMENT, Span, TextFile, VectorPage, encode_tail,
+};
 use super::key_index::{BlockEncoder, KeyRecord, Layout};
 use super::paged_writer::PagedWriter;
 use super::writer::{Place, ValueCounts};
@@ -92,7 +94,8 @@ pub struct Parts<'a> {
 impl Parts<'_> {
     /// About the length of `search.idx`, seldom less.
     pub fn expected_len(&self, layout: Layout) -> u64 {
-        let sections = [&self.postings, &self.row_codes].into_iter().chain(self.text_files.iter().map(|(_, file)| file));
+        let sections =
+            [&self.postings, &self.row_codes].into_iter().chain(self.text_files.iter().map(|(_, file)| file));
         let large: u64 = sections.map(|section| section.len() + SECTION_ALIGNMENT).sum();
         let entries = self.entries.rows() + self.entries.tombstones();
         let small = (layout.record_bytes() + layout.identity_bytes()) * entries + 2 * PAGE_BYTES as u64;

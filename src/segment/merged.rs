@@ -121,7 +121,8 @@ fn write(
     order.extend(vectors as u32..keys.rows() as u32);
     on(MergeStep::Rows);
     let mut values = ValueCounts::new(schema);
-    let written = if order.is_empty() { None } else { Some(write_rows(schema, rows, &order, options, &mut values, on)?) };
+    let written =
+        if order.is_empty() { None } else { Some(write_rows(schema, rows, &order, options, &mut values, on)?) };
     let (row_file, text) = match written {
         Some((row_file, text)) => (Some(row_file), text),
         None => (None, SpilledText { files: Vec::new(), hotcache: Vec::new() }),

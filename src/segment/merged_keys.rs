@@ -160,7 +160,8 @@ impl MergedKeys {
     pub fn for_each(&self, on: &mut dyn FnMut(EntryId, Option<u32>) -> Result<()>) -> Result<()> {
         self.records.pieces(READ_BYTES, |bytes| {
             bytes.chunks_exact(RECORD_BYTES).try_for_each(|record| {
-                let number = |at: usize| u32::from_le_bytes([record[at], record[at + 1], record[at + 2], record[at + 3]]);
+                let number =
+                    |at: usize| u32::from_le_bytes([record[at], record[at + 1], record[at + 2], record[at + 3]]);
                 let (input, ordinal) = (number(ID_BYTES), number(ID_BYTES + 4));
                 let row = (ordinal != TOMBSTONE).then(|| self.inputs[input as usize].number_of(ordinal));
                 on(decode(record), row)
@@ -174,7 +175,8 @@ impl Input {
     fn number_of(&self, ordinal: u32) -> u32 {
         let before = self.rows.rank(ordinal) - 1;
         let with = self.vectors.checked_sub(1).map_or(0, |last| self.rows.rank(last));
-        let number = if ordinal < self.vectors { self.with_before + before } else { self.without_before + before - with };
+        let number =
+            if ordinal < self.vectors { self.with_before + before } else { self.without_before + before - with };
         number as u32
     }
 }

@@ -29,7 +29,7 @@ mod writer;
 
 pub use columns::{BATCH_ROWS, ROW_GROUP_ROWS};
 pub use format::{FORMAT_VERSION, INDEX_MAGIC, TRAILER_BYTES};
-pub use key_index::{KeyRecord, TOMBSTONE};
+pub use key_index::{BLOCK_BYTES, KeyRecord, TOMBSTONE};
 pub use merged::{MergeOptions, MergeStep, MergedSegment, write_merged};
 pub use merged_keys::{MergedKeys, MergedKeysWriter};
 pub use reader::{KeyHit, Segment};

@@ -79,7 +79,9 @@ fn metadata_of(file: &dyn WrittenFile) -> Result<ParquetMetaData> {
             Err(ParquetError::NeedMoreData(more)) if more as u64 > wanted && wanted < len => {
                 wanted = len.min(more as u64);
             }
-            read => return read.map_err(|error| Error::internal(format!("a new Parquet file is not readable: {error}"))),
+            read => {
+                return read.map_err(|error| Error::internal(format!("a new Parquet file is not readable: {error}")));
+            }
         }
     }
 }

@@ -92,9 +92,9 @@ pub fn write_segment(
     let mut values = ValueCounts::new(schema);
     rows.iter().for_each(|(_, document)| values.add(document));
     let entries = InMemory::new(rows.into_iter().map(|(id, _)| id).collect(), &tombstones);
-    let row_file = parquet.as_ref().map(|file| {
-        Ok(RowFile { tail: page_map::parquet_tail(file)?, crcs: page_crcs(file), vector_pages })
-    });
+    let row_file = parquet
+        .as_ref()
+        .map(|file| Ok(RowFile { tail: page_map::parquet_tail(file)?, crcs: page_crcs(file), vector_pages }));
     let parts = Parts {
         entries: &entries,
         vectors: vectors as u64,

@@ -79,7 +79,7 @@ fn place() -> Place {
 #[test]
 fn the_same_rows_give_the_same_bytes_on_disk_as_in_memory() {
     for (id, count, far, text_bytes) in
-        [("int", 1, 0, 1), ("int", 700, -900, 1), ("uuid", 3_000, 1 << 100, 1), ("int", 9_000, 0, 4 << 20)]
+        [("int", 1, 0, 1), ("int", 200, -90, 1), ("uuid", 3_000, 1 << 100, 256 << 10), ("int", 9_000, 0, 4 << 20)]
     {
         let schema = schema(id);
         let entries = entries(count, far, &schema);
@@ -140,10 +140,10 @@ fn a_full_disk_or_a_cancelled_merge_is_told_as_what_it_is() {
     let rows = spill.finish(keys.finish().unwrap()).unwrap();
     // Deep inside of the writer of Parquet or of the text index.
     let left = std::sync::atomic::AtomicI64::new(3_000);
-    scratch.set_check(Arc::new(move || {
+    scratch.set_check(Some(Arc::new(move || {
         let left = left.fetch_sub(1, std::sync::atomic::Ordering::Relaxed);
         if left > 0 { Ok(()) } else { Err(Error::new(ErrorKind::Exhausted, "the disk is full")) }
-    }));
+    })));
     let options = MergeOptions { threads: 1, training_bytes: 1 << 30, text_bytes: 1 };
     let error = write_merged(&schema, &rows, &options, place(), &|_| ()).unwrap_err();
     assert_eq!((error.kind, error.message.as_str()), (ErrorKind::Exhausted, "the disk is full"));

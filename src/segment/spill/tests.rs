@@ -22,8 +22,7 @@ fn keys(scratch: &Arc<Scratch>, vectors: u32, rows: u32) -> MergedKeys {
 fn rows_come_back_as_they_went_in_any_order() {
     let scratch = Scratch::new(None);
     let mut spill = Spill::new(&scratch, 2).unwrap();
-    let all: Vec<Document> =
-        (0..50).map(|i| document(i, (i < 30).then(|| vec![i as f32 + 1.0, -0.0]))).collect();
+    let all: Vec<Document> = (0..50).map(|i| document(i, (i < 30).then(|| vec![i as f32 + 1.0, -0.0]))).collect();
     all.iter().for_each(|document| spill.add(document.clone()).unwrap());
     let rows = spill.finish(keys(&scratch, 30, 50)).unwrap();
     assert_eq!((rows.keys().rows(), rows.rows()), (50, 30));
@@ -43,7 +42,7 @@ fn a_cancelled_merge_reads_no_further() {
     let mut spill = Spill::new(&scratch, 1).unwrap();
     spill.add(document(1, Some(vec![1.0]))).unwrap();
     let rows = spill.finish(keys(&scratch, 1, 1)).unwrap();
-    scratch.set_check(Arc::new(|| Err(Error::new(ErrorKind::Cancelled, "enough"))));
+    scratch.set_check(Some(Arc::new(|| Err(Error::new(ErrorKind::Cancelled, "enough")))));
     assert_eq!(rows.document(0).unwrap_err().kind, ErrorKind::Cancelled);
     assert_eq!(rows.read(0..1, &mut Vec::new()).unwrap_err().kind, ErrorKind::Cancelled);
 }

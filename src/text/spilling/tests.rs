@@ -7,7 +7,7 @@ use serde_json::json;
 /// Every kind of attribute.
 fn schema() -> NamespaceSchema {
     NamespaceSchema::parse(&json!({"attributes": {
-        "body": {"type": "string", "full_text": true}, "title": {"type": "string", "full_text": true, "filterable": true},
+        "body": {"type": "string", "full_text": true}, "title": {"type": "string", "full_text": true, "indexed": true},
         "tags": "array_string", "n": "int", "price": "float", "sold": "bool", "at": "timestamp", "who": "uuid",
         "parts": "array_int"}}))
     .unwrap()
@@ -109,7 +109,7 @@ fn a_merge_of_parts_can_be_stopped() {
         part.iter().for_each(|document| builder.add(document).unwrap());
         builder.spill().unwrap();
     }
-    scratch.set_check(Arc::new(|| Err(Error::new(ErrorKind::Cancelled, "enough"))));
+    scratch.set_check(Some(Arc::new(|| Err(Error::new(ErrorKind::Cancelled, "enough")))));
     assert!(builder.finish().is_err());
     assert_eq!(scratch.failure().unwrap().kind, ErrorKind::Cancelled);
 }
