@@ -80,7 +80,7 @@ impl MergedSegment {
 }
 
 /// As [`super::write_segment`], of rows on disk: the same rows in the same order give the same bytes, if the vectors fit what training
-/// may take. Within a list rows keep their order.
+/// may take, and each indexed attribute has a value or the texts fit what they may take. Within a list rows keep their order.
 ///
 /// # Errors
 /// As [`super::write_segment`]; those of the local disk and its check.

@@ -1,5 +1,5 @@
 //! The text part of a segment whose documents do not fit into memory: small tantivy segments on the local disk, merged at the end.
-//! The bytes are those that [`TextBuilder`] makes of the same documents.
+//! The bytes are those that [`TextBuilder`] makes of the same documents, if each attribute has a value in one of them at least.
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};

@@ -82,8 +82,26 @@ fn the_bytes_are_those_of_an_index_made_in_memory() {
 #[test]
 fn many_documents_have_the_same_store_as_in_memory() {
     // Of parts with several blocks each tantivy would take over the blocks.
-    let documents: Vec<Document> = (0..300_000).map(|_| Document::default()).collect();
+    let mut documents = documents(100);
+    documents.resize(300_000, Document::default());
     assert_same(&in_parts(&documents, 100_000), &in_memory(&documents));
+}
+
+#[test]
+fn an_attribute_that_no_row_has_is_empty_in_a_merged_index_too() {
+    // Merging writes an entry for it, without terms; an index made at once has none. Both mean the same.
+    let spilled = in_parts(&vec![Document::default(); 50], 20);
+    let files: Vec<BundleSource> = spilled
+        .files
+        .iter()
+        .map(|(name, file)| (name.clone(), file.len(), Arc::new(file.clone()) as Arc<dyn RangeRead>))
+        .collect();
+    let segment = crate::text::TextSegment::open(&schema(), "x", files, &spilled.hotcache).unwrap();
+    assert_eq!(segment.rows(), 50);
+    for attribute in &schema().attributes {
+        let filter = crate::filter::Filter::IsNull { attribute: attribute.id };
+        assert_eq!(segment.filter(&filter).unwrap().len(), 50, "{}", attribute.name);
+    }
 }
 
 #[test]
