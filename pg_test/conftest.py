@@ -15,7 +15,7 @@ from harness import ELACSYM_INSTALLED, PG_CONFIG, SHARED_DATA, Cluster, Moto, pg
 
 LONG = bool(os.environ.get("ELACSYM_LONG"))
 # Files that take longest begin first: of two workers none should be left with one of them at the end.
-SLOW_FIRST = ("quality", "fuzz", "conformance")
+SLOW_FIRST = ("quality", "fuzz", "conformance", "soak")
 
 
 def pytest_addoption(parser):

@@ -681,6 +681,14 @@ COMMENT ON VIEW elacsym.segments IS 'the segments of the namespaces and indexes 
 CREATE VIEW elacsym.stat_engine AS SELECT * FROM elacsym.stat_engine();
 COMMENT ON VIEW elacsym.stat_engine IS 'what the engine says of itself';
 
+-- Cache.
+
+CREATE FUNCTION elacsym.warm(target text) RETURNS TABLE (objects bigint, bytes bigint)
+    LANGUAGE c VOLATILE PARALLEL UNSAFE ROWS 1 COST 100000
+    AS 'MODULE_PATHNAME', 'elacsym_warm_wrapper';
+COMMENT ON FUNCTION elacsym.warm(text)
+    IS 'reads a namespace or an index into the cache of the engine, what queries need most first, as far as it fits';
+
 -- Figures: metrics, activity, what namespaces cost.
 
 CREATE FUNCTION elacsym.metrics() RETURNS text

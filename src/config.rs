@@ -112,6 +112,9 @@ pub struct EngineSettings {
     pub cache_disk: u64,
     /// Directory of the disk tier (unless [`Self::cache_disk`] is 0) and of pinned keys; empty: nothing is pinned.
     pub cache_path: PathBuf,
+    /// Bytes of answers that are kept for repeated queries; 0 keeps none.
+    #[serde(default)]
+    pub result_cache: u64,
     /// Threads of the CPU pool; 0 means one for each core.
     pub engine_threads: u32,
     /// Bytes one segment build may hold in memory.

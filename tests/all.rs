@@ -5,10 +5,14 @@
 
 #[path = "cache_paged.rs"]
 mod cache_paged;
+#[path = "cold_cost.rs"]
+mod cold_cost;
 #[path = "engine_aggregate.rs"]
 mod engine_aggregate;
 #[path = "engine_behaviour.rs"]
 mod engine_behaviour;
+#[path = "engine_cache.rs"]
+mod engine_cache;
 #[path = "engine_claims.rs"]
 mod engine_claims;
 #[path = "engine_compaction.rs"]

@@ -128,6 +128,47 @@ async fn a_full_disk_leaves_the_memory_tier() {
     std::fs::write(Path::new(&small).join("room"), vec![1; 1 << 20]).expect("the cache gave its space back");
 }
 
+/// What makes the process of the next test one of its own.
+const CANNOT_GROW: &str = "ELACSYM_TEST_FILES_CANNOT_GROW";
+
+/// A disk that takes nothing costs requests, nothing else. Files of a process of its own are limited to half a megabyte.
+#[test]
+fn a_disk_that_takes_nothing_leaves_the_memory_tier() {
+    let limited =
+        "trap '' XFSZ; ulimit -f 1000; exec \"$0\" --exact --ignored cache_paged::in_a_process_whose_files_cannot_grow";
+    let mut process = std::process::Command::new("sh");
+    let process = process.args(["-c", limited]).arg(std::env::current_exe().unwrap()).env(CANNOT_GROW, "1");
+    let output = process.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        output.status.success() && said.contains("1 passed"),
+        "{said}\n{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "run by the test above"]
+async fn in_a_process_whose_files_cannot_grow() {
+    if std::env::var_os(CANNOT_GROW).is_none() {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let store = remote(directory.path()).await;
+    let bytes = content(20 * PAGE_BYTES);
+    store.put("seg/search.idx", bytes.clone()).await.unwrap();
+    let path = directory.path().join("cache");
+    let settings = CacheSettings { memory: 8 << 20, disk: MIN_CACHE_DISK_BYTES, path };
+    let cache = Arc::new(BlockCache::open(&settings).await.unwrap());
+    assert!(!cache.has_disk(), "half a megabyte was enough for {MIN_CACHE_DISK_BYTES} bytes");
+    store.reset_counts();
+    let object = paged(&store, &cache, &bytes);
+    for _ in 0..2 {
+        assert_eq!(object.read(0..20 * PAGE).await.unwrap(), bytes);
+    }
+    assert_eq!(store.requests(), 1, "the second time from memory");
+}
+
 /// Inverts every `step`-th byte of every non-empty block of the cache's files.
 fn spoil(directory: &Path, step: usize) {
     for entry in std::fs::read_dir(directory).unwrap() {

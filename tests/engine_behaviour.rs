@@ -198,6 +198,26 @@ async fn the_provider_is_asked_once_and_only_for_what_is_missing() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_namespace_looked_like_before_is_forgotten() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut database = Database::new(directory.path(), schema());
+    let running = engine(directory.path()).await;
+    fill(&mut database, 0..50);
+    let kept = async || -> u64 {
+        let stats: Json = serde_json::from_str(&running.stats_json().await).unwrap();
+        stats["views"]["count"].as_u64().unwrap()
+    };
+    for key in 50..150 {
+        fill(&mut database, key..key + 1);
+        for _ in 0..2 {
+            let rows = database.run(&running, requests(&database).remove(0)).await.unwrap();
+            assert_eq!(rows.len(), 10);
+        }
+    }
+    assert!((1..=16).contains(&kept().await), "{} views", kept().await);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn entries_larger_than_the_buffer_cache_still_work() {
     let directory = tempfile::tempdir().unwrap();
     let mut database = Database::new(directory.path(), schema());

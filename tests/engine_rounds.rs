@@ -73,7 +73,13 @@ async fn a_cold_search_with_its_values_takes_three_round_trips() {
                 text.search(&query, &counts, 10, None).unwrap()
             });
             let ordinals: Vec<u32> = hits.await.unwrap().into_iter().map(|(ordinal, _)| ordinal).collect();
-            prefetch_attributes(&segment, &ordinals, &[0], &stats).await.unwrap();
+            // Together, as the engine does.
+            let (ids, attributes) = tokio::join!(
+                segment.identities(&ordinals, &stats),
+                prefetch_attributes(&segment, &ordinals, &[0], &stats)
+            );
+            assert_eq!(ids.unwrap().len(), 10);
+            attributes.unwrap();
             ordinals
         };
         assert_eq!(ordinals.len(), 10);

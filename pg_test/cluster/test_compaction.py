@@ -330,6 +330,9 @@ def far(new_cluster):
             for n in range(6):
                 put(conn, range(n * 20, n * 20 + 40), n)
                 conn.execute("SELECT elacsym.flush('ns')")
+            # a worker that waits for the store with it would start no compaction
+            written = "SELECT generation = manifest_generation FROM elacsym.namespaces"
+            wait_until(lambda: conn.execute(written).fetchone()[0], "the manifest", 60)
         yield cluster, moto
         moto.resume()
 
@@ -427,6 +430,59 @@ def test_a_transaction_that_keeps_the_worker_from_publishing_does_not_wait_for_i
             assert compact(conn) == (7, 1)
         assert all_of(conn) == {**expected, **dict.fromkeys(range(1000, 1000 + FLUSH_ROWS), 7), 500: 5}
         wait_until(lambda: not progress(other), "the compaction to end", 10)
+
+
+def test_an_error_elsewhere_does_not_release_the_lock_of_a_compaction(quiet):
+    """It keeps the new objects from being taken for orphans before they are published."""
+    with quiet.connect("d") as conn, quiet.connect("d") as other:
+        create(conn)
+        create(conn, "broken")
+        for n in range(6):
+            put(conn, range(n * 20, n * 20 + 40), n)
+            conn.execute("SELECT elacsym.flush('ns')")
+        before = files(quiet)
+        other.execute("BEGIN")
+        other.execute("SELECT elacsym.flush('ns')")  # it has the right to publish
+        quiet.write_config(**{"elacsym.compaction": "on", "elacsym.flush_interval": "20ms"})
+        quiet.reload()
+        put(conn, [1], name="broken")
+        wait_until(lambda: len(files(quiet) - before) == 4, "a flush, and the compaction's objects", 20)
+        locked = "SELECT count(*) FROM pg_locks WHERE locktype = 'object' AND objsubid = 4 AND mode = 'ExclusiveLock' AND granted"
+        assert conn.execute(locked).fetchone()[0] == 1
+        time.sleep(0.5)  # the worker hears that it is done
+        with conn.transaction():
+            put(conn, [2], name="broken")
+            conn.execute("UPDATE elacsym.wal SET crc = crc # 1")
+        wait_until(lambda: conn.execute("SELECT flush_failing FROM elacsym.stat_buffer").fetchone()[0], "an error of the worker", 20)
+        wait_until(lambda: conn.execute(locked).fetchone()[0] == 1, "the lock", 10)
+        other.execute("COMMIT")
+        conn.execute("UPDATE elacsym.wal SET crc = crc # 1")
+        wait_until(lambda: not progress(conn), "the compaction to end", 20)
+        assert len(all_of(conn)) == 140 and referred(conn) <= files(quiet)
+
+
+def test_workers_that_wait_for_old_transactions_make_room_for_other_databases(cluster):
+    """Dead entries can go when a transaction is over that is in nobody's way otherwise: flushes elsewhere do not wait for that."""
+    databases = ["d", "d1", "d2", "d3", "d4"]  # one more than there are workers
+    for name in databases[1:]:
+        cluster.create_database(name)
+    with contextlib.ExitStack() as stack:
+        conns = [stack.enter_context(cluster.connect(name)) for name in databases]
+        for conn in conns:
+            create(conn)
+            put(conn, range(400))
+            wait_until(lambda conn=conn: settled(conn), "flush", 30)
+        old = stack.enter_context(cluster.connect())
+        old.execute("BEGIN")
+        old.execute("SELECT pg_current_xact_id()")
+        for round_ in range(2):
+            for conn in conns:
+                ids = list(range(round_ * 150, round_ * 150 + 150))
+                conn.execute("SELECT elacsym.delete('ns', %s)", [ids])
+            for conn in conns:
+                wait_until(lambda conn=conn: settled(conn), "flush", 30)
+        assert all(sum(tombstones for _, _, tombstones in segments(conn).values()) > 0 for conn in conns), "they wait"
+        old.execute("COMMIT")
 
 
 def test_a_concurrent_change_is_a_serialization_failure_where_there_is_one_snapshot(quiet):

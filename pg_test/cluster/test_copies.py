@@ -1,5 +1,6 @@
 """Copies of a cluster: a standby that lags and takes over, point-in-time recovery, a clone beside its origin, dump and restore, a
-database copied from a template, pg_upgrade. Each answers as its own tables do, and none harms another."""
+database copied from a template, pg_upgrade. Each answers as its own tables do, and none harms another. Everywhere segments are merged
+and garbage is collected meanwhile."""
 
 import json
 import os
@@ -17,9 +18,11 @@ from harness.index_answers import check, fill, make, same
 TOP = "SELECT v <-> '[1,2,3,4]', id FROM docs ORDER BY 1"
 SCHEMA = {"vector_dim": 4, "attributes": {"words": {"type": "string", "full_text": True}, "n": "int"}}
 # Objects outlive the lag of a standby and the window of recovery: the rule for elacsym.object_retention.
-CONFIG = {"elacsym.flush_interval": "100ms", "elacsym.object_retention": "1h", "autovacuum": "off"}
+CONFIG = {"elacsym.compaction": "on", "elacsym.flush_interval": "100ms", "elacsym.object_retention": "1h", "autovacuum": "off"}
+# Most segments of a namespace with less than `elacsym.flush_rows` rows, when nothing is left to do.
+FEW = 2
 # What changes the set of segments, and so what recovery must be able to stop before and after.
-MOVES = ["flush"]
+MOVES = ["flush", "compact"]
 
 
 @pytest.fixture
@@ -92,8 +95,32 @@ def settled(conn):
         raise AssertionError(f"{error}: {seen[0]} entries are buffered, manifests are behind of {seen[1]}") from None
 
 
+def both(conn, what):
+    """elacsym.flush() or elacsym.compact() of the index and of the namespace."""
+    return [conn.execute(f"SELECT * FROM elacsym.{what}(%s)", [target]).fetchone() for target in ("docs_idx", "ns")]
+
+
+def merged(conn):
+    """Waits until there are few segments, and says whether any was made of others."""
+    counts = "SELECT namespace::text, count(*) FROM elacsym.segments GROUP BY 1"
+    wait_until(lambda: all(count <= FEW for _, count in conn.execute(counts)), "segments to be merged", 60, 0.05)
+    return conn.execute("SELECT count(*) > 0 FROM elacsym.segments WHERE stats ? 'compacted'").fetchone()[0]
+
+
+def keep_nothing(cluster):
+    """From now on objects are deleted as soon as they are released."""
+    cluster.write_config(**{"elacsym.object_retention": 0})
+    cluster.reload()
+    wait_until(lambda: cluster.value("SHOW elacsym.object_retention") == "0", "the setting to be read")
+
+
+def objects_of(conn):
+    """Objects of live segments, below their roots."""
+    return {object for row in conn.execute("SELECT objects FROM elacsym.segments") for object in row[0]}
+
+
 def works(conn, first):
-    """Writes, flushes, VACUUM: a whole life goes on. Returns the answers at its end."""
+    """Writes, flushes, VACUUM, compaction: a whole life goes on. Returns the answers at its end."""
     fill(conn, first=first, rows=30)
     conn.execute("UPDATE docs SET n = n + 1 WHERE id % 7 = 0")
     conn.execute("DELETE FROM docs WHERE id % 13 = 5")
@@ -102,6 +129,10 @@ def works(conn, first):
     conn.execute("VACUUM (INDEX_CLEANUP ON) docs")
     fill(conn, first=first + 100, rows=20)
     settled(conn)
+    put(conn, range(first + 10, first + 40), first + 1)
+    settled(conn)
+    check(conn)
+    assert merged(conn)
     check(conn)
     return answers(conn)
 
@@ -144,7 +175,8 @@ def test_a_standby_that_lags_under_load_answers_for_its_moment_and_takes_over(cl
                     done = writers.done
                     wait_until(lambda: writers.done > done + 10, "the primary to go on", 60)
                     conn.execute("VACUUM (INDEX_CLEANUP ON) docs")
-                    conn.execute("SELECT elacsym.flush('docs_idx'), elacsym.flush('ns')")
+                    both(conn, "flush")
+                    both(conn, "compact")
                     # not CONCURRENTLY, which waits for the snapshots of the primary alone, whatever the index method
                     conn.execute("REINDEX INDEX docs_idx")
                     assert answers(lagging) == moment
@@ -180,7 +212,11 @@ def test_recovery_to_before_and_after_each_move_of_entries(cluster, move):
     archive.mkdir()
     archive.chmod(0o777)
     cluster.write_config(
-        archive_mode="on", archive_command=f"cp %p {archive}/%f", wal_level="replica", **{"elacsym.flush_interval": "1h", "elacsym.flush_rows": 100_000}
+        archive_mode="on",
+        archive_command=f"cp %p {archive}/%f",
+        wal_level="replica",
+        # nothing moves but by hand
+        **{"elacsym.flush_interval": "1h", "elacsym.flush_rows": 100_000, "elacsym.compaction": "off"},
     )
     cluster.restart()
     states = {}
@@ -189,22 +225,37 @@ def test_recovery_to_before_and_after_each_move_of_entries(cluster, move):
         states[name] = answers(conn)
         conn.execute("SELECT pg_create_restore_point(%s)", [name])
 
+    def moves():
+        """Of a compaction: two segments, with rows that are dead in one."""
+        before = objects_of(conn)
+        did = both(conn, move)
+        assert objects_of(conn) - before and (move == "flush" or all(many > 1 == few for many, few in did)), did
+
+    def apart():
+        """What is buffered becomes a segment, if it is compaction that moves; what comes then is buffered."""
+        if move == "compact":
+            both(conn, "flush")
+            put(conn, range(185, 195), 5)
+            fill(conn, first=4000 + 100 * len(states), rows=10)
+
     with cluster.connect("d") as conn:
-        conn.execute("SELECT elacsym.flush('docs_idx'), elacsym.flush('ns')")
+        both(conn, "flush")
         backup = cluster.base_backup("backup")
         fill(conn, first=1000, rows=30)
         put(conn, range(190, 230), 1)
         conn.execute("DELETE FROM docs WHERE id % 10 = 7")
         conn.execute("VACUUM (INDEX_CLEANUP ON) docs")
+        apart()
         point("before")
-        conn.execute(f"SELECT elacsym.{move}('docs_idx'), elacsym.{move}('ns')")
+        moves()
         point("after")
         fill(conn, first=2000, rows=30)
         conn.execute("UPDATE docs SET n = 4 WHERE id < 40")
         put(conn, range(100, 120), 2)
         remove(conn, range(1, 20))
+        apart()
         point("buffered")
-        conn.execute(f"SELECT elacsym.{move}('docs_idx'), elacsym.{move}('ns')")
+        moves()
         conn.execute("DELETE FROM docs WHERE id < 100")
         conn.execute("VACUUM (INDEX_CLEANUP ON) docs")
         conn.execute("REINDEX INDEX docs_idx")
@@ -219,7 +270,7 @@ def test_recovery_to_before_and_after_each_move_of_entries(cluster, move):
                     restore_command=f"cp {archive}/%f %p",
                     recovery_target_name=name,
                     recovery_target_action="promote",
-                    **{"elacsym.flush_interval": "100ms"},
+                    **{"elacsym.flush_interval": "100ms", "elacsym.compaction": "on"},
                 )
                 (restored.data / "recovery.signal").touch()
                 shutil.chown(restored.data / "recovery.signal", *owner(restored.data))
@@ -230,7 +281,7 @@ def test_recovery_to_before_and_after_each_move_of_entries(cluster, move):
                     check(conn)
                     works(conn, 5000 + number * 1000)
         # the original has gone on meanwhile, beside three lives of its past
-        cluster.write_config(**{"elacsym.flush_interval": "100ms"})
+        cluster.write_config(**{"elacsym.flush_interval": "100ms", "elacsym.compaction": "on"})
         cluster.reload()
         with cluster.connect("d") as conn:
             check(conn)
@@ -258,6 +309,13 @@ def test_a_clone_beside_its_origin_on_the_same_bucket_harms_neither(new_cluster,
     clone = origin.base_backup()
     try:
         clone.start()
+        # Until each knows of the other, what the other reads is kept by the retention time. That it was alone an engine believes for a
+        # minute, a new one does not.
+        wait_until(lambda: len({key.rsplit("-", 1)[0] for key in moto.keys(bucket) if "/servers/" in key}) == 2, "both servers to have announced themselves", 60)
+        origin.kill_engine()
+        keep_nothing(origin)
+        keep_nothing(clone)
+        shared = {key for key in moto.keys(bucket) if key.endswith((".idx", ".parquet"))}
         with BackgroundLoad(origin, change, threads=1, dbname="d") as first, BackgroundLoad(clone, change, threads=1, dbname="d") as second:
             wait_until(lambda: first.done > 15 and second.done > 15, "load on both", 120)
         assert not first.errors and not second.errors, (first.errors, second.errors)
@@ -268,6 +326,11 @@ def test_a_clone_beside_its_origin_on_the_same_bucket_harms_neither(new_cluster,
             check(one), check(other)
             other.execute("DROP TABLE docs; SELECT elacsym.drop_namespace('ns')")
             wait_until(lambda: other.execute("SELECT count(*) FROM elacsym.namespace").fetchone() == (0,), "the clone to have buried its index", 30)
+            # fenced: each has released objects long ago, and neither has deleted one
+            for conn in (one, other):
+                actions = {row[0] for row in conn.execute("SELECT action FROM elacsym.gc(dry_run => true)")}
+                assert actions == {"keep for another server"}, actions
+            assert shared | {f"x/{key}" for key in objects_of(one)} <= set(moto.keys(bucket))
             # an engine that has to read all of it
             origin.kill_engine()
             check(one)
@@ -282,15 +345,15 @@ def test_a_clone_beside_its_origin_on_the_same_bucket_harms_neither(new_cluster,
 
 def test_a_database_from_a_template_goes_its_own_way(cluster):
     """INV-4, INV-9. What is buffered is copied too. Objects are deleted as soon as they are released."""
-    cluster.write_config(**{"elacsym.object_retention": 0})
-    cluster.reload()
-    wait_until(lambda: cluster.value("SHOW elacsym.object_retention") == "0", "the setting to be read")
+    objects = cluster.directory / "objects"
     with cluster.connect("d") as conn:
         settled(conn)
         fill(conn, first=1000, rows=10)
         put(conn, range(195, 205), 1)
         origin = answers(conn)
     cluster.sql("CREATE DATABASE copy TEMPLATE d")
+    wait_until(lambda: any(path.is_file() for path in objects.glob("*/lent/**/*")), "the copy to say what it reads", 20)
+    keep_nothing(cluster)
     with cluster.connect("copy") as copy:
         assert answers(copy) == origin
         works(copy, 2000)
@@ -371,10 +434,14 @@ if pg_major() == 18:
             with old.connect("d") as conn:
                 assert conn.execute("SHOW server_version_num").fetchone()[0].startswith("16")
                 prepare(conn)
-                conn.execute("SELECT elacsym.flush('docs_idx'), elacsym.flush('ns')")
+                both(conn, "flush")
                 conn.execute("UPDATE docs SET n = 5 WHERE id < 30")
                 put(conn, range(190, 230), 1)
-                conn.execute("SELECT elacsym.flush('docs_idx'), elacsym.flush('ns')")
+                both(conn, "flush")
+                both(conn, "compact")
+                conn.execute("UPDATE docs SET n = 7 WHERE id < 60")
+                put(conn, range(150, 200), 1)
+                both(conn, "flush")
                 fill(conn, first=1000, rows=30)
                 conn.execute("DELETE FROM docs WHERE id % 10 = 7")
                 conn.execute("VACUUM (INDEX_CLEANUP ON) docs")
@@ -382,6 +449,7 @@ if pg_major() == 18:
                 remove(conn, range(1, 20))
                 assert conn.execute("SELECT count(*) > 0 FROM elacsym.wal").fetchone() == (True,)
                 state = answers(conn)
+                taken = objects_of(conn)
                 buffered = conn.execute("SELECT count(*) FROM elacsym.wal").fetchone()[0]
             old.stop()
             new = new_cluster("new", start=False, config=old.config)
@@ -399,13 +467,15 @@ if pg_major() == 18:
                 conn.execute("UPDATE docs SET n = 6 WHERE id < 10")
                 answers(conn)
             new.write_config(**{"elacsym.flush_interval": "100ms"})
-            new.reload()
+            keep_nothing(new)
             with new.connect("d") as conn:
                 works(conn, 5000)
+                both(conn, "compact")
                 conn.execute("REINDEX INDEX docs_idx")
                 check(conn)
-                roots = conn.execute("SELECT count(*) FROM elacsym.segments WHERE root = %s", [f"file://{objects}"]).fetchone()
-                assert roots != (0,)
+                # merging has moved everything to the new identity's directory; nothing there is garbage, and what was is not ours to delete
+                assert not taken & objects_of(conn)
+                assert all((objects / key).is_file() for key in taken | objects_of(conn))
             new.kill_engine()
             with new.connect("d") as conn:
                 answers(conn)

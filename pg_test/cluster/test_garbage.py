@@ -329,6 +329,70 @@ def test_a_copied_database_outlives_its_original(cluster):
     wait_until(lambda: not keys(cluster) and not marks(cluster, "lent"), "everything to go", 40)
 
 
+def test_what_a_copied_database_has_released_stays_for_the_retention_time_too(cluster):
+    """Standbys, cursors and recovery to an earlier time read what the copy has dropped, as they do in any database."""
+    with cluster.connect("d") as conn:
+        namespace(conn)
+        shared = segments_of(referred(conn))
+    cluster.sql("CREATE DATABASE copy TEMPLATE d")
+    wait_until(lambda: len(marks(cluster, "lent")) == 1, "the copy to say what it reads", 20)
+    with cluster.connect("d") as conn, cluster.connect("copy") as copy:
+        conn.execute("SELECT elacsym.drop_namespace('ns')")
+        kept = {("released", "keep for a copied database")}
+        wait_until(lambda: {gc(conn).get(key) for key in shared} == kept, "the objects to be kept", 20)
+        set_config(cluster, object_retention="1h")
+        copy.execute("SELECT elacsym.drop_namespace('ns')")
+        time.sleep(A_WHILE)
+        assert len(marks(cluster, "lent")) == 1
+        set_config(cluster, object_retention=0)
+        wait_until(lambda: not marks(cluster, "lent"), "nothing to be lent", 30)
+        wait_until(lambda: not shared & keys(cluster), "what was lent to go", 60)
+
+
+def test_a_storage_that_is_gone_does_not_keep_garbage_elsewhere(cluster):
+    first = storage(cluster)
+    with cluster.connect("d") as conn:
+        namespace(conn, "old")
+        second = cluster.directory / "more"
+        second.mkdir(mode=0o777)
+        second.chmod(0o777)
+        set_config(cluster, storage_url=f"file://{second}", object_retention="1h")
+        conn.execute("SELECT elacsym.drop_namespace('old')")
+        first.rename(cluster.directory / "away")
+        first.write_text("in the way")
+        namespace(conn)
+        # a row in the middle of the others, and an object that nothing refers to
+        garbage = segments_of(referred(conn))
+        conn.execute("SELECT elacsym.drop_namespace('ns')")
+        with contextlib.suppress(Rollback), conn.transaction():
+            namespace(conn, "never")
+            orphans = segments_of(referred(conn))
+            raise Rollback
+        assert garbage | orphans <= keys(cluster)
+        set_config(cluster, object_retention=0)
+        conn.execute("SELECT elacsym.create_namespace('more', '{\"vector_dim\": 2}')")
+        wait_until(lambda: not (garbage | orphans) & keys(cluster), "what is in reach to go", 60)
+        assert conn.execute("SELECT count(*) FROM elacsym.garbage WHERE root LIKE %s", [f"%{first.name}"]).fetchone()[0] > 0
+        first.unlink()
+        (cluster.directory / "away").rename(first)
+        wait_until(lambda: conn.execute("SELECT count(*) FROM elacsym.garbage").fetchone()[0] == 0, "the rest to go", 90)
+
+
+def test_a_copied_database_that_takes_no_connections_keeps_the_objects_it_reads(cluster):
+    with cluster.connect("d") as conn:
+        namespace(conn)
+        shared = segments_of(referred(conn))
+    cluster.sql("CREATE DATABASE frozen TEMPLATE d IS_TEMPLATE true ALLOW_CONNECTIONS false")
+    wait_until(lambda: len(marks(cluster, "lent")) == 1, "the copy to say what it reads", 20)
+    with cluster.connect("d") as conn:
+        conn.execute("SELECT elacsym.drop_namespace('ns')")
+        time.sleep(A_WHILE)
+        assert shared <= keys(cluster)
+    cluster.sql("CREATE DATABASE copy TEMPLATE frozen")
+    with cluster.connect("copy") as copy:
+        assert count(copy) == 20
+
+
 # -- servers -------------------------------------------------------------------------------------------------------------
 
 

@@ -14,7 +14,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use foyer::{
     BlockEngineConfig, Code, DeviceBuilder, FsDeviceBuilder, HybridCache, HybridCacheBuilder, HybridCachePolicy,
-    HybridCacheProperties, Location, PsyncIoEngineConfig, RecoverMode, StorageFilter,
+    HybridCacheProperties, Location, PsyncIoEngineConfig, RecoverMode, S3FifoConfig, StorageFilter,
 };
 use tokio::sync::{Semaphore, SemaphorePermit};
 
@@ -36,9 +36,9 @@ const MIN_SHARD_BYTES: usize = 16 << 20;
 const DISK_FILES: u64 = 256;
 /// Smallest of those files.
 const MIN_DISK_FILE_BYTES: u64 = 1 << 20;
-/// Fetches from object storage under way at once, over all queries: enough to fill a fast network with ranges of some
-/// 100 KiB, few enough for the store's request limits and our sockets.
-pub const MAX_PARALLEL_FETCHES: usize = 64;
+/// Fetches from object storage under way at once, over all queries: as many as a query with two arms over eight segments has in one
+/// wave; with the files of the disk tier below the usual limit of 1,024 descriptors.
+pub const MAX_PARALLEL_FETCHES: usize = 512;
 /// Directory of this layout below the cache path; a change of the key or value encoding changes it.
 const LAYOUT: &str = "blocks-v1";
 /// Name of the lock file in it.
@@ -336,6 +336,11 @@ impl BlockCache {
         self.flights.claim(key)
     }
 
+    /// Bytes that the tiers can hold, the disk's only if `use_disk`.
+    pub fn capacity(&self, use_disk: bool) -> u64 {
+        if use_disk { self.memory_capacity.max(self.disk_capacity) } else { self.memory_capacity }
+    }
+
     /// True when there is a disk tier in use.
     pub fn has_disk(&self) -> bool {
         self.disk_capacity > 0
@@ -387,6 +392,8 @@ fn memory(
         .with_policy(HybridCachePolicy::WriteOnInsertion)
         .with_event_listener(Arc::new(FromMemory::new(evictions.clone())))
         .memory(capacity)
+        // A scan passes through the small queue of S3-FIFO; what was asked for again while it was there stays.
+        .with_eviction_config(S3FifoConfig::default())
         .with_shards((capacity / MIN_SHARD_BYTES).clamp(1, MEMORY_SHARDS))
         .with_weighter(|_: &BlockKey, block: &Block| block.bytes.len() + BLOCK_OVERHEAD_BYTES)
 }

@@ -8,5 +8,5 @@ mod paged;
 mod stats;
 
 pub use block::{BlockCache, BlockKey, CacheSettings, MAX_PARALLEL_FETCHES, object_id};
-pub use paged::{MERGE_GAP, PAGE_BYTES, PagedObject, page_crcs};
+pub use paged::{MERGE_GAP, MERGE_GAP_MAX, PAGE_BYTES, PagedObject, page_crcs};
 pub use stats::{CacheStats, ReadSnapshot, ReadStats};

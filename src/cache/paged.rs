@@ -20,9 +20,19 @@ use crate::storage::ObjectStore;
 /// Bytes of one page, the unit of checksums and of caching: one vector or a few postings, and four disk sectors of 4 KiB.
 /// Part of the segment format.
 pub const PAGE_BYTES: usize = 16 << 10;
-/// Two missing pages with at most this many bytes between them are fetched as one range: a request to S3 costs about the
-/// time of transferring that much, and money.
-pub const MERGE_GAP: u64 = 64 << 10;
+/// Two missing pages with at most this many bytes between them are always fetched as one range.
+pub const MERGE_GAP: u64 = 16 << 10;
+/// As long as one read would be more than [`READ_REQUESTS`] requests, gaps of up to this many bytes are fetched too, the smallest
+/// first: a request to S3 costs about the time of transferring that much, and money.
+pub const MERGE_GAP_MAX: u64 = 64 << 10;
+/// Requests that one read may be before it prefers more bytes to more requests: a query has a few such reads under way at a time.
+const READ_REQUESTS: u64 = 32;
+/// Requests of all objects together that are read at the same time; none has fewer than [`MIN_READ_REQUESTS`].
+const WAVE_REQUESTS: u64 = 128;
+/// See [`WAVE_REQUESTS`].
+const MIN_READ_REQUESTS: u64 = 4;
+/// The widest gap grows with the number of objects that are read at the same time, up to this many times.
+const MAX_GAP_FACTOR: u64 = 4;
 /// Longest merged range: longer ones arrive sooner as parallel requests.
 const MAX_FETCH_BYTES: u64 = 4 << 20;
 
@@ -80,6 +90,11 @@ impl PagedObject {
     /// Key relative to its store.
     pub fn key(&self) -> &str {
         &self.source.key
+    }
+
+    /// Whether the disk tier of the cache may hold its pages.
+    pub fn uses_disk(&self) -> bool {
+        self.source.use_disk()
     }
 
     /// Bytes.
@@ -185,8 +200,9 @@ impl PagedObject {
         self.count(|stats| &stats.misses, missing.len() as u64);
         while !missing.is_empty() {
             let (mine, others) = self.claim(missing, &mut pages);
-            let mut fetches: FuturesUnordered<_> =
-                runs(&self.source, mine).into_iter().map(|run| run_fetch(self.fetch_run(run))).collect();
+            let readers = self.stats.as_ref().map_or(1, |stats| stats.readers());
+            let runs = runs(&self.source, mine, readers);
+            let mut fetches: FuturesUnordered<_> = runs.into_iter().map(|run| run_fetch(self.fetch_run(run))).collect();
             while let Some(fetched) = fetches.next().await {
                 pages.extend(fetched?);
             }
@@ -347,13 +363,14 @@ struct Run {
     pages: Mine,
 }
 
-/// Groups pages (sorted) into ranges: near ones share one, up to [`MAX_FETCH_BYTES`].
-fn runs(source: &Source, pages: Mine) -> Vec<Run> {
+/// Groups pages (sorted) into ranges of up to [`MAX_FETCH_BYTES`] with the gaps that [`widest_gap`] allows.
+fn runs(source: &Source, pages: Mine, readers: u64) -> Vec<Run> {
+    let gap = widest_gap(pages.iter().map(|(page, _)| source.page_range(*page)), readers);
     let mut runs: Vec<Run> = Vec::new();
     for (page, flight) in pages {
         let at = source.page_range(page);
         match runs.last_mut() {
-            Some(run) if at.start - run.range.end <= MERGE_GAP && at.end - run.range.start <= MAX_FETCH_BYTES => {
+            Some(run) if at.start - run.range.end <= gap && at.end - run.range.start <= MAX_FETCH_BYTES => {
                 run.range.end = at.end;
                 run.pages.push((page, flight));
             }
@@ -361,6 +378,18 @@ fn runs(source: &Source, pages: Mine) -> Vec<Run> {
         }
     }
     runs
+}
+
+/// The widest gap between two of these pages (sorted) that is worth fetching while `readers` objects are read.
+fn widest_gap(mut pages: impl Iterator<Item = Range<u64>>, readers: u64) -> u64 {
+    let Some(first) = pages.next() else { return MERGE_GAP };
+    let mut end = first.end;
+    let mut gaps: Vec<u64> = pages.map(|page| page.start - std::mem::replace(&mut end, page.end)).collect();
+    let requests = (WAVE_REQUESTS / readers).clamp(MIN_READ_REQUESTS, READ_REQUESTS);
+    // More gaps stay open than this: the widest of the others decides.
+    let Some(closed) = gaps.len().checked_sub(requests as usize) else { return MERGE_GAP };
+    gaps.sort_unstable();
+    gaps[closed].clamp(MERGE_GAP, MERGE_GAP_MAX * readers.min(MAX_GAP_FACTOR))
 }
 
 /// The pages that hold a range of an object of at most `u32::MAX` pages.

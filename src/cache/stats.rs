@@ -12,6 +12,8 @@ pub struct ReadStats {
     pub(super) hits_memory: AtomicU64,
     pub(super) hits_disk: AtomicU64,
     pub(super) misses: AtomicU64,
+    /// See [`ReadStats::share_among`].
+    readers: AtomicU64,
 }
 
 /// [`ReadStats`] at one moment.
@@ -39,6 +41,16 @@ impl ReadStats {
             hits_disk: self.hits_disk.load(Ordering::Relaxed),
             misses: self.misses.load(Ordering::Relaxed),
         }
+    }
+
+    /// That many objects are read at the same time: each of their reads is to be fewer requests, and may fetch more bytes for it.
+    pub fn share_among(&self, readers: usize) {
+        self.readers.store(readers as u64, Ordering::Relaxed);
+    }
+
+    /// Objects that are read at the same time; at least 1.
+    pub(super) fn readers(&self) -> u64 {
+        self.readers.load(Ordering::Relaxed).max(1)
     }
 
     /// Counts one request to object storage that returned `bytes`; for reads that bypass [`super::PagedObject`].

@@ -6,6 +6,7 @@ fn settings() -> EngineSettings {
         storage: StorageConfig { url: "s3://bucket/some/prefix".into(), ..StorageConfig::default() },
         cache_memory: 64 << 20,
         cache_disk: 0,
+        result_cache: 0,
         cache_path: PathBuf::new(),
         engine_threads: 0,
         build_memory: 64 << 20,

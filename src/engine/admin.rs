@@ -65,6 +65,7 @@ impl Engine {
             "delete_vectors": usage(self.delete_vectors.usage()),
             "tombstones": usage(self.tombstones.usage()),
             "views": usage(self.views.usage()),
+            "results": self.results.to_json(),
             "requests": self.counters.to_json(),
             "resident_bytes": super::metrics::resident_bytes(),
         })

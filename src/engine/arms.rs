@@ -15,7 +15,7 @@ use crate::rank::{Scored, TopK};
 use crate::schema::{AttributeId, NamespaceSchema};
 use crate::segment::{Segment, SegmentSource, prefetch_attributes};
 use crate::text::{BufferScorer, CorpusStats, DocumentFilter, ParsedTextQuery};
-use crate::vector::{self, Metric, Need, Reply, SearchStats, Searcher, VectorSource};
+use crate::vector::{self, Cut, Head, Metric, Need, Reply, SearchStats, Searcher, VectorSource};
 
 /// Buffered entries between two looks at the cancellation flag: about a millisecond of exact distances.
 pub const CHUNK: usize = 512;
@@ -200,23 +200,22 @@ impl Run {
         segment.prefetch_text(&postings, &self.reads).await
     }
 
-    /// The vector arm of each segment.
+    /// The vector arm of each segment. All of them look at their one-bit codes first; then only what may be among the nearest of all is
+    /// read.
     async fn vector_rows(&self, allowed: &Allowed, depth: usize) -> Result<Vec<(Candidates, SearchStats)>> {
-        let parts =
-            allowed.iter().enumerate().map(|(place, allowed)| self.vector_rows_of(place, depth, allowed.clone()));
+        let begun = allowed.iter().enumerate().map(|(place, allowed)| self.begun(place, depth, allowed.clone()));
+        let mut begun = try_join_all(begun).await?;
+        if begun.len() > 1 {
+            begun = self.cpu.run(move |_| Ok(cut(begun, depth))).await?;
+        }
+        let parts = begun.into_iter().enumerate().map(|(place, search)| async move {
+            let Some(search) = search else { return Ok::<_, Error>(Default::default()) };
+            let (hits, stats) = self.advanced(place, search.with_ties(MAX_TIED_ROWS), false).await?.finish();
+            // Nearer is better.
+            let scored = hits.into_iter().map(|(ordinal, distance)| (ordinal, -distance)).collect();
+            Ok((self.identified(place, depth, scored).await?, stats))
+        });
         try_join_all(parts).await
-    }
-
-    async fn vector_rows_of(
-        &self,
-        place: usize,
-        depth: usize,
-        allowed: Option<Arc<RoaringBitmap>>,
-    ) -> Result<(Candidates, SearchStats)> {
-        let (hits, stats) = self.nearest(place, depth, MAX_TIED_ROWS, allowed).await?;
-        // Nearer is better.
-        let scored = hits.into_iter().map(|(ordinal, distance)| (ordinal, -distance)).collect();
-        Ok((self.identified(place, depth, scored).await?, stats))
     }
 
     /// (ordinal, distance) of the nearest `count` allowed rows of one segment, nearest first, and up to `ties` more that were
@@ -231,41 +230,68 @@ impl Run {
         ties: usize,
         allowed: Option<Arc<RoaringBitmap>>,
     ) -> Result<(Vec<(u32, f32)>, SearchStats)> {
-        let segment = &self.view.segments[place].segment;
-        let Some(head) = segment.head().cloned() else { return Ok(Default::default()) };
-        let spec_attributes = self.spec.prefetch.clone();
+        match self.begun(place, count, allowed).await? {
+            Some(search) => Ok(self.advanced(place, search.with_ties(ties), false).await?.finish()),
+            None => Ok(Default::default()),
+        }
+    }
+
+    /// A search of one segment whose first stage is over; None without vectors.
+    async fn begun(
+        &self,
+        place: usize,
+        count: usize,
+        allowed: Option<Arc<RoaringBitmap>>,
+    ) -> Result<Option<SegmentSearch>> {
+        let Some(head) = self.view.segments[place].segment.head().cloned() else { return Ok(None) };
         let spec = self.spec.clone();
-        let mut searcher = self
+        let search = self
             .cpu
             .run(move |_| {
                 let (query, _) = spec.vector.as_ref().ok_or_else(|| Error::internal("vector arm without a vector"))?;
                 let allowed = allowed.map(|rows| only_vectors(rows, head.rows()));
-                Ok(Searcher::new(head, query, count, spec.effort, allowed)?.with_ties(ties))
+                Searcher::new(head, query, count, spec.effort, allowed)
             })
             .await?;
-        let source = SegmentSource::new(segment.clone(), self.reads.clone(), spec_attributes);
-        loop {
-            let reply = match searcher.need() {
+        self.advanced(place, search, true).await.map(Some)
+    }
+
+    /// Reads for a search until it is finished, or only until its first stage is over.
+    async fn advanced(&self, place: usize, mut search: SegmentSearch, first_stage: bool) -> Result<SegmentSearch> {
+        let segment = self.view.segments[place].segment.clone();
+        let source = SegmentSource::new(segment, self.reads.clone(), self.spec.prefetch.clone());
+        while !first_stage || matches!(search.need(), Need::Postings(_)) {
+            let reply = match search.need() {
                 Need::Postings(ranges) => Reply::Bytes(source.postings(ranges).await?),
                 Need::RowCodes(ranges) => Reply::Bytes(source.row_codes(ranges).await?),
                 Need::Vectors(ordinals) => Reply::Vectors(source.vectors(ordinals).await?),
                 Need::Done => break,
             };
-            searcher = self
+            search = self
                 .cpu
                 .run(move |_| {
-                    searcher.supply(reply)?;
-                    Ok(searcher)
+                    search.supply(reply)?;
+                    Ok(search)
                 })
                 .await?;
         }
-        Ok(searcher.finish())
+        Ok(search)
     }
 
-    /// The text arm of each segment.
+    /// The text arm of each segment; keys are read only of rows that are among the best of all.
     async fn text_rows(&self, allowed: &Allowed, depth: usize, stats: &CorpusStats) -> Result<Vec<Candidates>> {
         let parts = allowed.iter().enumerate();
-        try_join_all(parts.map(|(place, allowed)| self.text_rows_of(place, depth, allowed.clone(), stats))).await
+        let best = parts.map(|(place, allowed)| self.best(place, depth, MAX_TIED_ROWS, allowed.clone(), stats));
+        let mut best = try_join_all(best).await?;
+        if best.len() > 1 {
+            let mut scores: Vec<f32> = best.iter().flatten().map(|(_, score)| *score).collect();
+            if let Some(last) = depth.checked_sub(1).filter(|last| *last < scores.len()) {
+                let worst = *scores.select_nth_unstable_by(last, |a, b| b.total_cmp(a)).1;
+                best.iter_mut().for_each(|hits| hits.retain(|(_, score)| score.total_cmp(&worst).is_ge()));
+            }
+        }
+        let parts = best.into_iter().enumerate();
+        try_join_all(parts.map(|(place, hits)| self.identified(place, depth, hits))).await
     }
 
     /// Statistics of the whole corpus for the text query.
@@ -304,17 +330,6 @@ impl Run {
         segment.prefetch_text(&dictionaries, &self.reads).await?;
         let spec = self.spec.clone();
         self.cpu.run(move |_| spec.text.as_ref().map(|query| text.stats(query)).transpose()).await
-    }
-
-    async fn text_rows_of(
-        &self,
-        place: usize,
-        depth: usize,
-        allowed: Option<Arc<RoaringBitmap>>,
-        stats: &CorpusStats,
-    ) -> Result<Candidates> {
-        let hits = self.best(place, depth, MAX_TIED_ROWS, allowed, stats).await?;
-        self.identified(place, depth, hits).await
     }
 
     /// (ordinal, BM25) of the best `count` allowed rows of one segment that hold a term of the query, best first, and up to `ties`
@@ -429,6 +444,18 @@ impl Run {
             })
             .await
     }
+}
+
+/// A search of one segment.
+type SegmentSearch = Searcher<Arc<Head>, Arc<RoaringBitmap>>;
+
+/// Leaves out the candidates that are not among the `count` nearest of all segments, as far as their codes say.
+fn cut(mut searches: Vec<Option<SegmentSearch>>, count: usize) -> Vec<Option<SegmentSearch>> {
+    let known = searches.iter().flatten().flat_map(Searcher::bounds).collect();
+    let most = searches.iter().flatten().map(Searcher::most_promising).max().unwrap_or_default();
+    let cut = Cut::of(known, count, most);
+    searches.iter_mut().flatten().for_each(|search| search.keep(&cut));
+    searches
 }
 
 /// Drops rows without a vector: they come after the first `vectors` rows.

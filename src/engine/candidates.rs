@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use futures::future::try_join_all;
 use roaring::RoaringBitmap;
+use tokio::sync::OnceCell;
 
 use super::arms::{Candidates, Choice, Hit, Run, Spec};
 use super::results::attributes;
@@ -77,28 +78,34 @@ fn wanted_of_candidates(modifiers: &[Modifier], group: Option<AttributeId>) -> V
 }
 
 /// The arms of a query, ready to be asked for their best rows.
+///
+/// Nothing waits for more than it needs: a vector arm reads its postings while a text arm counts, and both while the filter of
+/// another segment is evaluated.
 pub struct Arms {
-    runs: Vec<(Run, Option<CorpusStats>)>,
-    choice: Choice,
+    base: Run,
+    runs: Vec<Arm>,
+    /// What the filter leaves.
+    choice: OnceCell<Choice>,
     /// What the searches of all arms have cost so far.
     pub search: SearchStats,
 }
 
+struct Arm {
+    run: Run,
+    /// What a text arm with terms counts.
+    stats: OnceCell<Option<CorpusStats>>,
+}
+
 impl Arms {
-    /// Finds what the filter leaves, and counts what text arms need.
-    ///
-    /// # Errors
-    /// Of the segments.
-    pub async fn new(base: &Run, specs: &[Arc<Spec>]) -> Result<Self> {
-        let runs: Vec<Run> = specs.iter().map(|spec| Run { spec: spec.clone(), ..base.clone() }).collect();
-        let stats = runs.iter().map(|run| async move {
-            match &run.spec.text {
-                Some(text) if !text.is_empty() => run.corpus().await.map(Some),
-                _ => Ok(None),
-            }
-        });
-        let (choice, stats) = tokio::try_join!(base.choice(), try_join_all(stats))?;
-        Ok(Self { runs: runs.into_iter().zip(stats).collect(), choice, search: SearchStats::default() })
+    /// Reads nothing yet.
+    pub fn new(base: &Run, specs: &[Arc<Spec>]) -> Self {
+        let arm = |spec: &Arc<Spec>| Arm { run: Run { spec: spec.clone(), ..base.clone() }, stats: OnceCell::new() };
+        Self {
+            base: base.clone(),
+            runs: specs.iter().map(arm).collect(),
+            choice: OnceCell::new(),
+            search: SearchStats::default(),
+        }
     }
 
     /// The best `depth` rows of each arm, best first. Scores are negated distances, or BM25.
@@ -106,8 +113,11 @@ impl Arms {
     /// # Errors
     /// Of the segments.
     pub async fn best(&mut self, depth: usize) -> Result<Vec<Candidates>> {
-        let choice = &self.choice;
-        let lists = self.runs.iter().map(|(run, stats)| run.best_of_all(depth, choice, stats.as_ref()));
+        let (base, choice) = (&self.base, &self.choice);
+        let lists = self.runs.iter().map(|arm| async move {
+            let (choice, stats) = tokio::try_join!(choice.get_or_try_init(|| base.choice()), arm.stats())?;
+            arm.run.best_of_all(depth, choice, stats.as_ref()).await
+        });
         let mut candidates = Vec::with_capacity(self.runs.len());
         for (list, search) in try_join_all(lists).await? {
             self.search.lists_probed += search.lists_probed;
@@ -117,6 +127,18 @@ impl Arms {
             candidates.push(list);
         }
         Ok(candidates)
+    }
+}
+
+impl Arm {
+    async fn stats(&self) -> Result<&Option<CorpusStats>> {
+        let count = || async {
+            match &self.run.spec.text {
+                Some(text) if !text.is_empty() => self.run.corpus().await.map(Some),
+                _ => Ok(None),
+            }
+        };
+        self.stats.get_or_try_init(count).await
     }
 }
 

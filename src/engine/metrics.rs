@@ -108,6 +108,7 @@ impl Engine {
             ("delete_vectors", self.delete_vectors.usage()),
             ("tombstones", self.tombstones.usage()),
             ("views", self.views.usage()),
+            ("results", self.results.usage()),
         ];
         let help = "What the engine keeps decoded beside the cache, by what it is.";
         let mut family = text.family("elacsym_engine_kept_entries", Gauge, help);

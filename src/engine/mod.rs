@@ -29,6 +29,7 @@ mod patched;
 mod permits;
 mod pins;
 mod query;
+mod result_cache;
 mod results;
 mod scan;
 mod segments;
@@ -38,6 +39,7 @@ mod text_analysis;
 mod texts;
 mod tombstones;
 mod view;
+mod warm;
 
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -55,6 +57,7 @@ use buffer::BufferCache;
 use claims::Claims;
 use permits::CpuPool;
 use pins::Pins;
+use result_cache::ResultCache;
 use segments::OpenSegments;
 use stats::RequestCounters;
 
@@ -65,6 +68,7 @@ pub use metrics_listener::MetricsListener;
 pub use scan::{Scan, ScanPart};
 pub use session::Session;
 pub use texts::Scorer;
+pub use warm::Warmed;
 
 /// Share of `cache_memory` that decoded write-buffer entries may take (they are outside the block cache): the divisor.
 /// Resolved views, which share their documents with it, have the same budget.
@@ -97,7 +101,8 @@ pub struct Engine {
     tombstones: Bounded<tombstones::Name, Arc<tombstones::Tombstones>>,
     /// By segment id: rows that tombstones kill.
     killed: Bounded<(String, tombstones::Name), Arc<RoaringBitmap>>,
-    views: Bounded<u64, view::Remembered>,
+    views: Bounded<view::ViewPlace, view::Remembered>,
+    results: ResultCache,
     counters: RequestCounters,
     compactions: compact::Lanes,
     claims: Claims,
@@ -112,13 +117,22 @@ impl Engine {
     /// # Errors
     /// `Invalid` or `OutOfRange` for a setting, `Internal` if there is no memory cache.
     pub async fn new(settings: EngineSettings, env: Env) -> Result<Self> {
+        let stores = StoreRegistry::new(settings.storage.clone(), env.clone());
+        Self::with_stores(settings, env, stores).await
+    }
+
+    /// As [`Self::new`], over stores that are opened elsewhere.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub async fn with_stores(settings: EngineSettings, env: Env, stores: StoreRegistry) -> Result<Self> {
         settings.validate()?;
         let cache = Arc::new(BlockCache::open(&CacheSettings::from(&settings)).await?);
         let budgets = Budgets::new(&settings);
         let pins = Arc::new(Pins::new(&settings.cache_path));
         pins.clone().start_sweep(env.clock.now());
         Ok(Self {
-            stores: StoreRegistry::new(settings.storage.clone(), env.clone()),
+            stores,
             cache,
             cpu: RwLock::new(Arc::new(CpuPool::new(settings.engine_threads))),
             segments: OpenSegments::new(budgets.segments),
@@ -129,6 +143,7 @@ impl Engine {
             tombstones: Bounded::new(budgets.delete_vectors),
             killed: Bounded::new(budgets.delete_vectors),
             views: Bounded::new(budgets.views),
+            results: ResultCache::new(settings.result_cache),
             counters: RequestCounters::default(),
             compactions: compact::Lanes::default(),
             claims: Claims::new(&settings.socket_path, &env),
@@ -153,6 +168,7 @@ impl Engine {
             // Open segments hold the store they were opened with, and so its credentials.
             self.segments.clear();
             self.views.clear();
+            self.results.clear();
         }
         if old.engine_threads != settings.engine_threads {
             let pool = Arc::new(CpuPool::new(settings.engine_threads));
@@ -166,6 +182,7 @@ impl Engine {
         self.tombstones.resize(budgets.delete_vectors);
         self.killed.resize(budgets.delete_vectors);
         self.views.resize(budgets.views);
+        self.results.resize(settings.result_cache);
         *self.settings.write().unwrap_or_else(PoisonError::into_inner) = settings;
         Ok(())
     }

@@ -3,9 +3,12 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use tokio::sync::OnceCell;
+
 use super::arms::{Hit, Run, Spec};
 use super::candidates::{ArmSpecs, Arms, FactReader, Known, value_of};
 use super::ordered::{OrderedRow, Ordering};
+use super::result_cache::{Answer, Asked};
 use super::results::Wanted;
 use super::stats::Kind;
 use super::view::{LiveView, Schema};
@@ -40,7 +43,14 @@ impl Engine {
         provider: &mut dyn Provider,
     ) -> Result<(Vec<ResultRow>, RequestStats)> {
         let start = self.env.clock.monotonic();
-        let result = self.run_query(request, provider).await;
+        let question = self.results.question(Asked::Rows, &request);
+        let result = match question.as_ref().and_then(|question| self.results.get(question)) {
+            Some((Answer::Rows(rows), stats)) => Ok((rows, stats)),
+            _ => self.run_query(request, provider).await.map(|(rows, stats)| {
+                let Some(question) = question else { return (rows, stats) };
+                (self.results.keep_rows(question, rows, &stats), stats)
+            }),
+        };
         let micros = self.micros_since(start);
         self.counters.count(Kind::Query, micros, result.is_ok());
         result.map(|(rows, stats)| (rows, RequestStats { engine_micros: micros, ..stats }))
@@ -57,7 +67,14 @@ impl Engine {
         provider: &mut dyn Provider,
     ) -> Result<(Vec<CandidateRow>, RequestStats)> {
         let start = self.env.clock.monotonic();
-        let result = self.run_candidates(request, provider).await;
+        let question = self.results.question(Asked::Candidates, &request);
+        let result = match question.as_ref().and_then(|question| self.results.get(question)) {
+            Some((Answer::Candidates(rows), stats)) => Ok((rows, stats)),
+            _ => self.run_candidates(request, provider).await.map(|(rows, stats)| {
+                let Some(question) = question else { return (rows, stats) };
+                (self.results.keep_candidates(question, rows, &stats), stats)
+            }),
+        };
         let micros = self.micros_since(start);
         self.counters.count(Kind::Query, micros, result.is_ok());
         result.map(|(rows, stats)| (rows, RequestStats { engine_micros: micros, ..stats }))
@@ -116,6 +133,7 @@ impl Engine {
         let reads = Arc::new(ReadStats::default());
         let namespace = std::mem::replace(&mut request.namespace, NamespaceView::nothing());
         let view = self.resolve(namespace, schema, provider, &reads).await?;
+        reads.share_among(view.segments.len());
         let spec = Arc::new(Spec::of_rows(&schema.schema, request.filter.clone()));
         let base = Run { spec, view: view.clone(), cpu: self.cpu(), reads: reads.clone() };
         Ok(Question { request, arms, base, view, reads })
@@ -135,13 +153,14 @@ impl Question {
             offset: request.offset,
             count: request.top_k,
         };
-        let (arms, facts) =
-            tokio::try_join!(Arms::new(&self.base, &self.arms.specs), FactReader::new(&self.base, request))?;
-        let (mut arms, mut hits) = (arms, HashMap::new());
+        let (mut arms, mut hits) = (Arms::new(&self.base, &self.arms.specs), HashMap::new());
+        let facts = OnceCell::new();
         let mut ranking: Ranking<Key> = Ranking::new(plan);
         while let Some(depth) = ranking.depth() {
             let mut lists = Vec::with_capacity(self.arms.kinds.len());
-            for (list, (kind, _)) in arms.best(depth).await?.into_iter().zip(&self.arms.kinds) {
+            let facts = facts.get_or_try_init(|| FactReader::new(&self.base, request));
+            let (best, facts) = tokio::try_join!(arms.best(depth), facts)?;
+            for (list, (kind, _)) in best.into_iter().zip(&self.arms.kinds) {
                 hits.extend(list.iter().map(|candidate| (candidate.key, candidate.item)));
                 lists.push(list.into_iter().map(|c| (c.key, value_of(*kind, c.score))).collect());
             }
@@ -185,11 +204,11 @@ impl Question {
     }
 
     async fn candidates(&self) -> Result<(Vec<CandidateRow>, SearchStats)> {
-        let (arms, facts) =
-            tokio::try_join!(Arms::new(&self.base, &self.arms.specs), FactReader::new(&self.base, &self.request))?;
-        let mut arms = arms;
+        let mut arms = Arms::new(&self.base, &self.arms.specs);
+        let facts = FactReader::new(&self.base, &self.request);
+        let (best, facts) = tokio::try_join!(arms.best(self.request.candidates), facts)?;
         let mut rows: HashMap<Key, (Hit, CandidateRow)> = HashMap::new();
-        for (number, list) in arms.best(self.request.candidates).await?.into_iter().enumerate() {
+        for (number, list) in best.into_iter().enumerate() {
             let (kind, _) = self.arms.kinds[number];
             for candidate in list {
                 let (_, row) = rows.entry(candidate.key).or_insert_with(|| {

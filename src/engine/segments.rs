@@ -94,7 +94,7 @@ impl OpenSegments {
 
 async fn open(info: &SegmentInfo, schema: &Arc<NamespaceSchema>, with: &Opener<'_>) -> Result<Arc<Segment>> {
     let store = with.stores.get(&info.root).await?;
-    let tail = Segment::read_tail(info, store.as_ref(), with.reads).await?;
+    let tail = Segment::cached_tail(info, &store, with.cache, with.reads).await?;
     let runtime = tokio::runtime::Handle::current();
     let decode = || {
         let (info, schema, tail) = (info.clone(), schema.clone(), tail.clone());

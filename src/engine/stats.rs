@@ -45,6 +45,8 @@ pub enum Kind {
     Aggregate,
     /// [`super::Engine::text_analysis`].
     TextAnalysis,
+    /// [`super::Engine::warm`].
+    Warm,
     /// [`super::Engine::compact`].
     Compact,
     /// [`super::Engine::carry`].
@@ -52,7 +54,7 @@ pub enum Kind {
 }
 
 /// Names in the order of the discriminants.
-const NAMES: [&str; 20] = [
+const NAMES: [&str; 21] = [
     "query",
     "fetch",
     "flush",
@@ -71,6 +73,7 @@ const NAMES: [&str; 20] = [
     "check",
     "aggregate",
     "text_analysis",
+    "warm",
     "compact",
     "carry",
 ];

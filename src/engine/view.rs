@@ -21,7 +21,7 @@ use super::{Engine, Provider};
 use crate::cache::ReadStats;
 use crate::document::Patch;
 use crate::error::{Error, Result};
-use crate::ids::{EntryId, Key, Op};
+use crate::ids::{EntryId, Key, NamespaceId, Op};
 use crate::ipc::message::{BufferedEntry, NamespaceView, Provided, ProvidedEntry, SegmentView};
 use crate::schema::NamespaceSchema;
 use crate::segment::Segment;
@@ -87,7 +87,14 @@ impl LiveView {
     }
 }
 
-/// A resolved view with what it was resolved from, to tell equal views from equal hashes.
+/// Views of one namespace that are remembered. Those of statements that run at the same time differ by what they see; what a
+/// namespace looked like before is not asked for again, and would keep replaced segments open.
+const VIEWS_PER_NAMESPACE: u64 = 16;
+
+/// Names the place of a view: of two in one place the later is remembered.
+pub(super) type ViewPlace = (NamespaceId, u64);
+
+/// A resolved view with what it was resolved from, to tell equal views from others in the same place.
 #[derive(Debug, Clone)]
 pub struct Remembered {
     view: Arc<NamespaceView>,
@@ -107,20 +114,19 @@ impl Engine {
         reads: &Arc<ReadStats>,
     ) -> Result<Arc<LiveView>> {
         let mut hasher = DefaultHasher::new();
-        view.id.hash(&mut hasher);
         schema.hash.hash(&mut hasher);
         view.segments.iter().for_each(|s| (&s.info.id, s.delete_version).hash(&mut hasher));
         view.buffered.iter().for_each(|b| (b.id, b.op).hash(&mut hasher));
         view.tombstones.hash(&mut hasher);
-        let name = hasher.finish();
-        if let Some(known) = self.views.get(&name)
+        let place = (view.id, hasher.finish() % VIEWS_PER_NAMESPACE);
+        if let Some(known) = self.views.get(&place)
             && *known.view == view
         {
             return Ok(known.live);
         }
         let live = Arc::new(self.resolve_anew(&view, schema, provider, reads).await?);
         let bytes = live.memory_bytes() + view.buffered.len() * size_of::<BufferedEntry>();
-        self.views.insert(name, Remembered { view: Arc::new(view), live: live.clone() }, bytes);
+        self.views.insert(place, Remembered { view: Arc::new(view), live: live.clone() }, bytes);
         Ok(live)
     }
 

@@ -2,7 +2,7 @@
 
 use super::activity::Activity;
 use crate::document::Value;
-use crate::error::{Error, Result};
+use crate::error::Error;
 use crate::ids::{EntryId, EntryOrder, Key, NamespaceId, Op};
 use crate::rank::{Fusion, Modifier, OrderBy, Per, Place};
 use crate::schema::{AttributeId, FullTextOptions};
@@ -13,9 +13,11 @@ mod compaction;
 pub use compaction::{
     CarryRequest, CompactInput, CompactPhase, CompactProgress, CompactRequest, CompactResult, CompactState,
 };
+mod text;
+pub use text::{CorpusRequest, CorpusStats, FieldStats, Operator, TextAnalysis, TextQuery};
 
 /// Version of the messages; both sides must have the same.
-pub const PROTOCOL_VERSION: u32 = 7;
+pub const PROTOCOL_VERSION: u32 = 8;
 
 /// What a backend or worker asks of the engine.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -123,6 +125,8 @@ pub enum Request {
     Aggregate(Box<AggregateRequest>),
     /// How texts and queries are understood; answered by [`Response::Analysis`].
     TextAnalysis(Box<TextAnalysis>),
+    /// Brings what is visible of a namespace or an index into the cache; answered by [`Response::Warmed`].
+    Warm(Box<NamespaceView>),
     /// Starts a compaction; answered by [`Response::CompactStarted`], ended by [`Request::ScanClose`].
     Compact(Box<CompactRequest>),
     /// How far a compaction of this connection is; answered by [`Response::Compacting`].
@@ -176,44 +180,6 @@ pub enum Request {
     Metrics,
     /// What the engine is doing; answered by [`Response::Activity`].
     Activity,
-}
-
-/// A question about analysis, which needs no rows.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub enum TextAnalysis {
-    /// The tokens of a text: an array of `[position, token, start, end]`, places counted in characters.
-    Tokens {
-        /// How it is analysed.
-        options: FullTextOptions,
-        /// The text.
-        text: String,
-    },
-    /// How a query was read and what it means: an object.
-    Query {
-        /// Stored form of the schema.
-        schema: String,
-        /// The query; weights do not count.
-        query: TextQuery,
-    },
-    /// Fragments of a text with tags around what a query finds in it: an array of strings.
-    Highlight {
-        /// Stored form of the schema.
-        schema: String,
-        /// The query.
-        query: TextQuery,
-        /// The attribute that the text is of.
-        attribute: AttributeId,
-        /// The text.
-        text: String,
-        /// Put before what was found.
-        start_tag: String,
-        /// Put behind it.
-        end_tag: String,
-        /// Most fragments; 0: the whole text as one.
-        max_fragments: u32,
-        /// About how many characters a fragment has.
-        fragment_size: u32,
-    },
 }
 
 /// What the engine answers.
@@ -313,6 +279,13 @@ pub enum Response {
     },
     /// Answer to `TextAnalysis`, as JSON.
     Analysis(String),
+    /// Answer to `Warm`.
+    Warmed {
+        /// Objects of which parts are at hand.
+        objects: u64,
+        /// Bytes that are.
+        bytes: u64,
+    },
     /// Answer to `Compact`.
     CompactStarted {
         /// Number of the compaction on this connection; shares its numbers with scans.
@@ -465,69 +438,6 @@ pub struct ScorerRequest {
     pub corpus: Option<CorpusStats>,
 }
 
-/// Asks what BM25 counts in a view for one query.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct CorpusRequest {
-    /// What is counted.
-    pub namespace: NamespaceView,
-    /// The query.
-    pub text: TextQuery,
-}
-
-/// What BM25 counts for the terms of one query. Dead rows of segments count too (as in tantivy): they go away with compaction.
-///
-/// Aligned with the analysed query it was made for: the same fields in the same order, the same terms in the same order. A
-/// query is analysed to the same by all parts of a corpus that have the same options.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct CorpusStats {
-    /// N: documents, with or without the fields. The average field length is the field's tokens divided by this.
-    pub docs: u64,
-    /// One for each field of the query.
-    pub fields: Vec<FieldStats>,
-}
-
-/// Counts of one field.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct FieldStats {
-    /// Tokens of the field in all documents.
-    pub tokens: u64,
-    /// For each term of the query in this field: documents that hold it.
-    pub doc_freqs: Vec<u64>,
-}
-
-impl CorpusStats {
-    /// Adds the counts of another part of the corpus.
-    ///
-    /// # Errors
-    /// `Internal` if `other` was made for another query.
-    pub fn add(&mut self, other: &Self) -> Result<()> {
-        self.combine(other, |mine, theirs| mine.saturating_add(theirs))
-    }
-
-    /// Raises each count to that of `other`, which counts the same corpus at another moment or part of it.
-    ///
-    /// # Errors
-    /// `Internal` if `other` was made for another query.
-    pub fn raise_to(&mut self, other: &Self) -> Result<()> {
-        self.combine(other, u64::max)
-    }
-
-    fn combine(&mut self, other: &Self, both: impl Fn(u64, u64) -> u64) -> Result<()> {
-        let terms = |stats: &Self| stats.fields.iter().map(|field| field.doc_freqs.len()).collect::<Vec<_>>();
-        if terms(self) != terms(other) {
-            return Err(Error::internal("full-text statistics of two different queries"));
-        }
-        self.docs = both(self.docs, other.docs);
-        for (mine, theirs) in self.fields.iter_mut().zip(&other.fields) {
-            mine.tokens = both(mine.tokens, theirs.tokens);
-            for (mine, theirs) in mine.doc_freqs.iter_mut().zip(&theirs.doc_freqs) {
-                *mine = both(*mine, *theirs);
-            }
-        }
-        Ok(())
-    }
-}
-
 /// One segment of a view.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SegmentView {
@@ -564,54 +474,6 @@ pub struct ProvidedEntry {
     pub id: EntryId,
     /// `Document::encode`.
     pub payload: Vec<u8>,
-}
-
-/// How the parts of a text query without a sign are joined.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub enum Operator {
-    /// At least one must match.
-    #[default]
-    Or,
-    /// All must match.
-    And,
-}
-
-impl Operator {
-    /// `And` if all parts must match.
-    pub fn of_all(all: bool) -> Self {
-        if all { Self::And } else { Self::Or }
-    }
-
-    /// The operator of that name.
-    pub fn from_name(name: &str) -> Option<Self> {
-        [Self::Or, Self::And].into_iter().find(|operator| operator.name() == name)
-    }
-
-    /// `or`, `and`.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Or => "or",
-            Self::And => "and",
-        }
-    }
-}
-
-/// A text query over one or several full-text attributes.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct TextQuery {
-    /// In the language of docs/query-language.md. It may name the attributes if there are several.
-    pub query: String,
-    /// Attributes and their weights, at least one; scores add up.
-    pub fields: Vec<(AttributeId, f32)>,
-    /// Joins parts without a sign.
-    pub operator: Operator,
-}
-
-impl TextQuery {
-    /// A query of one attribute as the operators `@@@` and `<@>` mean it.
-    pub fn of_attribute(attribute: AttributeId, query: String) -> Self {
-        Self { query, fields: vec![(attribute, 1.0)], operator: Operator::Or }
-    }
 }
 
 /// What one arm looks for.

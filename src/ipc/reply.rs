@@ -54,6 +54,13 @@ pub enum Reply {
     },
     /// How a text or a query is understood, as JSON.
     Analysis(String),
+    /// What is in the cache now.
+    Warmed {
+        /// Objects of which parts are.
+        objects: u64,
+        /// Bytes.
+        bytes: u64,
+    },
     /// Number of a compaction.
     CompactStarted(u64),
     /// The state of a compaction.
@@ -86,6 +93,7 @@ impl Reply {
             Self::Checked(_) => "states",
             Self::Aggregated { .. } => "counts",
             Self::Analysis(_) => "analysis",
+            Self::Warmed { .. } => "what is warm",
             Self::CompactStarted(_) => "a compaction",
             Self::Compacting(_) => "the state of a compaction",
             Self::Carried(_) => "a delete vector",

@@ -171,6 +171,7 @@ impl Frames {
             Ok(Reply::Aggregated { count, facets, stats }) => {
                 self.write(&Response::Aggregated { count, facets, stats }).await
             }
+            Ok(Reply::Warmed { objects, bytes }) => self.write(&Response::Warmed { objects, bytes }).await,
             Ok(Reply::Scores(scores)) => self.write(&Response::Scores(scores)).await,
             Ok(Reply::Analysis(json)) => self.write(&Response::Analysis(json)).await,
             Ok(Reply::CompactStarted(compaction)) => self.write(&Response::CompactStarted { compaction }).await,

@@ -340,6 +340,7 @@ impl Connection {
                 Response::Aggregated { count, facets, stats } => {
                     return Ok(Reply::Aggregated { count, facets, stats });
                 }
+                Response::Warmed { objects, bytes } => return Ok(Reply::Warmed { objects, bytes }),
                 Response::Scores(scores) => return Ok(Reply::Scores(scores)),
                 Response::Analysis(json) => return Ok(Reply::Analysis(json)),
                 Response::CompactStarted { compaction } => return Ok(Reply::CompactStarted(compaction)),

@@ -2,7 +2,7 @@
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::garbage::marks::{Dropped, Lent};
-use crate::garbage::{Catalog, Due, Horizon, Reason, Released, Verdict, judge, place_in};
+use crate::garbage::{Catalog, Due, Horizon, Place, Reason, Released, Verdict, database_prefix, judge, place_in};
 use crate::ids::NamespaceId;
 use crate::ipc::message::{Request, StoredObject};
 use crate::limits::MAX_LISTED_OBJECTS;
@@ -124,8 +124,8 @@ fn micros(time: Duration) -> i64 {
     i64::try_from(time.as_micros()).unwrap_or(i64::MAX)
 }
 
-/// Up to `limit` rows that are due, those of the longest time first.
-pub fn due(snapshot: &Snapshot, limit: usize) -> Result<Vec<GarbageRow>> {
+/// Up to `limit` rows that are due, of the roots that are wanted, those of the longest time first.
+pub fn due(snapshot: &Snapshot, limit: usize, is_wanted: impl Fn(&str) -> bool) -> Result<Vec<GarbageRow>> {
     let horizon = horizon(snapshot);
     let table = HeapTable::read(Name::Garbage)?;
     let mut rows = Vec::new();
@@ -140,7 +140,8 @@ pub fn due(snapshot: &Snapshot, limit: usize) -> Result<Vec<GarbageRow>> {
         {
             let row = GarbageRow::read(&row)?;
             match horizon.due(&row.released) {
-                Due::Now => rows.push(row),
+                Due::Now if is_wanted(&row.root) => rows.push(row),
+                Due::Now => {}
                 Due::AfterTransactions | Due::AfterRetention => held += 1,
             }
         }
@@ -214,22 +215,40 @@ pub struct Used {
     pub borrowed: BTreeMap<(String, u32), String>,
 }
 
-/// What the segments of this database use.
+impl Used {
+    /// Notes a segment of another database.
+    fn borrow(&mut self, root: &str, lender: u32, segment: &str) {
+        let newest = self.borrowed.entry((root.to_string(), lender)).or_default();
+        if newest.as_str() < segment {
+            *newest = segment.to_string();
+        }
+    }
+}
+
+/// What the segments of this database use, and what those of other databases that it has released are still kept for: standbys,
+/// cursors and recovery to an earlier time read them until the retention time has passed, and their rows of garbage with it.
 pub fn used(snapshot: &Snapshot) -> Result<Used> {
     let cluster = namespace::cluster_id();
     let own = namespace::own_database();
+    let lender = |path: &str| crate::garbage::database_of(cluster, path).filter(|other| *other != own);
     let mut used = Used::default();
     catalog::each_segment(snapshot, |info| {
-        if let Some(other) = crate::garbage::database_of(cluster, &info.path).filter(|other| *other != own) {
-            let newest = used.borrowed.entry((info.root.clone(), other)).or_default();
-            if *newest < info.id {
-                newest.clone_from(&info.id);
-            }
+        if let Some(other) = lender(&info.path) {
+            used.borrow(&info.root, other, &info.id);
         }
         if !used.roots.contains(&info.root) {
             used.roots.insert(info.root);
         }
     })?;
+    let table = HeapTable::read(Name::Garbage)?;
+    let mut scan: Scan<'_, COLUMNS> = table.scan(None, &[], snapshot)?;
+    while let Some(row) = scan.next() {
+        let key = row.text(1)?;
+        let Some(other) = lender(&key) else { continue };
+        if let Some(Place::Segment { segment, .. }) = place_in(&database_prefix(cluster, other), &key) {
+            used.borrow(&row.text(0)?, other, segment);
+        }
+    }
     Ok(used)
 }
 

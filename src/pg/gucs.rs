@@ -26,6 +26,8 @@ const DEFAULT_OBJECTS: &str = "elacsym/objects";
 const DEFAULT_CACHE_MEMORY_MB: i32 = 256;
 const DEFAULT_CACHE_DISK_MB: i32 = 4_096;
 const DEFAULT_BUILD_MEMORY_MB: i32 = 256;
+/// 16 MiB, in the unit of the setting: some thousand pages of ten rows.
+const DEFAULT_RESULT_CACHE_KB: i32 = 16 << 10;
 /// 16 MiB, in the unit of the setting.
 const DEFAULT_FLUSH_BYTES_KB: i32 = 16 << 10;
 const DEFAULT_FLUSH_INTERVAL_MS: i32 = 1_000;
@@ -53,6 +55,7 @@ static REPLACE_HNSW: GucSetting<bool> = GucSetting::<bool>::new(false);
 static ENGINE_PATH: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c""));
 static ENGINE_THREADS: GucSetting<i32> = GucSetting::<i32>::new(0);
 static ENGINE_LOG_LEVEL: GucSetting<EngineLogLevel> = GucSetting::<EngineLogLevel>::new(EngineLogLevel::Info);
+static RESULT_CACHE: GucSetting<i32> = GucSetting::<i32>::new(DEFAULT_RESULT_CACHE_KB);
 static COMPACTION: GucSetting<bool> = GucSetting::<bool>::new(true);
 static ORPHAN_SWEEP_INTERVAL: GucSetting<i32> = GucSetting::<i32>::new(DEFAULT_ORPHAN_SWEEP_INTERVAL_S);
 static METRICS_PORT: GucSetting<i32> = GucSetting::<i32>::new(0);
@@ -77,6 +80,7 @@ pub fn define() {
     define_storage();
     define_engine();
     define_flush_and_search();
+    define_result_cache();
     define_garbage();
     define_back_pressure();
     define_figures();
@@ -277,6 +281,19 @@ fn define_flush_and_search() {
         &FAULT_POINT,
         GucContext::Suset,
         GucFlags::NO_SHOW_ALL | GucFlags::SUPERUSER_ONLY,
+    );
+}
+
+fn define_result_cache() {
+    int(
+        c"elacsym.result_cache",
+        c"Memory for the answers of repeated queries.",
+        c"An answer is given again only to the same query of the same state. 0 switches it off.",
+        &RESULT_CACHE,
+        0,
+        i32::MAX,
+        GucContext::Sighup,
+        GucFlags::UNIT_KB,
     );
 }
 
@@ -528,6 +545,7 @@ pub fn engine_settings() -> Result<EngineSettings> {
         cache_memory: unit(CACHE_MEMORY.get(), 20),
         // A disk tier over a local directory would copy the disk onto itself.
         cache_disk: if local { 0 } else { unit(CACHE_DISK.get(), 20) },
+        result_cache: unit(RESULT_CACHE.get(), 10),
         cache_path: text(&CACHE_PATH, "elacsym.cache_path")?
             .map_or_else(|| PathBuf::from(RUNTIME_DIRECTORY).join("cache"), PathBuf::from),
         engine_threads: u32::try_from(ENGINE_THREADS.get()).unwrap_or(0),

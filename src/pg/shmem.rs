@@ -507,6 +507,14 @@ pub fn compactions() -> Option<&'static super::compaction_progress::Table> {
     shared().map(|shared| &shared.compactions)
 }
 
+/// \[worker\] Leaves room for the workers of other databases: another one comes after so long.
+pub fn come_back(pause: Duration) {
+    if let Some(slot) = own_slot() {
+        slot.retry_at.store(after(pause), Ordering::Release);
+        slot.pending.store(true, Ordering::SeqCst);
+    }
+}
+
 /// \[worker\] Other databases wait for a worker: do not idle.
 pub fn others_waiting() -> bool {
     let time = now();

@@ -234,6 +234,14 @@ pub fn decode_tail(tail: &[u8], object: &str, object_len: u64) -> Result<Footer>
     Ok(footer)
 }
 
+/// Whether the checksums of a tail are right; what [`decode_tail`] checks first.
+pub fn is_sound_tail(tail: &[u8]) -> bool {
+    let Some(footer_len) = tail.len().checked_sub(TRAILER_BYTES) else { return false };
+    let trailer = &tail[footer_len..];
+    crc32fast::hash(&trailer[..TRAILER_BYTES - 4]) == le_u32(trailer, TRAILER_BYTES - 4)
+        && crc32fast::hash(&tail[..footer_len]) == le_u32(trailer, 12)
+}
+
 /// Checks that everything the footer points at lies in the body and that counts agree, so that readers need not.
 fn check_footer(footer: &Footer, body_len: u64) -> std::result::Result<(), String> {
     let mut spans = vec![

@@ -24,6 +24,7 @@ mod reader;
 mod rows;
 mod source;
 mod spill;
+mod warm;
 mod whole;
 mod writer;
 
@@ -36,4 +37,5 @@ pub use reader::{KeyHit, Segment};
 pub use rows::RowRead;
 pub use source::{SegmentSource, prefetch_attributes};
 pub use spill::{Spill, SpilledRows};
+pub use warm::{WARM_RANKS, WarmPart};
 pub use writer::{Place, WriteOptions, WrittenSegment, write_segment};

@@ -2,19 +2,18 @@
 
 use std::collections::HashMap;
 use std::ops::Range;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions};
 
 use super::columns::ColumnMap;
-use super::format::{Footer, Span, VectorPage, decode_tail};
+use super::format::{Footer, Span, VectorPage, decode_tail, is_sound_tail};
 use super::key_index::{self, KeyRecord, Layout, TOMBSTONE};
 use super::page_map;
 use super::pinned_keys;
 use super::source::TextFileReader;
-use crate::cache::{BlockCache, PagedObject, ReadStats};
+use crate::cache::{BlockCache, BlockKey, PagedObject, ReadStats, object_id};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{EntryId, EntryOrder, Key};
 use crate::schema::NamespaceSchema;
@@ -27,14 +26,13 @@ use crate::vector::Head;
 /// 40 bytes each.
 const MAX_REMEMBERED_KEYS: usize = 200_000;
 
-/// Largest section that is read as a whole, in bytes, at the first search of an open segment: transferring that takes less
-/// time than one more round trip. Identities of 43,000 rows fit, row codes of 2,600 rows with 384 dimensions.
-const MAX_READ_AHEAD: u64 = 1 << 20;
-
 /// Bytes of one read while all of an object or section is read: bounds memory, and is long enough that requests cost little.
 /// A multiple of the key index's blocks.
 pub(super) const CHECK_BYTES: u64 = 4 << 20;
 const _: () = assert!(CHECK_BYTES.is_multiple_of(key_index::BLOCK_BYTES));
+
+/// Stands for the tail of `search.idx` among its blocks in the cache; no page has this number.
+const TAIL_BLOCK: u32 = u32::MAX;
 
 /// What a segment says of a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,16 +59,14 @@ pub struct Segment {
     pub(super) layout: Layout,
     fences: Vec<Key>,
     pub(super) key_index: Span,
-    identities: Span,
-    postings: Span,
-    row_codes: Span,
-    text_files: Vec<Span>,
+    pub(super) identities: Span,
+    pub(super) postings: Span,
+    pub(super) row_codes: Span,
+    pub(super) text_files: Vec<Span>,
     /// Bytes of a text index that is not the stored one but was made anew ([`Self::with_text`]).
     text_in_memory: Option<usize>,
     footer_bytes: usize,
     remembered: Mutex<HashMap<Key, Option<KeyHit>>>,
-    identities_ahead: AtomicBool,
-    row_codes_ahead: AtomicBool,
 }
 
 impl Segment {
@@ -89,6 +85,29 @@ impl Segment {
             .map_err(|e| missing_is_corrupt(e, &info.root, &key))?;
         stats.count_request(tail.len() as u64);
         Ok(tail)
+    }
+
+    /// As [`Self::read_tail`], through the disk tier of the cache unless the store is local: an engine that is restarted opens what it
+    /// had open without a request.
+    ///
+    /// # Errors
+    /// As [`Self::read_tail`].
+    pub async fn cached_tail(
+        info: &SegmentInfo,
+        store: &Arc<dyn ObjectStore>,
+        cache: &Arc<BlockCache>,
+        stats: &Arc<ReadStats>,
+    ) -> Result<Bytes> {
+        if store.is_local() || !cache.has_disk() {
+            return Self::read_tail(info, store.as_ref(), stats).await;
+        }
+        let key = BlockKey { object: object_id(store.root(), &info.index_key()), block: TAIL_BLOCK };
+        let fetch = || {
+            let (info, store, stats) = (info.clone(), store.clone(), stats.clone());
+            async move { Self::read_tail(&info, store.as_ref(), &stats).await }
+        };
+        let is_right = |tail: &Bytes| tail.len() as u64 == info.tail_bytes && is_sound_tail(tail);
+        cache.get_or_fetch(key, true, is_right, fetch).await
     }
 
     /// Opens a segment from its tail; computes, does not read. `schema` is the namespace's, which may be newer than the
@@ -164,8 +183,6 @@ impl Segment {
             text_in_memory: None,
             footer_bytes: tail.len(),
             remembered: Mutex::default(),
-            identities_ahead: AtomicBool::new(footer.identities.len > MAX_READ_AHEAD),
-            row_codes_ahead: AtomicBool::new(footer.row_codes.len > MAX_READ_AHEAD),
         })
     }
 
@@ -335,24 +352,6 @@ impl Segment {
         }
     }
 
-    /// Brings small sections that a search needs in later rounds into the cache, once in the life of an open segment: call it
-    /// together with the first read of a search. `row_codes`: the search is one of vectors.
-    ///
-    /// # Errors
-    /// `Corrupt`, or the store's.
-    pub(super) async fn read_ahead(&self, row_codes: bool, stats: &Arc<ReadStats>) -> Result<()> {
-        let first = |flag: &AtomicBool| !flag.load(Ordering::Relaxed) && !flag.swap(true, Ordering::Relaxed);
-        let mut sections = Vec::new();
-        if first(&self.identities_ahead) {
-            sections.push(self.identities);
-        }
-        if row_codes && first(&self.row_codes_ahead) {
-            sections.push(self.row_codes);
-        }
-        let ranges: Vec<Range<u64>> = sections.iter().map(|span| span.offset..span.offset + span.len).collect();
-        self.read_index(&ranges, stats).await.map(drop)
-    }
-
     /// Ranges of the postings section.
     pub(super) async fn postings(&self, ranges: &[Range<u64>], stats: &Arc<ReadStats>) -> Result<Vec<Bytes>> {
         self.read_section(self.postings, ranges, stats).await
@@ -414,9 +413,7 @@ impl Segment {
             let range = self.text_files.get(read.file).and_then(|span| span.absolute(&read.range));
             ranges.push(range.ok_or_else(|| Error::internal("the text index planned a read outside its files"))?);
         }
-        let (read, ahead) = tokio::join!(self.read_index(&ranges, stats), self.read_ahead(false, stats));
-        ahead?;
-        read.map(drop)
+        self.read_index(&ranges, stats).await.map(drop)
     }
 
     /// Reads all of its objects from storage and checks every page of them. (The tail was checked when it was opened.)

@@ -24,8 +24,8 @@ const MAX_PREFETCH_ROWS: usize = 1_024;
 
 /// One search's view of a segment for the vector index; reads count into its statistics.
 ///
-/// It saves round trips while nothing is cached: with the postings it fetches what small segments need next, and with the
-/// exact vectors what results are made of (keys, and attributes if the caller says which).
+/// It saves a round trip while nothing is cached: with the exact vectors it fetches what results are made of (keys, and attributes
+/// if the caller says which).
 #[derive(Debug, Clone)]
 pub struct SegmentSource {
     segment: Arc<Segment>,
@@ -44,10 +44,7 @@ impl SegmentSource {
 #[async_trait]
 impl VectorSource for SegmentSource {
     async fn postings(&self, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
-        let (postings, ahead) =
-            tokio::join!(self.segment.postings(ranges, &self.stats), self.segment.read_ahead(true, &self.stats));
-        ahead?;
-        postings
+        self.segment.postings(ranges, &self.stats).await
     }
 
     async fn row_codes(&self, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {

@@ -8,11 +8,10 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use async_trait::async_trait;
-use bytes::Bytes;
-
 use super::{ObjectMeta, ObjectStore, PutOutcome};
 use crate::error::{Error, Result};
+use async_trait::async_trait;
+use bytes::Bytes;
 
 /// The kinds of operation of an [`ObjectStore`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -69,6 +68,9 @@ struct Flip {
 #[derive(Debug, Default)]
 struct State {
     latency: Duration,
+    /// Of the next requests instead, each once.
+    delays: VecDeque<Duration>,
+    waves: Option<Waves>,
     faults: VecDeque<Fault>,
     flips: Vec<Flip>,
     requests: u64,
@@ -76,6 +78,17 @@ struct State {
     /// The longest chain of requests of which each started after the one before had ended.
     finished_round: u64,
     rounds: u64,
+}
+
+/// See [`FaultStore::hold`].
+#[derive(Debug)]
+struct Waves {
+    quiet: Duration,
+    /// Requests so far.
+    arrived: u64,
+    /// Waves begun, and those let go.
+    begun: u64,
+    released: u64,
 }
 
 /// Passes everything to an inner store, with faults on the way.
@@ -104,6 +117,44 @@ impl FaultStore {
         self.state().latency = latency;
     }
 
+    /// Holds requests back until none has come for `quiet`, then lets all go together: what they have in common is that none of
+    /// them waits for another. [`Self::rounds`] then counts these waves, whatever the machine's load, as long as it never
+    /// takes `quiet` to compute from the answers of one wave what to ask for next.
+    pub fn hold(&self, quiet: Duration) {
+        self.state().waves = Some(Waves { quiet, arrived: 0, begun: 0, released: 0 });
+    }
+
+    /// Waits for the end of the wave that a request belongs to.
+    async fn held(&self) {
+        let joined = self.state().waves.as_mut().map(|waves| {
+            if waves.begun == waves.released {
+                waves.begun += 1;
+            }
+            waves.arrived += 1;
+            waves.begun
+        });
+        let Some(wave) = joined else { return };
+        let mut seen = None;
+        loop {
+            let quiet = {
+                let mut state = self.state();
+                let Some(waves) = &mut state.waves else { return };
+                if waves.released >= wave || seen == Some(waves.arrived) {
+                    waves.released = waves.released.max(wave);
+                    return;
+                }
+                seen = Some(waves.arrived);
+                waves.quiet
+            };
+            tokio::time::sleep(quiet).await;
+        }
+    }
+
+    /// The next request (after those that this was said of before) takes this much longer, whatever the latency of the others.
+    pub fn delay_next(&self, delay: Duration) {
+        self.state().delays.push_back(delay);
+    }
+
     /// The next `times` requests (of one kind, or of any) fail with `error` without reaching the inner store.
     pub fn fail_next(&self, operation: Option<Operation>, times: usize, error: Error) {
         let faults = std::iter::repeat_with(|| Fault { operation, error: error.clone() }).take(times);
@@ -124,6 +175,7 @@ impl FaultStore {
     pub fn heal(&self) {
         let mut state = self.state();
         state.faults.clear();
+        state.delays.clear();
         state.flips.clear();
         state.latency = Duration::ZERO;
     }
@@ -133,9 +185,11 @@ impl FaultStore {
         self.state().requests
     }
 
-    /// Sequential rounds: the longest chain of requests of which each started after the one before had ended.
+    /// Sequential rounds: the longest chain of requests of which each started after the one before had ended; waves after
+    /// [`Self::hold`].
     pub fn rounds(&self) -> u64 {
-        self.state().rounds
+        let state = self.state();
+        state.waves.as_ref().map_or(state.rounds, |waves| waves.begun)
     }
 
     /// Every ranged read, in order of arrival.
@@ -150,6 +204,9 @@ impl FaultStore {
         state.rounds = 0;
         state.finished_round = 0;
         state.ranges.clear();
+        if let Some(waves) = &mut state.waves {
+            (waves.begun, waves.released) = (0, 0);
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -165,8 +222,10 @@ impl FaultStore {
             state.rounds = state.rounds.max(round);
             let hit = state.faults.iter().position(|f| f.operation.is_none_or(|o| o == operation));
             let fault = hit.and_then(|at| state.faults.remove(at));
-            (round, state.latency, fault)
+            let latency = state.delays.pop_front().unwrap_or(state.latency);
+            (round, latency, fault)
         };
+        self.held().await;
         if !latency.is_zero() {
             tokio::time::sleep(latency).await;
         }

@@ -40,6 +40,8 @@ struct Counters {
 pub struct StoreMetrics {
     operations: [Counters; Operation::ALL.len()],
     retries: AtomicU64,
+    hedges: AtomicU64,
+    hedges_won: AtomicU64,
 }
 
 /// [`StoreMetrics`] of one kind of operation at one moment.
@@ -68,6 +70,12 @@ pub struct StoreSnapshot {
     pub root: String,
     /// Attempts beyond the first, over all operations.
     pub retries: u64,
+    /// Ranged reads that were slow and sent a second time.
+    #[serde(default)]
+    pub hedges: u64,
+    /// Those of them whose second request answered first.
+    #[serde(default)]
+    pub hedges_won: u64,
     /// One for each kind of operation.
     pub operations: Vec<OperationSnapshot>,
 }
@@ -101,7 +109,13 @@ impl StoreMetrics {
                 histogram: c.histogram.iter().map(load).collect(),
             })
             .collect();
-        StoreSnapshot { root: root.to_owned(), retries: load(&self.retries), operations }
+        StoreSnapshot {
+            root: root.to_owned(),
+            retries: load(&self.retries),
+            hedges: load(&self.hedges),
+            hedges_won: load(&self.hedges_won),
+            operations,
+        }
     }
 
     /// Counts one attempt beyond the first; also for the operation that the task measures.
@@ -111,6 +125,16 @@ impl StoreMetrics {
         if let Ok(operation) = MEASURED.try_with(|operation| *operation) {
             self.operations[operation as usize].retries.fetch_add(1, Ordering::Relaxed);
         }
+    }
+
+    /// Counts a ranged read that is sent a second time.
+    pub(super) fn count_hedge(&self) {
+        self.hedges.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts a second request that answered first.
+    pub(super) fn count_hedge_won(&self) {
+        self.hedges_won.fetch_add(1, Ordering::Relaxed);
     }
 
     fn count(&self, operation: Operation, took: Duration, bytes: u64, error: Option<&Error>) {

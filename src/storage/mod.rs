@@ -4,6 +4,7 @@
 //! `tests/storage_conformance.rs`. This module knows bytes and keys, nothing of segments or manifests.
 
 mod fault;
+mod hedged;
 mod key;
 mod local;
 mod metered;
@@ -25,9 +26,10 @@ use crate::env::Env;
 use crate::error::{Error, ErrorKind, Result};
 
 pub use fault::{FaultStore, Operation};
+pub use hedged::HedgedStore;
 pub use key::{MAX_KEY_BYTES, validate_key};
 pub use metered::{LATENCY_BOUNDS_MS, MeteredStore, OperationSnapshot, StoreMetrics, StoreSnapshot};
-pub use registry::StoreRegistry;
+pub use registry::{Decorate, StoreRegistry};
 
 /// What [`ObjectStore::put_if_absent`] did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -120,7 +122,8 @@ pub async fn open(
     let inner: Arc<dyn ObjectStore> = match StorageUrl::parse(url)? {
         StorageUrl::File(path) => Arc::new(local::LocalStore::new(path, env.clone())),
         StorageUrl::S3 { bucket, prefix } => {
-            Arc::new(s3::S3Store::open(config, bucket, prefix, env.clone(), metrics.clone()).await?)
+            let store = s3::S3Store::open(config, bucket, prefix, env.clone(), metrics.clone()).await?;
+            Arc::new(HedgedStore::new(Arc::new(store), metrics.clone(), env.clone()))
         }
     };
     Ok(Arc::new(MeteredStore::new(inner, metrics, env.clone())))

@@ -10,11 +10,20 @@ use crate::config::{StorageConfig, StorageUrl};
 use crate::env::Env;
 use crate::error::Result;
 
+/// Puts another store around each one that is opened, outside of what counts requests.
+pub type Decorate = Box<dyn Fn(Arc<dyn ObjectStore>) -> Arc<dyn ObjectStore> + Send + Sync>;
+
 /// Opens each root once, hands out the same store afterwards, and keeps one set of counters for each root.
-#[derive(Debug)]
 pub struct StoreRegistry {
     env: Env,
+    decorate: Option<Decorate>,
     state: Mutex<State>,
+}
+
+impl std::fmt::Debug for StoreRegistry {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("StoreRegistry").field("env", &self.env).field("state", &self.state).finish_non_exhaustive()
+    }
 }
 
 #[derive(Debug)]
@@ -34,7 +43,13 @@ struct Opened {
 impl StoreRegistry {
     /// An empty registry; nothing is opened yet.
     pub fn new(config: StorageConfig, env: Env) -> Self {
-        Self { env, state: Mutex::new(State { config, stores: HashMap::new(), metrics: HashMap::new() }) }
+        let state = Mutex::new(State { config, stores: HashMap::new(), metrics: HashMap::new() });
+        Self { env, decorate: None, state }
+    }
+
+    /// As [`Self::new`], with a decorator: for tests that count requests or make them slow or fail.
+    pub fn decorated(config: StorageConfig, env: Env, decorate: Decorate) -> Self {
+        Self { decorate: Some(decorate), ..Self::new(config, env) }
     }
 
     /// The store of `url`, opened on first use and not probed: for reading.
@@ -48,7 +63,10 @@ impl StoreRegistry {
             return Ok(opened.store.clone());
         }
         let metrics = state.metrics.entry(root.clone()).or_default().clone();
-        let store = open(&state.config, &root, &self.env, metrics).await?;
+        let mut store = open(&state.config, &root, &self.env, metrics).await?;
+        if let Some(decorate) = &self.decorate {
+            store = decorate(store);
+        }
         state.stores.insert(root, Opened { store: store.clone(), checked: false });
         Ok(store)
     }

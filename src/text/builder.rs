@@ -1,14 +1,15 @@
 //! Builds the text part of a segment: one tantivy segment whose document ids are the segment's ordinals.
 
-use super::directory::{self, BundleDirectory, RangeRead};
+use super::directory::{self, BundleDirectory, PlannedRead, RangeRead};
 use super::hotcache;
 use super::schema::{AttributeFields, PRESENT_FIELD, attribute_fields, tantivy_schema, tokenizers};
+use super::{sparse, terms};
 use crate::document::{Document, Value};
 use crate::error::{Error, ErrorKind, Result};
 use crate::schema::{Attribute, AttributeType, NamespaceSchema};
 use std::sync::Arc;
-use tantivy::directory::RamDirectory;
-use tantivy::index::{IndexSettings, SegmentMeta, SegmentReader};
+use tantivy::directory::{CompositeFile, RamDirectory};
+use tantivy::index::{IndexSettings, SegmentComponent, SegmentMeta, SegmentReader};
 use tantivy::schema::{Field, FieldType};
 use tantivy::{Directory, Index, IndexReader, ReloadPolicy, Searcher, SingleSegmentIndexWriter, TantivyDocument};
 
@@ -225,13 +226,20 @@ pub(super) fn fixed_meta(bytes: Vec<u8>, uuid: &str) -> Result<Vec<u8>> {
     Ok(text.replace(&hyphenated, SEGMENT_UUID).into_bytes())
 }
 
+/// Adds the term table, if there are large dictionaries, and the hotcache.
 fn bundle(files: Vec<(String, Vec<u8>)>) -> Result<TextBundle> {
-    let shared: Vec<(String, Arc<Vec<u8>>)> = files.into_iter().map(|(name, bytes)| (name, Arc::new(bytes))).collect();
-    let sources: Vec<BundleSource> = shared
-        .iter()
-        .map(|(name, bytes)| (name.clone(), bytes.len() as u64, bytes.clone() as Arc<dyn RangeRead>))
-        .collect();
-    let hotcache = hotcache_of(sources)?;
+    let mut shared: Vec<(String, Arc<Vec<u8>>)> =
+        files.into_iter().map(|(name, bytes)| (name, Arc::new(bytes))).collect();
+    let source = |(name, bytes): &(String, Arc<Vec<u8>>)| -> BundleSource {
+        (name.clone(), bytes.len() as u64, bytes.clone() as Arc<dyn RangeRead>)
+    };
+    let (long, table) = long_dictionaries(shared.iter().map(source).collect())?;
+    let fences = table.map(|(bytes, fences)| {
+        shared.push((terms::FILE.to_string(), Arc::new(bytes)));
+        shared.sort();
+        fences
+    });
+    let hotcache = hotcache_of(shared.iter().map(source).collect(), &long, fences)?;
     let files = shared
         .into_iter()
         .map(|(name, bytes)| (name, Arc::try_unwrap(bytes).unwrap_or_else(|bytes| bytes.to_vec())))
@@ -242,15 +250,37 @@ fn bundle(files: Vec<(String, Vec<u8>)>) -> Result<TextBundle> {
 /// Name, length and bytes of a file of a bundle.
 pub(super) type BundleSource = (String, u64, Arc<dyn RangeRead>);
 
-/// Opens the files once and keeps what that reads.
-pub(super) fn hotcache_of(files: Vec<BundleSource>) -> Result<Vec<u8>> {
+/// Opens the files once and keeps what that reads. `long` and `fences`: of [`long_dictionaries`].
+pub(super) fn hotcache_of(
+    files: Vec<BundleSource>,
+    long: &[Field],
+    fences: Option<std::ops::Range<u64>>,
+) -> Result<Vec<u8>> {
     let directory = BundleDirectory::new("new segment", files.clone(), &[])?;
-    let (searcher, needed) = directory::record(|| open_searcher(directory.clone()));
+    let (searcher, mut needed) = directory::record(|| open_searcher(directory.clone()));
     let searcher = searcher.map_err(build_error)?;
-    let (read, useful) = directory::record(|| read_heads(searcher.segment_reader(0)));
+    let (read, useful) = directory::record(|| read_heads(searcher.segment_reader(0), long));
     read.map_err(build_error)?;
+    let file = files.iter().position(|(name, ..)| name == terms::FILE);
+    needed.extend(file.zip(fences).map(|(file, range)| PlannedRead { file, range }));
     drop((searcher, directory));
     hotcache::encode(&files, needed, useful)
+}
+
+/// The fields of a segment whose dictionary is too long for the hotcache, and the [term table](super::terms) of the full-text
+/// fields among them with the range of its fences.
+#[allow(clippy::type_complexity)] // said above, once
+pub(super) fn long_dictionaries(
+    files: Vec<BundleSource>,
+) -> Result<(Vec<Field>, Option<(Vec<u8>, std::ops::Range<u64>)>)> {
+    if files.iter().all(|(name, len, _)| name != "term" || *len <= hotcache::MAX_SLICE_BYTES) {
+        return Ok((Vec::new(), None));
+    }
+    let searcher = open_searcher(BundleDirectory::new("new segment", files, &[])?).map_err(build_error)?;
+    let reader = searcher.segment_reader(0);
+    let long = terms::long_dictionaries(reader, hotcache::MAX_SLICE_BYTES).map_err(build_error)?;
+    let table = terms::encode(reader, &long).map_err(build_error)?;
+    Ok((long, table))
 }
 
 /// Opens a bundle as tantivy does. No thread is started: nothing is watched, nothing is warmed.
@@ -261,10 +291,15 @@ pub(super) fn open_searcher(directory: BundleDirectory) -> tantivy::Result<Searc
     Ok(reader.searcher())
 }
 
-/// Reads what the first use of each field reads: dictionaries, field lengths, columns.
-fn read_heads(reader: &SegmentReader) -> tantivy::Result<()> {
+/// Reads what the first use of each field reads: dictionaries (but `long` ones: parts of them open nothing), field lengths, columns.
+fn read_heads(reader: &SegmentReader, long: &[Field]) -> tantivy::Result<()> {
     for (field, entry) in reader.schema().fields() {
-        if entry.is_indexed() {
+        if long.contains(&field) {
+            let postings = CompositeFile::open(&reader.open_read(SegmentComponent::Postings)?)?;
+            if let Some(postings) = postings.open_read(field) {
+                postings.read_bytes_slice(0..sparse::POSTINGS_HEADER)?;
+            }
+        } else if entry.is_indexed() {
             reader.inverted_index(field)?;
         }
         if entry.has_fieldnorms() {

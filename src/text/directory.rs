@@ -128,8 +128,9 @@ pub(super) struct BundleDirectory {
     files: Arc<[Arc<BundleFile>]>,
 }
 
+/// One of them.
 #[derive(Debug)]
-struct BundleFile {
+pub(super) struct BundleFile {
     index: usize,
     /// The object's name and the file's, for messages.
     object: String,
@@ -167,6 +168,26 @@ impl BundleDirectory {
         let name = path.file_name()?.to_str()?;
         let name = if name == "meta.json" { name } else { path.extension()?.to_str()? };
         self.files.iter().find(|file| file.name == name)
+    }
+
+    /// The file of that name.
+    pub(super) fn named(&self, name: &str) -> Option<&Arc<BundleFile>> {
+        self.files.iter().find(|file| file.name == name)
+    }
+
+    /// The same files, but for one whose bytes are given.
+    pub(super) fn with_file(&self, name: &str, bytes: Vec<u8>) -> Self {
+        let len = bytes.len();
+        let bytes = OwnedBytes::new(bytes);
+        let replaced = |file: &Arc<BundleFile>| {
+            if file.name != name {
+                return file.clone();
+            }
+            let (object, name, source) = (file.object.clone(), file.name.clone(), file.source.clone());
+            let hot = vec![(0, bytes.clone())];
+            Arc::new(BundleFile { index: file.index, object, name, len, source, hot, cold: AtomicUsize::new(0) })
+        };
+        Self { files: self.files.iter().map(replaced).collect() }
     }
 
     /// Reads the planned ranges and runs `run` with them at hand.

@@ -12,7 +12,7 @@ const MAGIC: [u8; 4] = *b"EHC1";
 
 /// Longest slice that is kept beyond what opening needs: a dictionary, field lengths or a column of up to about 10,000 rows
 /// (one flush). Longer ones are read when they are first used; keeping them would make every opening pay for them.
-const MAX_SLICE_BYTES: u64 = 256 << 10;
+pub(super) const MAX_SLICE_BYTES: u64 = 256 << 10;
 /// All slices together beyond what opening needs: namespaces may have a thousand attributes.
 const MAX_TOTAL_BYTES: u64 = 4 << 20;
 

@@ -21,9 +21,11 @@ pub mod query_language;
 pub mod schema;
 pub mod score;
 pub mod segment;
+mod sparse;
 mod spilling;
 pub mod stats;
 mod stop_words;
+mod terms;
 mod tokenizers;
 mod top;
 

@@ -7,6 +7,7 @@ use super::hotcache;
 use super::query::{ParsedTextQuery, QueryShape};
 use super::schema::{PRESENT_FIELD, attribute_fields};
 use super::score::Weights;
+use super::sparse::{Sparse, VIEWS};
 use super::stats::CorpusStats;
 use super::top::{SearchStatistics, TopRows, pruning_weight};
 use crate::error::{Error, Result};
@@ -36,10 +37,12 @@ pub struct TextSegment {
     pub(super) object: String,
     pub(super) schema: NamespaceSchema,
     pub(super) present: Field,
-    searcher: Searcher,
-    directory: BundleDirectory,
-    rows: u32,
-    hot_bytes: usize,
+    pub(super) searcher: Searcher,
+    pub(super) directory: BundleDirectory,
+    pub(super) rows: u32,
+    pub(super) hot_bytes: usize,
+    /// None: no dictionary is so long that words are searched without it.
+    pub(super) sparse: Option<Sparse>,
 }
 
 /// The terms of a query that this segment has.
@@ -75,8 +78,9 @@ impl TextSegment {
         };
         let rows = reader.max_doc();
         let present = searcher.schema().get_field(PRESENT_FIELD).map_err(|error| from_tantivy(object_name, error))?;
-        let object = object_name.to_string();
-        Ok(Self { object, schema: schema.clone(), present, searcher, directory, rows, hot_bytes: hotcache.len() })
+        let sparse = Sparse::open(&directory, object_name)?;
+        let (object, hot_bytes) = (object_name.to_string(), hotcache.len());
+        Ok(Self { object, schema: schema.clone(), present, searcher, directory, rows, hot_bytes, sparse })
     }
 
     /// Number of rows, dead ones included: ordinals are 0 up to this.
@@ -86,22 +90,36 @@ impl TextSegment {
 
     /// About how much memory it holds, in bytes (grows when large dictionaries are first used).
     pub fn memory_bytes(&self) -> usize {
-        size_of::<Self>() + self.hot_bytes + self.directory.cold_bytes("term")
+        let views = self.sparse.as_ref().map_or(0, |_| VIEWS * self.rows as usize);
+        size_of::<Self>() + self.hot_bytes + self.directory.cold_bytes("term") + views
     }
 
-    /// Optional, to save round trips: the dictionaries that the operation needs and that are neither hot nor loaded yet.
-    /// Have these ranges fetched into the cache in parallel before [`Self::plan_postings`].
+    /// Optional, to save round trips: the dictionaries that the operation needs and that are neither hot nor loaded yet; of a
+    /// query of words all that it reads instead, its postings included. Have these ranges fetched into the cache in parallel before
+    /// [`Self::plan_postings`].
     pub fn plan_dictionaries(
         &self,
         query: Option<&ParsedTextQuery>,
         filter: Option<&Filter>,
     ) -> Result<Vec<PlannedRead>> {
+        let sparse = query.map(|query| self.plan_sparse(query)).transpose()?.flatten();
+        if let Some(mut reads) = sparse {
+            reads.extend(self.cold_dictionaries(&self.needed_dictionaries(None, filter)));
+            return Ok(reads);
+        }
         Ok(self.cold_dictionaries(&self.needed_dictionaries(query, filter)))
     }
 
     /// Optional, to save round trips: all ranges that [`Self::search`] and [`Self::filter`] are going to read (dictionaries
     /// apart, which this loads). Have them fetched into the cache in parallel; the operations find them there.
     pub fn plan_postings(&self, query: Option<&ParsedTextQuery>, filter: Option<&Filter>) -> Result<Vec<PlannedRead>> {
+        if let Some(query) = query
+            && let Some(view) = self.sparse_view(query)?
+        {
+            let mut reads = view.plan_postings(Some(query), None)?;
+            reads.extend(self.plan_postings(None, filter)?);
+            return Ok(reads);
+        }
         self.load_dictionaries(query, filter)?;
         let found = query.map(|query| self.find(query)).transpose()?;
         let mut failed = Ok(());
@@ -118,6 +136,9 @@ impl TextSegment {
 
     /// This segment's part of the statistics for that query. Reads nothing if the dictionaries are hot.
     pub fn stats(&self, query: &ParsedTextQuery) -> Result<CorpusStats> {
+        if let Some(view) = self.sparse_view(query)? {
+            return view.stats(query);
+        }
         self.load_dictionaries(Some(query), None)?;
         let mut stats = CorpusStats::new(query);
         stats.docs = u64::from(self.rows);
@@ -161,6 +182,9 @@ impl TextSegment {
         if k == 0 || allowed.is_some_and(RoaringBitmap::is_empty) {
             return Ok(Vec::new());
         }
+        if let Some(view) = self.sparse_view(query)? {
+            return view.search_with_ties(query, stats, k, ties, allowed);
+        }
         self.with_postings(query, stats, |found, weights| {
             let candidates = match (&query.shape, allowed) {
                 (QueryShape::Words, _) => self.candidates(query, stats, found, (k, ties), allowed)?,
@@ -184,6 +208,9 @@ impl TextSegment {
         stats: &CorpusStats,
         ordinals: &RoaringBitmap,
     ) -> Result<Vec<(u32, f32)>> {
+        if let Some(view) = self.sparse_view(query)? {
+            return view.score_ordinals(query, stats, ordinals);
+        }
         let ordinals: Vec<u32> = ordinals.iter().take_while(|ordinal| *ordinal < self.rows).collect();
         self.with_postings(query, stats, |found, weights| self.score(weights, found, &ordinals))
     }
@@ -279,7 +306,11 @@ impl TextSegment {
         self.directory.with_reads(planned, || run(&found, &Weights::new(query, stats)))
     }
 
-    fn needed_dictionaries(&self, query: Option<&ParsedTextQuery>, filter: Option<&Filter>) -> BTreeSet<Field> {
+    pub(super) fn needed_dictionaries(
+        &self,
+        query: Option<&ParsedTextQuery>,
+        filter: Option<&Filter>,
+    ) -> BTreeSet<Field> {
         let mut fields = BTreeSet::new();
         if let Some(query) = query {
             let schema = self.reader().schema();
@@ -306,7 +337,7 @@ impl TextSegment {
     }
 
     /// What reading the dictionaries takes; hot ones are opened on the way and stay open.
-    fn cold_dictionaries(&self, fields: &BTreeSet<Field>) -> Vec<PlannedRead> {
+    pub(super) fn cold_dictionaries(&self, fields: &BTreeSet<Field>) -> Vec<PlannedRead> {
         directory::plan(|| {
             for field in fields {
                 let cold = !directory::plan(|| drop(self.reader().inverted_index(*field))).is_empty();

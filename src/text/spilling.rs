@@ -20,6 +20,7 @@ use super::builder::{
     self, BundleSource, TextBuilder, build_error, check_rows, fixed_meta, name_in_bundle, only_segment, settings,
 };
 use super::directory::RangeRead;
+use super::terms;
 use crate::document::{Document, Value};
 use crate::error::Result;
 use crate::schema::NamespaceSchema;
@@ -160,12 +161,21 @@ impl SpillingTextBuilder {
             files.push((name, file));
         }
         drop(part);
+        let sources = |files: &[(String, ScratchFile)]| -> Vec<BundleSource> {
+            let source = |(name, file): &(String, ScratchFile)| {
+                (name.clone(), file.len(), Arc::new(file.clone()) as Arc<dyn RangeRead>)
+            };
+            files.iter().map(source).collect()
+        };
         files.sort_by(|(a, _), (b, _)| a.cmp(b));
-        let sources: Vec<BundleSource> = files
-            .iter()
-            .map(|(name, file)| (name.clone(), file.len(), Arc::new(file.clone()) as Arc<dyn RangeRead>))
-            .collect();
-        let hotcache = builder::hotcache_of(sources)?;
+        let (long, table) = builder::long_dictionaries(sources(&files))?;
+        let mut fences = None;
+        if let Some((bytes, range)) = table {
+            files.push((terms::FILE.to_string(), self.small_file(&bytes)?));
+            files.sort_by(|(a, _), (b, _)| a.cmp(b));
+            fences = Some(range);
+        }
+        let hotcache = builder::hotcache_of(sources(&files), &long, fences)?;
         Ok(SpilledText { files, hotcache })
     }
 

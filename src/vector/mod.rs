@@ -28,8 +28,8 @@ pub mod rotate;
 
 #[cfg(feature = "engine")]
 pub use ivf::{
-    BuildParams, BuiltIndex, CodeSink, Head, Need, Reply, SearchParams, SearchStats, SearchStream, Searcher,
-    VectorInput, VectorSource, build, build_from, build_into, search,
+    Bounds, BuildParams, BuiltIndex, CodeSink, Cut, Head, Need, Reply, SearchParams, SearchStats, SearchStream,
+    Searcher, VectorInput, VectorSource, build, build_from, build_into, search,
 };
 
 #[cfg(test)]

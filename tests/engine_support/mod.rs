@@ -54,6 +54,7 @@ pub fn settings(root: &Path) -> EngineSettings {
         cache_memory: 64 << 20,
         cache_disk: 0,
         cache_path: "".into(),
+        result_cache: 0,
         engine_threads: 2,
         build_memory: 256 << 20,
         socket_path: "engine.sock".into(),

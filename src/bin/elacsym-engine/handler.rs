@@ -1,7 +1,7 @@
 //! Requests of the socket to methods of the engine.
 
 use async_trait::async_trait;
-use elacsym::engine::{Aggregated, Engine};
+use elacsym::engine::{Aggregated, Engine, Warmed};
 use elacsym::error::{Error, Result};
 use elacsym::ipc::message::Request;
 use elacsym::ipc::server::{Handler, Provider, Reply, Session};
@@ -101,6 +101,10 @@ impl Connection {
             Request::Metrics => Ok(Reply::Metrics(engine.metrics().await)),
             Request::Activity => Ok(Reply::Activity(engine.activity())),
             Request::TextAnalysis(question) => Ok(Reply::Analysis(engine.text_analysis(*question).await?)),
+            Request::Warm(view) => {
+                let Warmed { objects, bytes } = engine.warm(*view, provider).await?;
+                Ok(Reply::Warmed { objects, bytes })
+            }
             Request::Compact(request) => Ok(Reply::CompactStarted(self.session.compact(*request)?)),
             Request::CompactPoll { compaction, wait_ms } => {
                 Ok(Reply::Compacting(self.session.compact_poll(compaction, wait_ms).await?))

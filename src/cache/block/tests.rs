@@ -111,6 +111,35 @@ async fn local_blocks_never_reach_the_disk() {
 }
 
 #[tokio::test]
+async fn a_scan_does_not_push_out_what_is_asked_for_again_and_again() {
+    let cache = BlockCache::memory_only(4 << 20).await.unwrap();
+    let page = Bytes::from(vec![7; 16 << 10]);
+    // A tenth of the cache.
+    let hot = 0..25;
+    for block in hot.clone() {
+        cache.insert(key(block), &page, false);
+        assert!(cache.hit_memory(key(block), |_| true).is_some());
+    }
+    // Four times the cache, each page once.
+    for block in 1_000..2_000 {
+        cache.insert(key(block), &page, false);
+    }
+    let left = hot.clone().filter(|block| cache.hit_memory(key(*block), |_| true).is_some()).count();
+    assert_eq!(left, hot.len());
+    // And it still learns: what is asked for now stays in the next scan.
+    let new = 3_000..3_025;
+    for block in new.clone() {
+        cache.insert(key(block), &page, false);
+        assert!(cache.hit_memory(key(block), |_| true).is_some());
+    }
+    for block in 5_000..6_000 {
+        cache.insert(key(block), &page, false);
+    }
+    let left = new.clone().filter(|block| cache.hit_memory(key(*block), |_| true).is_some()).count();
+    assert_eq!(left, new.len());
+}
+
+#[tokio::test]
 async fn blocks_that_make_room_in_memory_are_counted() {
     let cache = BlockCache::memory_only(1 << 20).await.unwrap();
     let bytes = Bytes::from(vec![7; 16 << 10]);

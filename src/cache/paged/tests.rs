@@ -41,19 +41,41 @@ fn at(page: u64) -> Range<u64> {
 async fn near_pages_share_a_request_and_far_ones_do_not() {
     let (object, store, _directory) = object(64).await;
     store.set_latency(std::time::Duration::from_millis(30));
-    // Between 0 and 5 lie four pages, exactly the gap; between 5 and 11 five, one more; 11 and 12 touch.
-    object.read_many(&[at(12), at(0), at(5), at(11), at(0)]).await.unwrap();
+    // Between 0 and 2 lies one page, exactly the gap; between 2 and 5 two, one more; 11 and 12 touch.
+    object.read_many(&[at(12), at(0), at(2), at(5), at(11), at(0)]).await.unwrap();
     let page = PAGE_BYTES as u64;
     let mut ranges: Vec<_> = store.ranges().into_iter().map(|(_, range)| range).collect();
     ranges.sort_by_key(|r| r.start);
-    assert_eq!(ranges, [0..6 * page, 11 * page..13 * page]);
+    assert_eq!(ranges, [0..3 * page, 5 * page..6 * page, 11 * page..13 * page]);
     assert_eq!(store.rounds(), 1);
     // What lay in the gap was not wanted, so it is not cached; what was wanted is.
     store.reset_counts();
-    object.read_many(&[at(0), at(5), at(11), at(12)]).await.unwrap();
+    object.read_many(&[at(0), at(2), at(5), at(11), at(12)]).await.unwrap();
     assert_eq!(store.requests(), 0);
-    object.read(at(3)).await.unwrap();
+    object.read(at(1)).await.unwrap();
     assert_eq!(store.requests(), 1);
+}
+
+#[tokio::test]
+async fn many_pages_share_requests_as_far_as_the_gaps_between_them_are_worth_fetching() {
+    let (object, store, _directory) = object(600).await;
+    // Every third page: as many gaps of two pages as it takes are closed, which here is all of them.
+    let ranges: Vec<_> = (0..2 * READ_REQUESTS).map(|i| at(i * 3)).collect();
+    object.read_many(&ranges).await.unwrap();
+    assert_eq!(store.requests(), 1);
+    store.reset_counts();
+    // Gaps of two pages and, above, of nine, which are too wide whatever the number of requests.
+    let far: Vec<_> = (0..READ_REQUESTS).map(|i| at(200 + i * 10)).collect();
+    let near = [at(190), at(193)];
+    object.read_many(&[&near[..], &far[1..]].concat()).await.unwrap();
+    assert_eq!(store.requests(), READ_REQUESTS);
+    store.reset_counts();
+    // Of many objects that are read at the same time each is fewer requests.
+    let stats = Arc::new(ReadStats::default());
+    stats.share_among(16);
+    let ranges: Vec<_> = (0..40).map(|i| at(5 + i * 12)).collect();
+    object.with_stats(stats).read_many(&ranges).await.unwrap();
+    assert!(store.requests() <= 3, "{} requests", store.requests());
 }
 
 #[tokio::test]

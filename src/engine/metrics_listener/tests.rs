@@ -9,6 +9,7 @@ async fn started() -> (u16, tempfile::TempDir) {
         cache_memory: 8 << 20,
         cache_disk: 0,
         cache_path: "".into(),
+        result_cache: 0,
         engine_threads: 1,
         build_memory: 256 << 20,
         socket_path: "engine.sock".into(),

@@ -17,6 +17,7 @@ use crate::pg::client::{Needs, Provided};
 use crate::pg::error::OrRaise;
 use crate::pg::namespace;
 use crate::pg::snapshot::top_transaction_id;
+use crate::pg::view::in_this_database;
 use crate::pg::{engine_call, gucs, preload, xact};
 use pgrx::pg_sys;
 use std::collections::HashMap;
@@ -233,7 +234,7 @@ impl Build {
         let rows = buffered.len() as u64;
         let request = Request::Flush(Box::new(FlushRequest {
             namespace: NamespaceView {
-                id: self.row.id,
+                id: in_this_database(self.row.id),
                 schema: self.row.schema.clone(),
                 // Every tid comes once, so nothing in earlier segments of this build is superseded.
                 segments: Vec::new(),

@@ -28,6 +28,7 @@ mod text;
 mod text_analysis;
 mod times;
 mod verify;
+mod warm;
 mod write;
 
 pub use jsonb::Jsonb;

@@ -4,7 +4,7 @@
 //! read (nothing); look at the catalog again and force what was committed to disk (nothing); delete objects (rows without an object,
 //! whose deletion is repeated); delete the rows.
 
-use crate::error::{ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::garbage::{Fate, Place, Reason, fate, place_in};
 use crate::pg::garbage::{self, GarbageRow, Tables};
 use crate::pg::heap_table::Name;
@@ -39,33 +39,42 @@ struct Batch {
 /// Deletes one batch.
 ///
 /// # Errors
-/// `Fenced` if another server lives; of storage and of the catalog. What was deleted before stays deleted.
+/// `Fenced` if another server lives; of storage and of the catalog. What was deleted before stays deleted, and what is in other
+/// roots was deleted, too.
 pub fn collect() -> Result<Collected> {
-    let due = transaction(|| {
-        if Name::Garbage.oid().is_err() {
-            return Ok(Vec::new());
+    let prefix = namespace::database_prefix();
+    // Newest segment that is lent, by root; of those where nothing can be deleted now, why.
+    let (mut lent, mut closed) = (BTreeMap::new(), BTreeMap::new());
+    let due = loop {
+        let due = transaction(|| {
+            if Name::Garbage.oid().is_err() {
+                return Ok(Vec::new());
+            }
+            garbage::due(&Snapshot::statement()?, GARBAGE_BATCH, |root| !closed.contains_key(root))
+        })?;
+        let before = closed.len();
+        let of_ours = due.iter().filter(|row| row.key.starts_with(&prefix));
+        for root in of_ours.map(|row| &row.root).collect::<BTreeSet<_>>() {
+            if lent.contains_key(root) {
+                continue;
+            }
+            let exists = |database| transaction(|| Ok(garbage::database_exists(database)));
+            let claimed = garbage::claim(root, true);
+            match claimed.and_then(|()| garbage::lent(root, namespace::own_database(), exists)) {
+                Ok(newest) => drop(lent.insert(root.clone(), newest)),
+                Err(error) => drop(closed.insert(root.clone(), error)),
+            }
         }
-        garbage::due(&Snapshot::statement()?, GARBAGE_BATCH)
-    })?;
-    if due.is_empty() {
+        // Rows of a closed root may have taken the places of others.
+        if closed.len() == before {
+            break due;
+        }
+    };
+    if due.is_empty() && closed.is_empty() {
         return Ok(Collected::All);
     }
     let more = due.len() == GARBAGE_BATCH;
-    let prefix = namespace::database_prefix();
-    let mut lent = BTreeMap::new();
-    let mut fenced = None;
-    let of_ours = due.iter().filter(|row| row.key.starts_with(&prefix));
-    for root in of_ours.map(|row| &row.root).collect::<BTreeSet<_>>() {
-        match garbage::claim(root, true) {
-            Ok(()) => {
-                let exists = |database| transaction(|| Ok(garbage::database_exists(database)));
-                lent.insert(root.clone(), garbage::lent(root, namespace::own_database(), exists)?);
-            }
-            Err(error) if error.kind == ErrorKind::Fenced => fenced = Some(error),
-            Err(error) => return Err(error),
-        }
-    }
-    let batch = transaction_after(
+    let mut batch = transaction_after(
         || free_of_uploads(due, &prefix),
         |due| {
             let batch = decide(due, &prefix, &lent)?;
@@ -80,7 +89,10 @@ pub fn collect() -> Result<Collected> {
         },
     )?;
     for (root, keys) in batch.delete {
-        garbage::delete(&root, keys)?;
+        if let Err(error) = garbage::delete(&root, keys) {
+            batch.done.retain(|row| row.root != root);
+            closed.insert(root, error);
+        }
     }
     gucs::fault_point("gc.after_delete");
     transaction(|| {
@@ -88,7 +100,9 @@ pub fn collect() -> Result<Collected> {
         garbage::postpone(&batch.keep)
     })?;
     gucs::fault_point("gc.after_commit");
-    match fenced {
+    // That another server lives is told elsewhere, too.
+    let fenced = |error: &Error| error.kind == ErrorKind::Fenced;
+    match closed.into_values().min_by_key(fenced) {
         Some(error) => Err(error),
         None if more => Ok(Collected::More),
         None if batch.keep.is_empty() => Ok(Collected::All),
@@ -127,7 +141,7 @@ fn decide(due: Vec<GarbageRow>, prefix: &str, lent: &BTreeMap<String, Option<Str
             Some(newest) => newest.as_deref(),
             // INV-9: not ours.
             None if !row.key.starts_with(prefix) => None,
-            // Another server lives.
+            // Another server lives, or storage does not answer.
             None => continue,
         };
         match fate(prefix, &row.key, &row.released, &tables, newest)? {

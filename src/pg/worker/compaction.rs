@@ -49,6 +49,19 @@ struct Job {
     entry: Entry,
 }
 
+impl Job {
+    /// Ends the work, or removes its result.
+    fn give_up(&self) {
+        let ended = match &self.state {
+            State::Running(started) => started.stop(),
+            State::Done(result) => Plan::discard(result),
+        };
+        if let Err(error) = ended {
+            warn("elacsym could not clear up after an abandoned compaction", error);
+        }
+    }
+}
+
 enum State {
     Running(Started),
     Done(CompactResult),
@@ -63,6 +76,7 @@ enum Step {
 impl Compactor {
     /// One look at what is under way, and at what should be. Returns when to look again, if something is left.
     pub fn step(&mut self, thresholds: &HashMap<NamespaceId, Thresholds>) -> Option<Duration> {
+        self.keep_locks();
         let mut jobs = std::mem::take(&mut self.jobs);
         jobs.retain_mut(|job| match advance(job) {
             Ok(Step::Goes) => true,
@@ -80,10 +94,34 @@ impl Compactor {
             Some((_, retry_at)) if Instant::now() < retry_at => true,
             _ => self.look(thresholds),
         };
+        self.keep_locks();
         shmem::set_compacting(!self.jobs.is_empty());
         let soon = self.jobs.iter().any(|job| job.small && matches!(job.state, State::Running(_)));
         let pause = if soon { LOOK_SOON } else { LOOK_AGAIN };
         (waits || !self.jobs.is_empty()).then_some(pause)
+    }
+
+    /// Whether nothing is left but what waits for others: for old transactions, or for somebody who merges by hand.
+    pub fn is_patient(&self) -> bool {
+        self.jobs.is_empty() && self.failed.is_empty() && self.look_failed.is_none()
+    }
+
+    /// Takes the locks of jobs again, which an abort has released, of whatever transaction of this worker. They protect objects that
+    /// no row refers to yet, so this comes before the next look for orphans. Who does not get his lock gives up.
+    fn keep_locks(&mut self) {
+        while let Some(at) = self.jobs.iter().position(|job| !job.lock.is_held()) {
+            let target = Target::Compact(self.jobs[at].plan.row.id);
+            match transaction(|| SessionLock::try_acquire(target, Mode::Exclusive)) {
+                Ok(Some(lock)) => self.jobs[at].lock = lock,
+                other => {
+                    let job = self.jobs.swap_remove(at);
+                    job.give_up();
+                    if let Err(error) = other {
+                        self.note_failure(&job.plan.row, error);
+                    }
+                }
+            }
+        }
     }
 
     fn note_failure(&mut self, row: &NamespaceRow, error: Error) {

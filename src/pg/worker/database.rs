@@ -46,6 +46,9 @@ const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs
 const GARBAGE_EVERY: Duration = Duration::from_secs(1);
 /// Time between two looks while released objects wait for another database or another server.
 const HELD_GARBAGE_EVERY: Duration = Duration::from_secs(15);
+/// How long other databases wait for a worker before one that itself only waits for others leaves, so that none does for a place
+/// that is free anyway; and when the next one looks again.
+const MAKE_ROOM: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(5));
 
 /// \[worker\] Maintains `database`, to which this process is connected, until there is nothing left to do.
 pub fn run(_database: pg_sys::Oid) {
@@ -63,6 +66,7 @@ pub fn run(_database: pg_sys::Oid) {
     let mut gauges = Gauges::default();
     gauges.changed();
     let mut idle_since = Instant::now();
+    let mut in_the_way_since: Option<Instant> = None;
     loop {
         // Asked before looking: whatever commits after this asks again.
         if shmem::take_pending() {
@@ -77,7 +81,18 @@ pub fn run(_database: pg_sys::Oid) {
                 return Gauges::not_installed();
             }
             Ok(Round::Idle) => None,
-            Ok(Round::Waiting(pause)) => Some(pause),
+            Ok(Round::Waiting(pause)) => {
+                in_the_way_since = None;
+                Some(pause)
+            }
+            Ok(Round::Patient(pause)) => {
+                in_the_way_since = shmem::others_waiting().then(|| in_the_way_since.unwrap_or_else(Instant::now));
+                if in_the_way_since.is_some_and(|at| at.elapsed() >= MAKE_ROOM.0) {
+                    shmem::come_back(MAKE_ROOM.1);
+                    return gauges.leave();
+                }
+                Some(pause)
+            }
             Err(error) => {
                 warn("elacsym maintenance failed", error);
                 Some(RETRY.0)
@@ -126,6 +141,8 @@ enum Round {
     Idle,
     /// Something, after this time at the latest.
     Waiting(Duration),
+    /// The same, and nothing before a transaction of somebody else is over.
+    Patient(Duration),
 }
 
 /// What the worker remembers of a namespace that has something to do.
@@ -171,6 +188,8 @@ impl Maintenance {
         self.watched.retain(|id, _| found.iter().any(|f| f.row.id == *id));
         let mut next: Option<Duration> = None;
         let mut sooner = |pause: Duration| next = Some(next.map_or(pause, |n| n.min(pause)));
+        // What waits for others.
+        let mut patient: Option<Duration> = None;
         for found in found {
             let watch = self.watched.entry(found.row.id).or_insert_with(|| Watch {
                 since: Instant::now(),
@@ -197,15 +216,17 @@ impl Maintenance {
                     // More rows may have come, or been left out of a full segment.
                     sooner(pause.unwrap_or(LOOK_AGAIN.0));
                 }
-                Ok(Flushed::Busy) => sooner(LOOK_AGAIN.1),
+                Ok(Flushed::Busy) => patient = Some(LOOK_AGAIN.1),
                 Err(error) => sooner(watch.failed(&found.row.name, error)),
             }
         }
-        if let Some(pause) = tidied {
-            sooner(pause);
+        if tidied.is_some() {
+            patient = tidied;
         }
-        if let Some(pause) = self.compactor.step(&self.thresholds) {
-            sooner(pause);
+        match self.compactor.step(&self.thresholds) {
+            Some(pause) if self.compactor.is_patient() => patient = Some(patient.map_or(pause, |p| p.min(pause))),
+            Some(pause) => sooner(pause),
+            None => {}
         }
         if let Some(pause) = self.collect_garbage() {
             sooner(pause);
@@ -213,7 +234,12 @@ impl Maintenance {
         if let Some(pause) = self.sweep() {
             sooner(pause);
         }
-        Ok(next.map_or(Round::Idle, |pause| Round::Waiting(pause.clamp(LOOK_AGAIN.0, LOOK_AGAIN.1))))
+        let clamped = |pause: Duration| pause.clamp(LOOK_AGAIN.0, LOOK_AGAIN.1);
+        Ok(match (next, patient) {
+            (None, None) => Round::Idle,
+            (None, Some(pause)) => Round::Patient(clamped(pause)),
+            (Some(pause), waits) => Round::Waiting(clamped(waits.map_or(pause, |waits| waits.min(pause)))),
+        })
     }
 
     /// Drops what dropped and rebuilt indexes have left, folds tombstones. Returns when to try again if it could not be decided now.

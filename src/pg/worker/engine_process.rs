@@ -12,6 +12,11 @@ use std::time::{Duration, Instant};
 
 /// Name of the executable in PostgreSQL's package library directory.
 const EXECUTABLE: &str = "elacsym-engine";
+/// How many heaps the C library's allocator has. By itself it makes up to eight for each core, and memory that was freed in one is
+/// no use to the others: the engine then holds several times what it uses.
+const ARENAS: &str = "MALLOC_ARENA_MAX";
+/// Fewest of them, so that threads do not wait for each other.
+const MIN_ARENAS: usize = 2;
 /// Highest descriptor looked at where `close_range` is missing (Linux before 5.11): the usual hard limit is below.
 const MAX_DESCRIPTOR: i32 = 65_536;
 
@@ -49,6 +54,10 @@ impl EngineProcess {
         let parent = unsafe { libc::getpid() };
         let mut command = Command::new(executable);
         command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
+        if std::env::var_os(ARENAS).is_none() {
+            let cores = std::thread::available_parallelism().map_or(MIN_ARENAS, usize::from);
+            command.env(ARENAS, cores.max(MIN_ARENAS).to_string());
+        }
         // SAFETY: `prepare_child` makes only async-signal-safe calls and allocates nothing.
         unsafe { command.pre_exec(move || prepare_child(parent)) };
         // A signal that arrives between fork and exec would run PostgreSQL's handler in the child.

@@ -16,8 +16,10 @@ pub extern "C-unwind" fn elacsym_maintenance_main(argument: pg_sys::Datum) {
     if !shmem::claim(oid) {
         return;
     }
+    // Also where nobody may connect: a copied database has to say what it reads of its template.
+    let flags = pg_sys::BGWORKER_BYPASS_ALLOWCONN;
     // SAFETY: called once in this process, before any transaction; the bootstrap superuser.
-    unsafe { pg_sys::BackgroundWorkerInitializeConnectionByOid(oid, pg_sys::InvalidOid, 0) };
+    unsafe { pg_sys::BackgroundWorkerInitializeConnectionByOid(oid, pg_sys::InvalidOid, flags) };
     shmem::connected();
     database::run(oid);
 }

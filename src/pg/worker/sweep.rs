@@ -35,13 +35,16 @@ struct Underway {
     after: Option<String>,
     /// Orphans so far.
     found: usize,
+    /// The first error.
+    failed: Option<Error>,
 }
 
 impl Sweep {
     /// Announces, or looks at one page, if it is time.
     ///
     /// # Errors
-    /// Of storage and of the catalog. A sweep is given up then, and begun anew with the next announcement.
+    /// Of storage and of the catalog. A root that cannot be reached is left out; of the catalog's errors a sweep is given up.
+    /// Either way it is begun anew with the next announcement.
     pub fn step(&mut self) -> Result<Swept> {
         if let Some(underway) = self.underway.take() {
             return self.go_on(underway);
@@ -51,17 +54,27 @@ impl Sweep {
         }
         // Noted before: what fails is tried again after the same time.
         shmem::announced();
-        announce()?;
+        let announced = announce();
+        if announced.as_ref().is_err_and(|error| error.kind == ErrorKind::Fenced) {
+            return announced.map(|()| Swept::Idle);
+        }
         if !gucs::orphan_sweep_interval().is_some_and(shmem::sweep_due) {
-            return Ok(Swept::Idle);
+            return announced.map(|()| Swept::Idle);
         }
         let roots = transaction(|| garbage::roots(&Snapshot::statement()?))?;
-        self.go_on(Underway { roots: roots.into_iter().collect(), after: None, found: 0 })
+        let failed = announced.err();
+        self.go_on(Underway { roots: roots.into_iter().collect(), after: None, found: 0, failed })
     }
 
     fn go_on(&mut self, mut underway: Underway) -> Result<Swept> {
-        underway.page()?;
+        if let Err(error) = underway.page() {
+            underway.next_root();
+            underway.failed.get_or_insert(error);
+        }
         if underway.roots.is_empty() {
+            if let Some(error) = underway.failed {
+                return Err(error);
+            }
             shmem::swept();
             return Ok(Swept::Idle);
         }
@@ -93,11 +106,15 @@ impl Underway {
                 super::log(error.with_hint("Uploads that a crash left unfinished are not ended in this store."));
             }
             self.report();
-            self.roots.pop();
-            self.after = None;
-            self.found = 0;
+            self.next_root();
         }
         Ok(())
+    }
+
+    fn next_root(&mut self) {
+        self.roots.pop();
+        self.after = None;
+        self.found = 0;
     }
 
     fn report(&self) {
@@ -116,14 +133,20 @@ fn announce() -> Result<()> {
     let Used { mut roots, borrowed } = transaction(|| garbage::used(&Snapshot::statement()?))?;
     let (cluster, own) = (namespace::cluster_id(), namespace::own_database());
     let present = gucs::storage_root()?;
-    let mut wanted = BTreeSet::new();
+    let (mut wanted, mut unmarked) = (BTreeSet::new(), BTreeSet::new());
+    // What fails in one root keeps nobody from the others.
+    let mut failed: Option<Error> = None;
     for ((root, lender), newest) in borrowed {
         let mark = Lent { lender, borrower: own, newest };
-        garbage::put_mark(&root, mark.key(cluster), "a copied database reads objects of the one it was copied from\n")?;
+        let text = "a copied database reads objects of the one it was copied from\n";
+        if let Err(error) = garbage::put_mark(&root, mark.key(cluster), text) {
+            failed.get_or_insert(error);
+            unmarked.insert(root.clone());
+        }
         wanted.insert((root, mark));
     }
     roots.insert(present.clone());
-    for root in &roots {
+    let remove_old = |root: &String| {
         let mut over = Vec::new();
         garbage::each_page(root, &Lent::prefix(cluster, None), |objects| {
             for object in objects {
@@ -136,16 +159,20 @@ fn announce() -> Result<()> {
         })?;
         // A catalog is here: what was noted when there was none does not count any more.
         over.extend(garbage::dropped(root, own)?.into_iter().map(|(_, object)| object.key));
-        garbage::delete(root, over)?;
+        garbage::delete(root, over)
+    };
+    // An older mark is better than none.
+    for root in roots.difference(&unmarked) {
+        if let Err(error) = remove_old(root) {
+            failed.get_or_insert(error);
+        }
     }
     // Where there are no objects there is nobody to tell.
     let empty = garbage::first(&present, &crate::garbage::cluster_prefix(cluster), None)?.is_none();
-    let mut fenced = None;
     for root in roots.iter().filter(|root| **root != present || !empty) {
-        match garbage::claim(root, true) {
-            Err(error) if error.kind == ErrorKind::Fenced => fenced = Some(error),
-            other => other?,
+        if let Err(error) = garbage::claim(root, true) {
+            failed.get_or_insert(error);
         }
     }
-    fenced.map_or(Ok(()), Err)
+    failed.map_or(Ok(()), Err)
 }

@@ -148,3 +148,29 @@ fn a_full_disk_or_a_cancelled_merge_is_told_as_what_it_is() {
     let error = write_merged(&schema, &rows, &options, place(), &|_| ()).unwrap_err();
     assert_eq!((error.kind, error.message.as_str()), (ErrorKind::Exhausted, "the disk is full"));
 }
+
+#[test]
+fn of_large_documents_only_a_few_are_in_memory_at_once() {
+    const LARGE: usize = 1 << 20;
+    let json = json!({"attributes": {"body": {"type": "string", "indexed": false}}});
+    let schema = NamespaceSchema::parse(&json).unwrap();
+    let scratch = Scratch::new(None);
+    let mut keys = MergedKeysWriter::new(&scratch, [0]).unwrap();
+    let mut spill = Spill::new(&scratch, 0).unwrap();
+    for row in 0..40 {
+        keys.row(EntryId { key: row.into(), order: EntryOrder { seq: 1, xid: 1 } }, 0, row).unwrap();
+        let body = if row < 20 { "x".repeat(LARGE) } else { "y".to_string() };
+        let attributes = vec![(schema.attributes[0].id, Value::String(body))];
+        spill.add(Document { vector: None, attributes }).unwrap();
+    }
+    let rows = spill.finish(keys.finish().unwrap()).unwrap();
+    let options = MergeOptions { threads: 1, training_bytes: 1 << 20, text_bytes: 1 << 20 };
+    let batches = std::cell::RefCell::new(Vec::new());
+    let on = |step| {
+        if let MergeStep::Wrote(rows) = step {
+            batches.borrow_mut().push(rows);
+        }
+    };
+    assert_eq!(write_merged(&schema, &rows, &options, place(), &on).unwrap().info.rows, 40);
+    assert_eq!(batches.into_inner(), [8, 8, 24], "8 MiB of documents at once");
+}

@@ -6,10 +6,12 @@
 //! rows are sorted by list, so a list is a contiguous range of ordinals and stores none.
 //!
 //! A search ([`search`], [`Searcher`]) ranks the lists, scans the one-bit codes of the nearest, keeps every row whose
-//! lower bound is below the k-th smallest upper bound, repeats that on the 8-bit codes, and computes the distances of
-//! the few rows left from the exact vectors: at most three dependent reads unless a filter makes it probe on.
+//! lower bound is below the k-th smallest upper bound (repeats that on the 8-bit codes, of many results), and computes the
+//! distances of the few rows left from the exact vectors: two dependent reads unless a filter makes it probe on. Between the
+//! two, searches of several segments can be told what the others have found ([`Cut`]).
 
 mod build;
+mod cut;
 mod head;
 mod layout;
 mod plan;
@@ -21,6 +23,7 @@ mod source;
 mod stream;
 
 pub use build::{BuildParams, BuiltIndex, CodeSink, VectorInput, build, build_from, build_into};
+pub use cut::{Bounds, Cut};
 pub use head::Head;
 pub use search::{Need, Reply, SearchParams, SearchStats, Searcher, search};
 pub use source::VectorSource;

@@ -13,12 +13,17 @@ pub(super) const EXACT_PORTION_BYTES: usize = 16 << 20;
 /// One wave of probes reads at most about this many bytes of postings.
 pub(super) const WAVE_BYTES: u64 = 32 << 20;
 
-/// When the vectors of all rows that are left after the first stage take at most this many bytes, they are read and
-/// compared at once: the second stage would save bytes, but costs a round trip.
-pub(super) const DIRECT_BYTES: usize = 512 << 10;
+/// Up to this many results the exact vectors follow the one-bit codes at once: reading the 8-bit codes between them would save
+/// bytes, but costs a round trip, and a query that finds nothing cached has three. Candidates of a hybrid search are 100.
+pub(super) const DIRECT_RESULTS: usize = 128;
+/// Whatever the number of results, so many candidates are compared exactly at once.
+pub(super) const DIRECT_ROWS: usize = 512;
 
-/// Lists of the first wave per unit of patience, for ten results: so many that one wave is usually enough.
+/// Lists of the first wave per unit of patience, for ten results. Without a filter it is the only one: a second one would cost a
+/// round trip for its last point of recall.
 const WAVE_PER_PATIENCE: f32 = 2.0;
+/// Rows of the first wave at least, where lists are short: about 1 MB of one-bit codes at 384 dimensions.
+const WAVE_ROWS: f32 = 16_384.0;
 /// Lists without an improvement before a search stops: recall@10 0.978 on 52k real embeddings (16: 0.964, 32: 0.984).
 const PATIENCE: f32 = 24.0;
 /// The same when a filter is in force, counting only lists with allowed rows.
@@ -27,6 +32,8 @@ const PATIENCE_FILTERED: f32 = 32.0;
 const PATIENCE_SELECTIVE: f32 = 64.0;
 /// See [`PATIENCE_SELECTIVE`].
 const SELECTIVE: f64 = 0.02;
+/// What allows at least this share of the rows is no filter: lists hold about what they would without it. Deletions are like that.
+const NEARLY_ALL: f64 = 0.9;
 /// Lists probed at least.
 const LISTS_MIN: f32 = 8.0;
 /// Lists probed at most, unless this is less than [`LISTS_MAX_PART`] of all.
@@ -50,6 +57,17 @@ const SIGMAS_CODED_SMALL: f32 = 3.5;
 const CODED_ROWS: f32 = 400.0;
 /// See [`CODED_ROWS`].
 const CODED_PER_RESULT: f32 = 20.0;
+/// Rows whose exact vector is read right after the one-bit codes at most: this many and [`DIRECT_PER_RESULT`] per result. Of ten
+/// results 11 times as many have all but 0.2 points of the neighbours that the lists have, of 100 results 4 times as many all but 1 (on
+/// a hard set); each is about one more request while nothing is cached.
+const DIRECT: f32 = 80.0;
+/// See [`DIRECT`].
+const DIRECT_PER_RESULT: f32 = 3.0;
+/// Codes of fewer dimensions than this tell less, and in the same measure more vectors are in the same bytes: of 100 results with 128
+/// dimensions the above found 0.924.
+const DIRECT_DIM: f32 = 384.0;
+/// So many times as many rows at most.
+const DIRECT_VAGUER: f32 = 8.0;
 /// Rows whose exact vector is read at most: this many and [`RERANKED_PER_RESULT`] per result.
 const RERANKED_ROWS: f32 = 64.0;
 /// See [`RERANKED_ROWS`].
@@ -74,19 +92,28 @@ pub(super) struct Policy {
     pub(super) sigmas_coded: f32,
     /// Rows of the second stage at most (never below k).
     pub(super) coded_max: usize,
+    /// Rows compared exactly at most (never below k), if there is no second stage.
+    pub(super) direct_max: usize,
     /// Rows compared exactly at most (never below k).
     pub(super) reranked_max: usize,
 }
 
 impl Policy {
-    /// The limits for `k` results of `allowed` of `rows` rows in `lists` lists, at a finite, positive `effort`.
-    pub(super) fn new(metric: Metric, rows: usize, lists: usize, allowed: usize, k: usize, effort: f32) -> Self {
+    /// The limits for `k` results of `allowed` of `rows` rows of `dim` dimensions in `lists` lists, at a finite, positive `effort`.
+    pub(super) fn new(
+        metric: Metric,
+        (rows, dim): (usize, usize),
+        lists: usize,
+        allowed: usize,
+        k: usize,
+        effort: f32,
+    ) -> Self {
         let times = |value: f32| (value * effort).min(1e9) as usize;
         let small = rows <= SMALL_ROWS;
         // Errors add up with the square of effort's cost: a bound twice as wide lets many more rows through.
         let widen = effort.sqrt().clamp(0.7, 2.0);
         let (sigmas, sigmas_coded) = if small { (SIGMAS_SMALL, SIGMAS_CODED_SMALL) } else { (SIGMAS, SIGMAS_CODED) };
-        let filtered = allowed < rows;
+        let filtered = (allowed as f64) < NEARLY_ALL * rows as f64;
         let probes = if metric == Metric::Dot { DOT_FACTOR } else { 1.0 };
         let patience = if !filtered {
             PATIENCE
@@ -99,16 +126,25 @@ impl Policy {
         let rows_min = if filtered { times(FILTERED_ROWS_MIN).max(times(4.0 * k_wide)) } else { times(4.0 * k_wide) };
         let lists_max = times(LISTS_MAX.max(LISTS_MAX_PART * lists as f32) * probes).max(1);
         // More results go on improving for longer.
-        let first_wave = times(WAVE_PER_PATIENCE * patience * probes * (k_wide / 10.0).max(1.0).powf(0.25));
+        let wider = probes * (k_wide / 10.0).max(1.0).powf(0.25);
+        let shortest = WAVE_ROWS * lists as f32 / rows.max(1) as f32;
+        let first_wave = times((WAVE_PER_PATIENCE * patience).max(shortest) * wider).max(1);
+        let (first_wave, lists_max) =
+            if filtered { (first_wave.min(lists_max), lists_max) } else { (first_wave, first_wave) };
+        let coded_max = times(CODED_ROWS + CODED_PER_RESULT * k_wide).max(k);
+        // A small segment has few rows to choose from, and quality goes first.
+        let vaguer = (DIRECT_DIM / dim.max(1) as f32).clamp(1.0, DIRECT_VAGUER);
+        let direct_max = if small { coded_max } else { times((DIRECT + DIRECT_PER_RESULT * k_wide) * vaguer).max(k) };
         Self {
             patience: if small { usize::MAX } else { times(patience * probes).max(1) },
-            first_wave: if small { usize::MAX } else { first_wave.clamp(1, lists_max) },
+            first_wave: if small { usize::MAX } else { first_wave },
             lists_min: times(LISTS_MIN * probes).max(1),
             lists_max,
             rows_min: rows_min.max(k).min(allowed),
             sigmas: sigmas * widen,
             sigmas_coded: sigmas_coded * widen,
-            coded_max: times(CODED_ROWS + CODED_PER_RESULT * k_wide).max(k),
+            coded_max,
+            direct_max,
             reranked_max: times(RERANKED_ROWS + RERANKED_PER_RESULT * k_wide).max(k),
         }
     }

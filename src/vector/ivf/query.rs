@@ -49,17 +49,23 @@ pub(super) struct PreparedQuery {
     pub(super) norm: f64,
     /// Sum of `rotated`.
     pub(super) sum: f64,
+    /// Dot: product of the query, of unit length, with the mean.
+    pub(super) mean_product: f64,
+    /// l2 and cosine: the query was moved closer, so distances are those of another one.
+    pub(super) moved: bool,
     pub(super) codes: QueryCodes,
 }
 
 impl PreparedQuery {
     pub(super) fn new(head: &Head, query: &[f32]) -> Self {
         let mut wide: Vec<f64> = query.iter().map(|value| f64::from(*value)).collect();
+        let (mut mean_product, mut moved) = (0.0, false);
         if head.metric() == Metric::Dot {
             let norm = (kernels().dot)(query, query).sqrt();
             if norm > 0.0 {
                 wide.iter_mut().for_each(|value| *value /= norm);
             }
+            mean_product = wide.iter().zip(head.mean()).map(|(value, mean)| value * f64::from(*mean)).sum();
         } else {
             let (norm, scale) = (divisor(head.metric(), query), scale(head.exponent()));
             for (value, mean) in wide.iter_mut().zip(head.mean()) {
@@ -67,6 +73,7 @@ impl PreparedQuery {
             }
             let length = wide.iter().map(|value| value * value).sum::<f64>().sqrt();
             if length > FAR {
+                moved = true;
                 wide.iter_mut().for_each(|value| *value *= FAR / length);
             }
         }
@@ -78,6 +85,6 @@ impl PreparedQuery {
         let norm = (kernels().dot)(&rotated, &rotated);
         let sum = rotated.iter().map(|value| f64::from(*value)).sum();
         let codes = QueryCodes::new(&rotated);
-        Self { rotated, norm, sum, codes }
+        Self { rotated, norm, sum, mean_product, moved, codes }
     }
 }

@@ -105,6 +105,11 @@ pub(super) struct Probes {
 }
 
 impl Probes {
+    /// What estimates are differences from; none before the first list.
+    pub(super) fn base(&self) -> Option<f64> {
+        self.base
+    }
+
     pub(super) fn probe(&mut self, head: &Head, query: &PreparedQuery, list: u32) -> Probe {
         let kernels = kernels();
         head.centroid(list as usize).values(&mut self.centroid);

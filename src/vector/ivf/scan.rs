@@ -114,7 +114,8 @@ pub(super) fn keep_promising(candidates: &mut Vec<Candidate>, k: usize, most: us
     keep_best(candidates, most.max(k));
 }
 
-fn keep_best(candidates: &mut Vec<Candidate>, most: usize) {
+/// Of more than `most` the best estimates stay.
+pub(super) fn keep_best(candidates: &mut Vec<Candidate>, most: usize) {
     if candidates.len() > most {
         candidates
             .select_nth_unstable_by(most, |a, b| a.estimate.total_cmp(&b.estimate).then(a.ordinal.cmp(&b.ordinal)));

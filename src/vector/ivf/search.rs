@@ -5,13 +5,15 @@ use std::ops::{Deref, Range};
 use bytes::Bytes;
 use roaring::RoaringBitmap;
 
+use super::cut::{Bounds, Cut};
 use super::head::Head;
-use super::plan::{DIRECT_BYTES, EXACT_PORTION_BYTES, EXACT_ROWS, Policy, WAVE_BYTES, code_all_rows};
-use super::query::PreparedQuery;
+use super::plan::{DIRECT_RESULTS, DIRECT_ROWS, EXACT_PORTION_BYTES, EXACT_ROWS, Policy, WAVE_BYTES, code_all_rows};
+use super::query::{PreparedQuery, scale};
 use super::ranking::{Probe, Probes, Ranking};
-use super::scan::{Candidate, Scan, keep_promising};
+use super::scan::{Candidate, Scan, keep_best, keep_promising};
 use super::source::VectorSource;
 use crate::error::{Error, ErrorKind, Result};
+use crate::vector::Metric;
 use crate::vector::distance::Target;
 use crate::vector::rabitq::{read_row, row_len};
 use crate::vector::validate;
@@ -106,6 +108,8 @@ pub struct Searcher<H, A> {
     /// Probes by the slot that candidates name.
     slots: Vec<Probe>,
     scan: Scan,
+    /// Candidates whose exact vectors are needed next, right after the first stage.
+    promising: Vec<Candidate>,
     stage: Stage,
     need: Need,
     stats: SearchStats,
@@ -128,7 +132,7 @@ impl<H: Deref<Target = Head>, A: Deref<Target = RoaringBitmap>> Searcher<H, A> {
         };
         let k = k.min(allowed_rows);
         let policy_effort = if effort.is_finite() { effort } else { 1.0 };
-        let policy = Policy::new(head.metric(), rows, head.lists(), allowed_rows, k, policy_effort);
+        let policy = Policy::new(head.metric(), (rows, head.dim()), head.lists(), allowed_rows, k, policy_effort);
         let prepared = PreparedQuery::new(&head, query);
         let mut searcher = Self {
             query: query.to_vec(),
@@ -141,6 +145,7 @@ impl<H: Deref<Target = Head>, A: Deref<Target = RoaringBitmap>> Searcher<H, A> {
             place: 0,
             probes: Probes::default(),
             slots: Vec::new(),
+            promising: Vec::new(),
             stage: Stage::Done,
             need: Need::Done,
             stats: SearchStats::default(),
@@ -165,7 +170,7 @@ impl<H: Deref<Target = Head>, A: Deref<Target = RoaringBitmap>> Searcher<H, A> {
     }
 
     /// Besides `k` results, up to `ties` more of those compared that are exactly as far as the last: it is not for their ordinals to
-    /// say which of them belong to the nearest of several segments. For a searcher that was not supplied yet.
+    /// say which of them belong to the nearest of several segments. For a searcher that was not supplied with exact vectors yet.
     #[must_use]
     pub fn with_ties(self, ties: usize) -> Self {
         Self { ties, ..self }
@@ -322,16 +327,62 @@ impl<H: Deref<Target = Head>, A: Deref<Target = RoaringBitmap>> Searcher<H, A> {
             && (self.scan.idle() >= policy.patience || stats.lists_probed >= policy.lists_max)
     }
 
-    /// Ends the first stage: on to the exact vectors if those of all candidates are few, else to their 8-bit codes.
+    /// Ends the first stage: on to the exact vectors if few results are wanted or few candidates are left, else to 8-bit codes.
     fn scanned(&mut self) {
-        let candidates = self.scan.finish(self.policy.coded_max);
-        if candidates.len() * self.head.dim() * size_of::<f32>() <= DIRECT_BYTES {
-            let mut ordinals: Vec<u32> = candidates.into_iter().map(|candidate| candidate.ordinal).collect();
-            ordinals.sort_unstable();
-            self.rerank(ordinals.into_iter());
+        let mut candidates = self.scan.finish(self.policy.coded_max);
+        if self.k <= DIRECT_RESULTS || candidates.len() <= DIRECT_ROWS {
+            keep_best(&mut candidates, self.policy.direct_max);
+            self.promising = candidates;
+            self.rerank_promising();
         } else {
             self.code(candidates);
         }
+    }
+
+    fn rerank_promising(&mut self) {
+        let mut ordinals: Vec<u32> = self.promising.iter().map(|candidate| candidate.ordinal).collect();
+        ordinals.sort_unstable();
+        self.rerank(ordinals.into_iter());
+    }
+
+    /// What the first stage found, if exact vectors of that are needed next: in units that the searches of all segments for the
+    /// same query share. Nothing at other times, and where there are no such units.
+    #[must_use]
+    pub fn bounds(&self) -> Vec<Bounds> {
+        let Some((factor, offset)) = self.unit() else { return Vec::new() };
+        let shared = |value: f32| f64::from(value) * factor + offset;
+        let bounds = |c: &Candidate| Bounds { estimate: shared(c.estimate), lower: shared(c.lower) };
+        self.promising.iter().map(bounds).collect()
+    }
+
+    /// Most rows whose exact vectors this search would read after its first stage.
+    #[must_use]
+    pub fn most_promising(&self) -> usize {
+        self.policy.direct_max
+    }
+
+    /// Leaves out the candidates that are not kept, of those that [`Self::bounds`] told. Then there may be fewer results than
+    /// were wanted.
+    pub fn keep(&mut self, cut: &Cut) {
+        if let Some((factor, offset)) = self.unit() {
+            let shared = |value: f32| f64::from(value) * factor + offset;
+            self.promising.retain(|c| cut.keeps(&Bounds { estimate: shared(c.estimate), lower: shared(c.lower) }));
+            self.rerank_promising();
+        }
+    }
+
+    /// Factor and offset from estimates to the units of all segments.
+    fn unit(&self) -> Option<(f64, f64)> {
+        if self.promising.is_empty() || !matches!(self.need, Need::Vectors(_)) || self.prepared.moved {
+            return None;
+        }
+        let base = self.probes.base()?;
+        let unscale = 1.0 / scale(self.head.exponent());
+        let (factor, offset) = match self.head.metric() {
+            Metric::Cosine | Metric::L2 => (unscale * unscale, base * unscale * unscale),
+            Metric::Dot => (unscale, -base * unscale - self.prepared.mean_product),
+        };
+        (factor.is_normal() && offset.is_finite()).then_some((factor, offset))
     }
 
     /// Asks for the 8-bit codes of `candidates`.
@@ -385,6 +436,7 @@ impl<H: Deref<Target = Head>, A: Deref<Target = RoaringBitmap>> Searcher<H, A> {
     }
 
     fn compare_vectors(&mut self, left: std::vec::IntoIter<u32>, ordinals: &[u32], vectors: &[f32]) -> Result<()> {
+        self.promising.clear();
         let dim = self.head.dim();
         if vectors.len() != ordinals.len() * dim {
             let found = vectors.len();

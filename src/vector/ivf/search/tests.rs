@@ -143,3 +143,85 @@ fn a_searcher_can_be_sent_to_another_thread() {
     fn assert_send<T: Send + 'static>() {}
     assert_send::<Searcher<std::sync::Arc<Head>, std::sync::Arc<RoaringBitmap>>>();
 }
+
+#[test]
+fn without_a_filter_a_search_reads_postings_once_and_then_exact_vectors() {
+    const ROWS: usize = 20_000;
+    let mut random = Random::new(9, 9);
+    let vectors: Vec<f32> = (0..ROWS * 8).map(|_| random.below(2001) as f32 / 1000.0 - 1.0).collect();
+    let params = BuildParams { metric: Metric::L2, dim: 8, seed: 3, threads: 2, lists: None };
+    let built = build(&params, &vectors).unwrap();
+    let head = Head::decode(&built.head, "x").unwrap();
+    let reads = |k: usize, allowed: Option<&RoaringBitmap>| {
+        let mut searcher: Plain<'_> = Searcher::new(&head, &[0.1; 8], k, 1.0, allowed).unwrap();
+        let mut kinds = Vec::new();
+        loop {
+            let (kind, reply) = match searcher.need() {
+                Need::Postings(ranges) => ("postings", Reply::Bytes(slices(&built.postings, ranges))),
+                Need::RowCodes(ranges) => ("codes", Reply::Bytes(slices(&built.row_codes, ranges))),
+                Need::Vectors(ordinals) => {
+                    let row = |ordinal: &u32| built.order[*ordinal as usize] as usize * 8;
+                    let rows = ordinals.iter().flat_map(|ordinal| vectors[row(ordinal)..row(ordinal) + 8].to_vec());
+                    ("vectors", Reply::Vectors(rows.collect()))
+                }
+                Need::Done => break,
+            };
+            kinds.push(kind);
+            searcher.supply(reply).unwrap();
+        }
+        assert_eq!(searcher.finish().0.len(), k);
+        kinds
+    };
+    for k in [1, 10, 100, DIRECT_RESULTS] {
+        assert_eq!(reads(k, None), ["postings", "vectors"], "{k} results");
+    }
+    // Deletions are no filter.
+    let alive: RoaringBitmap = (0..ROWS as u32).filter(|row| !row.is_multiple_of(20)).collect();
+    assert_eq!(reads(10, Some(&alive)), ["postings", "vectors"]);
+}
+
+/// Two segments of other scales and means tell of their candidates in the same units, which are those of the metric.
+#[test]
+fn bounds_of_all_segments_are_in_the_units_of_the_metric() {
+    const ROWS: usize = 17_000;
+    let mut random = Random::new(5, 5);
+    let query: Vec<f32> = (0..16).map(|_| random.below(2001) as f32 / 500.0 - 1.0).collect();
+    for metric in Metric::ALL {
+        for (spread, middle) in [(1.0, 0.0), (40.0, 3.0)] {
+            let value = |random: &mut Random| (random.below(2001) as f32 / 1000.0 - 1.0) * spread + middle;
+            let vectors: Vec<f32> = (0..ROWS * 16).map(|_| value(&mut random)).collect();
+            let params = BuildParams { metric, dim: 16, seed: 3, threads: 2, lists: None };
+            let built = build(&params, &vectors).unwrap();
+            let head = Head::decode(&built.head, "x").unwrap();
+            let mut searcher: Plain<'_> = Searcher::new(&head, &query, 10, 1.0, None).unwrap();
+            assert!(searcher.bounds().is_empty(), "nothing is known yet");
+            let Need::Postings(ranges) = searcher.need().clone() else { panic!("postings first") };
+            searcher.supply(Reply::Bytes(slices(&built.postings, &ranges))).unwrap();
+            let bounds = searcher.bounds();
+            assert!(bounds.len() >= 10);
+            let norm = |row: &[f32]| row.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt();
+            let truth = |ordinal: u32| -> f64 {
+                let row = &vectors[built.order[ordinal as usize] as usize * 16..][..16];
+                let pairs = || row.iter().zip(&query).map(|(a, b)| (f64::from(*a), f64::from(*b)));
+                match metric {
+                    Metric::L2 => pairs().map(|(a, b)| (a - b).powi(2)).sum(),
+                    Metric::Cosine => pairs().map(|(a, b)| (a / norm(row) - b / norm(&query)).powi(2)).sum(),
+                    Metric::Dot => -pairs().map(|(a, b)| a * b).sum::<f64>() / norm(&query),
+                }
+            };
+            let held = searcher.promising.iter().zip(&bounds).filter(|(candidate, bounds)| {
+                let (truth, half): (f64, f64) = (truth(candidate.ordinal), bounds.estimate - bounds.lower);
+                (truth - bounds.estimate).abs() <= 2.0 * half
+            });
+            let held = held.count();
+            assert!(held * 10 >= bounds.len() * 9, "{metric} {spread}: {held} of {}", bounds.len());
+            // Nothing is left out that may be among the nearest.
+            let before = searcher.need().clone();
+            searcher.keep(&Cut::of(bounds, 10, usize::MAX));
+            let (Need::Vectors(before), Need::Vectors(after)) = (before, searcher.need().clone()) else {
+                panic!("exact vectors next")
+            };
+            assert!(after.len() >= 10 && after.iter().all(|row| before.contains(row)));
+        }
+    }
+}
