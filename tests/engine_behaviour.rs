@@ -217,6 +217,30 @@ async fn what_a_namespace_looked_like_before_is_forgotten() {
     assert!((1..=16).contains(&kept().await), "{} views", kept().await);
 }
 
+async fn weight_of_segments(database: &Database, engine: &elacsym::engine::Engine) -> u64 {
+    // The second one weighs what the first has read.
+    for _ in 0..2 {
+        database.run(engine, requests(database).remove(0)).await.unwrap();
+        database.fetch(engine, &[1]).await.unwrap();
+    }
+    let stats: Json = serde_json::from_str(&engine.stats_json().await).unwrap();
+    stats["open_segments"]["bytes"].as_u64().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_segment_remembers_of_keys_is_part_of_its_weight() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut database = Database::new(directory.path(), schema());
+    let running = engine(directory.path()).await;
+    fill(&mut database, 0..10);
+    fill(&mut database, 100_000..100_010);
+    database.flush(&running).await.unwrap();
+    let before = weight_of_segments(&database, &running).await;
+    fill(&mut database, 1_000..6_000);
+    let grown = weight_of_segments(&database, &running).await - before;
+    assert!((5_000 * 32..5_000 * 256).contains(&grown), "{before} bytes and {grown} more");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn entries_larger_than_the_buffer_cache_still_work() {
     let directory = tempfile::tempdir().unwrap();

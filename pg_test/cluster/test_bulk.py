@@ -23,7 +23,10 @@ def bulk_cluster():
     from harness import Cluster
 
     with Cluster("bulk", config=CONFIG) as cluster:
-        yield cluster.start()
+        cluster.start()
+        # a bulk write does not wait for an engine
+        cluster.wait_for_log("elacsym-engine .* is ready")
+        yield cluster
 
 
 @pytest.fixture
@@ -320,6 +323,7 @@ def test_with_object_storage_down_a_bulk_goes_to_the_buffer_and_the_next_one_at_
         url = {"elacsym.storage_url": f"s3://{moto.create_bucket('bulk')}/x"}
         cluster = new_cluster(config={**CONFIG, **moto.settings, **url}, env=moto.env)
         cluster.create_database("b")
+        cluster.wait_for_log("elacsym-engine .* is ready")
         with cluster.connect("b") as conn:
             create(conn)
             bulk(conn, 1)

@@ -147,7 +147,7 @@ def caught_up(primary, standby):
 
 def change(conn, thread, number):
     """One round of load; every thread has rows of its own."""
-    first = 10_000 * (thread + 1) + number * 10
+    first = 1_000_000 * (thread + 1) + number * 10
     fill(conn, first=first, rows=5, seed=thread)
     put(conn, range(first, first + 5), number)
     conn.execute("UPDATE docs SET n = n + 1 WHERE id = ANY (%s)", [[first, first - 10]])
@@ -459,7 +459,8 @@ if pg_major() == 18:
             new.start()
             with new.connect("d") as conn:
                 assert conn.execute("SHOW server_version_num").fetchone()[0].startswith("18")
-                assert conn.execute("SELECT count(*) FROM elacsym.wal").fetchone() == (buffered,)
+                # the worker may have folded VACUUM's tombstones, and with them flushed what the index had buffered; the namespace's entries stay
+                assert 0 < conn.execute("SELECT count(*) FROM elacsym.wal").fetchone()[0] <= buffered
                 assert answers(conn) == state
                 check(conn)
                 # what is written now comes after what was written then

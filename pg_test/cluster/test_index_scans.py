@@ -53,6 +53,8 @@ def test_effort_follows_what_clients_of_pgvector_set(conn):
     def probed(setting):
         with conn.transaction(force_rollback=True):
             conn.execute(setting)
+            # another state of the buffer, so that no question was asked before
+            conn.execute("INSERT INTO t VALUES (-1, '[9,9,9,9,9,9,9,9]')")
             counts = []
             for query in ("SELECT id FROM t ORDER BY v <-> '[1,0,0,0,0,0,0,1]' LIMIT 10", "SELECT key FROM elacsym.search_keys('t_idx', '[1,0,0,0,0,0,0,1]', k => 10)"):
                 assert len(conn.execute(query).fetchall()) == 10

@@ -37,14 +37,20 @@ impl<K: Hash + Eq + Clone, V: Clone> Bounded<K, V> {
 
     /// The value, which counts as used now.
     pub fn get(&self, key: &K) -> Option<V> {
+        self.lock().get(key).map(|slot| slot.value.clone())
+    }
+
+    /// The same for a value that grows while it is used: it has the weight that `weigh` says from now on.
+    pub fn get_weighed(&self, key: &K, weigh: impl Fn(&V) -> usize) -> Option<V> {
         let mut guard = self.lock();
         let inner = &mut *guard;
-        let slot = inner.slots.get_mut(key)?;
-        inner.clock += 1;
-        inner.order.remove(&slot.used_at);
-        slot.used_at = inner.clock;
-        inner.order.insert(inner.clock, key.clone());
-        Some(slot.value.clone())
+        let slot = inner.get(key)?;
+        let (value, before) = (slot.value.clone(), slot.bytes);
+        slot.bytes = weigh(&value);
+        let now = slot.bytes;
+        inner.used = inner.used - before + now;
+        inner.shrink();
+        Some(value)
     }
 
     /// Remembers a value of that weight, forgetting others as needed.
@@ -85,6 +91,17 @@ impl<K: Hash + Eq + Clone, V: Clone> Bounded<K, V> {
 
     fn lock(&self) -> MutexGuard<'_, Inner<K, V>> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<K: Hash + Eq + Clone, V> Inner<K, V> {
+    fn get(&mut self, key: &K) -> Option<&mut Slot<V>> {
+        let slot = self.slots.get_mut(key)?;
+        self.clock += 1;
+        self.order.remove(&slot.used_at);
+        slot.used_at = self.clock;
+        self.order.insert(self.clock, key.clone());
+        Some(slot)
     }
 }
 

@@ -75,7 +75,8 @@ impl OpenSegments {
         with: &Opener<'_>,
     ) -> Result<Arc<Segment>> {
         let name = (info.id.clone(), schema_hash);
-        if let Some(segment) = self.open.get(&name) {
+        // What it remembers of keys and dictionaries has been read since it was opened.
+        if let Some(segment) = self.open.get_weighed(&name, |segment| segment.memory_bytes()) {
             return Ok(segment);
         }
         let cell = self.opening().entry(name.clone()).or_default().clone();

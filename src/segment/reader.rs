@@ -22,9 +22,13 @@ use crate::storage::ObjectStore;
 use crate::text::{PlannedRead, RangeRead, TextSegment};
 use crate::vector::Head;
 
-/// Most look-up results one open segment remembers. They are facts that never change, so this only bounds memory: about
-/// 40 bytes each.
-const MAX_REMEMBERED_KEYS: usize = 200_000;
+/// Look-up results one open segment remembers before it begins anew. They are facts that never change, so this only bounds memory; it
+/// is several times what the write buffer holds at the default size of a flush.
+const MAX_REMEMBERED_KEYS: usize = 50_000;
+/// What one of them takes in the hash table for which there is room, in bytes.
+const REMEMBERED_KEY_BYTES: usize = (size_of::<(Key, Option<KeyHit>)>() + 1) * 8 / 7;
+/// What an open segment takes in memory whatever its size, in bytes: as measured for one of five rows, most of it tantivy's.
+const OPEN_BYTES: usize = 32 << 10;
 
 /// Bytes of one read while all of an object or section is read: bounds memory, and is long enough that requests cost little.
 /// A multiple of the key index's blocks.
@@ -230,8 +234,10 @@ impl Segment {
         let head = self.head.as_ref().map_or(0, |head| head.memory_bytes());
         let text = self.text.as_ref().map_or(0, |text| text.memory_bytes());
         let text = text + self.text_in_memory.unwrap_or(0);
+        let remembered =
+            self.remembered.lock().unwrap_or_else(PoisonError::into_inner).capacity() * REMEMBERED_KEY_BYTES;
         // The footer bounds what was decoded from it; Parquet metadata takes about four times its encoded form.
-        head + text + self.footer_bytes * 2
+        OPEN_BYTES + head + text + self.footer_bytes * 2 + remembered
     }
 
     /// What this segment says of each key, dead rows and tombstones included. Results are remembered.

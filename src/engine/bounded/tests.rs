@@ -33,3 +33,15 @@ fn replacing_and_resizing_keep_the_books() {
     cache.clear();
     assert_eq!(cache.usage(), (0, 0));
 }
+
+#[test]
+fn a_value_that_grows_while_it_is_used_makes_others_go() {
+    let cache = Bounded::new(30);
+    (0..3).for_each(|key| cache.insert(key, key * 10, 10));
+    assert_eq!(cache.get_weighed(&1, |value| value + 5), Some(10));
+    assert_eq!((cache.usage(), cache.get(&0)), ((2, 25), None));
+    // More than all may have: whoever holds it keeps it, and it is made anew when it is wanted again.
+    assert_eq!(cache.get_weighed(&1, |_| 100), Some(10));
+    assert_eq!((cache.usage(), cache.get(&1)), ((0, 0), None));
+    assert_eq!(cache.get_weighed(&1, |_| 1), None);
+}
