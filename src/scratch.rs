@@ -7,7 +7,7 @@ use std::fs::{DirBuilder, File};
 use std::io::{self, BufWriter, Write};
 use std::ops::Range;
 use std::os::unix::fs::{DirBuilderExt, FileExt};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
@@ -62,18 +62,32 @@ impl Scratch {
     /// # Errors
     /// `Unavailable` or `Exhausted`, naming the directory.
     pub fn file(&self) -> Result<File> {
-        let made = match &self.directory {
-            Some(directory) => DirBuilder::new()
-                .recursive(true)
-                .mode(0o700)
-                .create(directory)
-                .and_then(|()| tempfile::tempfile_in(directory)),
-            None => tempfile::tempfile(),
-        };
-        made.map_err(|error| {
-            let directory = self.directory.clone().unwrap_or_else(std::env::temp_dir);
-            self.failed(failed(&error, &format!("in \"{}\" ", directory.display())))
-        })
+        let directory = self.make_directory()?;
+        tempfile::tempfile_in(&directory).map_err(|error| self.failed(failed_in(&error, &directory)))
+    }
+
+    /// Looks whether there is room for so many bytes now; nothing keeps it. A file system that does not say counts as one that has it.
+    ///
+    /// # Errors
+    /// `Exhausted` if there is not, naming what is there; `Unavailable`.
+    pub fn look_for_room(&self, bytes: u64) -> Result<()> {
+        let directory = self.make_directory()?;
+        let Ok(found) = rustix::fs::statvfs(&directory) else { return Ok(()) };
+        let free = found.f_bavail.saturating_mul(found.f_frsize);
+        if bytes <= free {
+            return Ok(());
+        }
+        let what =
+            format!("a merge of segments needs about {bytes} bytes on the local disk in \"{}\"", directory.display());
+        Err(Error::new(ErrorKind::Exhausted, format!("{what}, where {free} are free"))
+            .with_hint("Make room there, or let elacsym.cache_path name a directory that has it."))
+    }
+
+    fn make_directory(&self) -> Result<PathBuf> {
+        let Some(directory) = &self.directory else { return Ok(std::env::temp_dir()) };
+        let made = DirBuilder::new().recursive(true).mode(0o700).create(directory);
+        made.map_err(|error| self.failed(failed_in(&error, directory)))?;
+        Ok(directory.clone())
     }
 
     /// An empty file, to be written from its start to its end.
@@ -263,6 +277,10 @@ pub fn from_io(error: &io::Error) -> Error {
         Some(ours) => ours.clone(),
         None => failed(error, ""),
     }
+}
+
+fn failed_in(error: &io::Error, directory: &Path) -> Error {
+    failed(error, &format!("in \"{}\" ", directory.display()))
 }
 
 fn failed(error: &io::Error, place: &str) -> Error {

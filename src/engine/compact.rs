@@ -56,6 +56,9 @@ const COMPARED_BYTES: u64 = 8 << 20;
 const PACED_USES: u64 = 256;
 /// Rows whose identities are read at once.
 const CARRY_ROWS: usize = 64 << 10;
+/// Temporary files take so many times the bytes of the rows that stay, about: the rows as they were read, the new objects, and what
+/// those are made of.
+const ROOM: u64 = 3;
 /// Directory below the cache path for rows on their way.
 const DIRECTORY: &str = "compaction";
 
@@ -112,13 +115,14 @@ impl Engine {
         let _turn = self.compactions.enter(input_bytes, settings.build_memory).await?;
         let start = self.env.clock.monotonic();
         progress.enter(CompactPhase::Keys);
+        let directory = settings.cache_path.as_os_str().is_empty();
+        let directory = (!directory).then(|| settings.cache_path.join(DIRECTORY));
+        let scratch = Scratch::new(directory);
+        scratch.look_for_room(room(&request.inputs)?)?;
         // Before the work: a store that cannot be written should cost nothing.
         let store = self.stores.get_checked(&request.root).await?;
         let schema = Schema::new(&request.schema)?;
         let reads = Arc::new(ReadStats::default());
-        let directory = settings.cache_path.as_os_str().is_empty();
-        let directory = (!directory).then(|| settings.cache_path.join(DIRECTORY));
-        let scratch = Scratch::new(directory);
         let (sources, keys) =
             self.choose_rows(&request.inputs, &schema, &scratch, settings.build_memory, &reads).await?;
         let input_rows: u64 = request.inputs.iter().map(|input| input.info.rows).sum();
@@ -377,6 +381,18 @@ async fn read_attributes(
         read = cpu.run_in_background(supply).await?;
     }
     read.finish()
+}
+
+/// About how many bytes of temporary files a merge needs.
+fn room(inputs: &[CompactInput]) -> Result<u64> {
+    let mut bytes = 0_u64;
+    for CompactInput { info, delete_vector, .. } in inputs {
+        let dead = DeleteVector::decode(delete_vector, &info.id)?.0.len();
+        let live = u128::from(info.rows.saturating_sub(dead));
+        let share = u128::from(info.bytes()) * live / u128::from(info.rows.max(1));
+        bytes = bytes.saturating_add(u64::try_from(share).unwrap_or(u64::MAX));
+    }
+    Ok(bytes.saturating_mul(ROOM))
 }
 
 /// Puts an object that must not exist (INV-4), as [`super::flush::put_new`] does, from a file.

@@ -17,7 +17,7 @@ mod text;
 pub use text::{CorpusRequest, CorpusStats, FieldStats, Operator, TextAnalysis, TextQuery};
 
 /// Version of the messages; both sides must have the same.
-pub const PROTOCOL_VERSION: u32 = 8;
+pub const PROTOCOL_VERSION: u32 = 9;
 
 /// What a backend or worker asks of the engine.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

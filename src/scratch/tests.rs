@@ -46,3 +46,32 @@ fn a_directory_is_made_and_one_that_cannot_be_is_named() {
     assert_eq!(error.kind, ErrorKind::Unavailable);
     assert!(error.message.contains("/proc/none"), "{error}");
 }
+
+#[test]
+fn inv_5_a_full_disk_is_told_as_what_it_is() {
+    let scratch = Scratch::new(None);
+    let full = || File::options().read(true).write(true).open("/dev/full").unwrap();
+    let error = scratch.write_at(&full(), b"x", 0).unwrap_err();
+    assert_eq!((error.kind, error.hint.is_some()), (ErrorKind::Exhausted, true), "{error}");
+    let target = Target { file: full(), scratch: scratch.clone() };
+    let mut writer = ScratchWriter { to: BufWriter::with_capacity(BUFFER_BYTES, target), len: 0 };
+    writer.put(b"x").unwrap();
+    let error = writer.finish().unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Exhausted);
+    assert!(error.message.contains("No space left on device"), "{error}");
+    assert_eq!(scratch.failure().unwrap(), error);
+}
+
+#[test]
+fn whether_there_is_room_is_known_before_anything_is_written() {
+    let place = tempfile::tempdir().unwrap();
+    let directory = place.path().join("made");
+    let scratch = Scratch::new(Some(directory.clone()));
+    scratch.look_for_room(1).unwrap();
+    let error = scratch.look_for_room(u64::MAX).unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Exhausted);
+    let named = format!("{} bytes on the local disk in \"{}\", where ", u64::MAX, directory.display());
+    assert!(error.message.contains(&named) && error.hint.unwrap().contains("elacsym.cache_path"), "{}", error.message);
+    assert_eq!(scratch.failure(), None, "it is not the failure of a file");
+    assert_eq!(Scratch::new(Some("/proc/none".into())).look_for_room(1).unwrap_err().kind, ErrorKind::Unavailable);
+}

@@ -36,8 +36,9 @@ const ATTRIBUTE_PAGE_BYTES: usize = 64 << 10;
 const DICTIONARY_BYTES: usize = 16 << 10;
 /// Most rows built into one batch: bounds the writer's working memory.
 pub const BATCH_ROWS: usize = 4 << 10;
-/// Bytes of vectors, texts and arrays that complete a batch.
-const BATCH_BYTES: usize = 8 << 20;
+/// Bytes of vectors, texts and arrays that complete a batch. Parquet's writer holds about five times as much for a moment: the
+/// batch in columns, two levels for each number of a vector, and where it is.
+const BATCH_BYTES: usize = 2 << 20;
 /// Bytes of a UUID.
 const UUID_BYTES: i32 = 16;
 /// Timestamps are points in time, not local times.

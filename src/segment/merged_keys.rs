@@ -33,7 +33,9 @@ struct Input {
     rows: RoaringBitmap,
     /// Ordinals below this one have a vector.
     vectors: u32,
-    /// Rows with a vector that stay of inputs before it.
+    /// Rows with a vector that stay.
+    with: u64,
+    /// The same of the inputs before it.
     with_before: u64,
     /// Rows before its first one without.
     without_before: u64,
@@ -47,7 +49,7 @@ impl MergedKeysWriter {
     pub fn new(scratch: &Arc<Scratch>, vectors: impl IntoIterator<Item = u64>) -> Result<Self> {
         let input = |vectors| {
             let vectors = u32::try_from(vectors).map_err(|_| Error::internal("a segment with too many vectors"))?;
-            Ok(Input { rows: RoaringBitmap::new(), vectors, with_before: 0, without_before: 0 })
+            Ok(Input { rows: RoaringBitmap::new(), vectors, with: 0, with_before: 0, without_before: 0 })
         };
         let inputs = vectors.into_iter().map(input).collect::<Result<_>>()?;
         Ok(Self { scratch: scratch.clone(), records: scratch.writer()?, inputs, tombstones: 0 })
@@ -89,9 +91,9 @@ impl MergedKeysWriter {
         let (mut with, mut without) = (0, 0);
         for input in &mut self.inputs {
             (input.with_before, input.without_before) = (with, without);
-            let own = input.vectors.checked_sub(1).map_or(0, |last| input.rows.rank(last));
-            with += own;
-            without += input.rows.len() - own;
+            input.with = input.vectors.checked_sub(1).map_or(0, |last| input.rows.rank(last));
+            with += input.with;
+            without += input.rows.len() - input.with;
         }
         self.inputs.iter_mut().for_each(|input| input.without_before += with);
         if with + without >= u64::from(u32::MAX) {
@@ -174,9 +176,8 @@ impl Input {
     /// The number of a row that stays.
     fn number_of(&self, ordinal: u32) -> u32 {
         let before = self.rows.rank(ordinal) - 1;
-        let with = self.vectors.checked_sub(1).map_or(0, |last| self.rows.rank(last));
         let number =
-            if ordinal < self.vectors { self.with_before + before } else { self.without_before + before - with };
+            if ordinal < self.vectors { self.with_before + before } else { self.without_before + before - self.with };
         number as u32
     }
 }

@@ -233,12 +233,12 @@ fn bundle(files: Vec<(String, Vec<u8>)>) -> Result<TextBundle> {
     let source = |(name, bytes): &(String, Arc<Vec<u8>>)| -> BundleSource {
         (name.clone(), bytes.len() as u64, bytes.clone() as Arc<dyn RangeRead>)
     };
-    let (long, table) = long_dictionaries(shared.iter().map(source).collect())?;
-    let fences = table.map(|(bytes, fences)| {
-        shared.push((terms::FILE.to_string(), Arc::new(bytes)));
+    let mut table = Vec::new();
+    let (long, fences) = long_dictionaries(shared.iter().map(source).collect(), &mut table)?;
+    if fences.is_some() {
+        shared.push((terms::FILE.to_string(), Arc::new(table)));
         shared.sort();
-        fences
-    });
+    }
     let hotcache = hotcache_of(shared.iter().map(source).collect(), &long, fences)?;
     let files = shared
         .into_iter()
@@ -267,20 +267,20 @@ pub(super) fn hotcache_of(
     hotcache::encode(&files, needed, useful)
 }
 
-/// The fields of a segment whose dictionary is too long for the hotcache, and the [term table](super::terms) of the full-text
-/// fields among them with the range of its fences.
-#[allow(clippy::type_complexity)] // said above, once
+/// The fields of a segment whose dictionary is too long for the hotcache. Of the full-text fields among them, if there are some, the
+/// [term table](super::terms) is written to `to`: also the range of its fences.
 pub(super) fn long_dictionaries(
     files: Vec<BundleSource>,
-) -> Result<(Vec<Field>, Option<(Vec<u8>, std::ops::Range<u64>)>)> {
+    to: &mut dyn std::io::Write,
+) -> Result<(Vec<Field>, Option<std::ops::Range<u64>>)> {
     if files.iter().all(|(name, len, _)| name != "term" || *len <= hotcache::MAX_SLICE_BYTES) {
         return Ok((Vec::new(), None));
     }
     let searcher = open_searcher(BundleDirectory::new("new segment", files, &[])?).map_err(build_error)?;
     let reader = searcher.segment_reader(0);
     let long = terms::long_dictionaries(reader, hotcache::MAX_SLICE_BYTES).map_err(build_error)?;
-    let table = terms::encode(reader, &long).map_err(build_error)?;
-    Ok((long, table))
+    let fences = terms::encode(reader, &long, to).map_err(build_error)?;
+    Ok((long, fences))
 }
 
 /// Opens a bundle as tantivy does. No thread is started: nothing is watched, nothing is warmed.

@@ -168,12 +168,11 @@ impl SpillingTextBuilder {
             files.iter().map(source).collect()
         };
         files.sort_by(|(a, _), (b, _)| a.cmp(b));
-        let (long, table) = builder::long_dictionaries(sources(&files))?;
-        let mut fences = None;
-        if let Some((bytes, range)) = table {
-            files.push((terms::FILE.to_string(), self.small_file(&bytes)?));
+        let mut table = self.scratch.writer()?;
+        let (long, fences) = builder::long_dictionaries(sources(&files), &mut table)?;
+        if fences.is_some() {
+            files.push((terms::FILE.to_string(), table.finish()?));
             files.sort_by(|(a, _), (b, _)| a.cmp(b));
-            fences = Some(range);
         }
         let hotcache = builder::hotcache_of(sources(&files), &long, fences)?;
         Ok(SpilledText { files, hotcache })

@@ -100,37 +100,44 @@ impl Body {
 /// Writes an object of more than one part; `only_new`: unless it exists.
 pub(super) async fn put(store: &S3Store, key: &str, body: &Body, only_new: bool) -> Result<PutOutcome> {
     let (full, request) = (store.full(key)?, store.request("write", key));
-    let writer = store.env.ids.ulid().to_string();
+    let writer = only_new.then(|| store.env.ids.ulid().to_string());
     let created = store
         .retry(async |_| {
             let create = store.client.create_multipart_upload().bucket(&store.bucket).key(&full);
-            let send = if only_new { create.metadata(WRITER, &writer) } else { create }.send();
-            store.attempt(&request, 0, send).await
+            let create = if let Some(writer) = &writer { create.metadata(WRITER, writer) } else { create };
+            store.attempt(&request, 0, create.send()).await
         })
         .await?;
     let upload = created
         .upload_id
         .ok_or_else(|| Error::unavailable(format!("{} gave no id for the upload of \"{key}\"", store.endpoint)))?;
     let mut unfinished = Unfinished { store, full: full.clone(), upload, completed: false };
-    match upload_and_complete(&unfinished, &request, body, only_new).await {
-        Ok(()) => {
+    let done = upload_and_complete(&unfinished, &request, body, writer.as_deref()).await;
+    match (done, &writer) {
+        (Ok(()), _) => {
             unfinished.completed = true;
             Ok(PutOutcome::Created)
         }
-        Err(error) if only_new && error.kind == ErrorKind::AlreadyExists => {
+        (Err(error), Some(writer)) if error.kind == ErrorKind::AlreadyExists => {
             // Or an attempt of ours whose answer was lost has made it.
-            let ours = store.is_ours(key, &full, &writer).await;
+            let ours = store.is_ours(key, &full, writer).await;
             unfinished.abort().await;
             Ok(if ours? { PutOutcome::Created } else { PutOutcome::Exists })
         }
-        Err(error) => {
+        (Err(error), _) => {
             unfinished.abort().await;
             Err(error)
         }
     }
 }
 
-async fn upload_and_complete(to: &Unfinished<'_>, request: &Request<'_>, body: &Body, only_new: bool) -> Result<()> {
+/// `only_new`: who writes it, unless it exists.
+async fn upload_and_complete(
+    to: &Unfinished<'_>,
+    request: &Request<'_>,
+    body: &Body,
+    only_new: Option<&str>,
+) -> Result<()> {
     let store = to.store;
     let part_bytes = PART_BYTES.max(body.len().div_ceil(MAX_PARTS));
     let parts = (0..body.len().div_ceil(part_bytes)).map(|index| async move {
@@ -151,7 +158,7 @@ async fn upload_and_complete(to: &Unfinished<'_>, request: &Request<'_>, body: &
                 .key(&to.full)
                 .upload_id(&to.upload)
                 .multipart_upload(completed.clone());
-            let send = if only_new { complete.if_none_match("*") } else { complete }.send();
+            let send = if only_new.is_some() { complete.if_none_match("*") } else { complete }.send();
             store.attempt(request, 0, send).await
         })
         .await;
@@ -163,10 +170,12 @@ async fn upload_and_complete(to: &Unfinished<'_>, request: &Request<'_>, body: &
     // "No such upload". If an earlier attempt was sent, it completed the upload and its answer was lost: then the object
     // is there. Otherwise somebody aborted the upload under us.
     let repeated = attempts.load(Ordering::Relaxed) > 0;
-    match if repeated { store.head(request.key).await } else { Err(error.clone()) } {
-        Ok(size) if size == body.len() => Ok(()),
-        _ => Err(Error { kind: ErrorKind::Unavailable, ..error }),
-    }
+    let is_there = match only_new {
+        _ if !repeated => false,
+        Some(writer) => store.is_ours(request.key, &to.full, writer).await.unwrap_or(false),
+        None => store.head(request.key).await.is_ok_and(|size| size == body.len()),
+    };
+    if is_there { Ok(()) } else { Err(Error { kind: ErrorKind::Unavailable, ..error }) }
 }
 
 /// Aborts the uploads below a prefix that began before that time; returns how many.
