@@ -1,6 +1,7 @@
-//! A merge of many more bytes than `elacsym.build_memory` takes that and what batches of rows take: measured in a process of its own.
+//! A merge of many more bytes than `elacsym.build_memory` takes half of that and what batches of rows take: measured in a process of its
+//! own.
 //!
-//! `ELACSYM_MERGE_ROWS=500000 ELACSYM_MERGE_FLUSHED=62500 ELACSYM_MERGE_MEMORY=256 cargo test --release --test all merge_memory --
+//! `ELACSYM_MERGE_ROWS=500000 ELACSYM_MERGE_FLUSHED=12500 ELACSYM_MERGE_MEMORY=256 cargo test --release --test all merge_memory --
 //! --nocapture` gives the figures of `docs/performance.md`.
 
 #![allow(clippy::unwrap_used)]
@@ -23,8 +24,10 @@ use engine_support::{Database, Random, engine, settings};
 use serde_json::json;
 
 const DIM: usize = 384;
-/// What batches of rows take on their way through Parquet, whatever the setting and the number of rows, and the threads.
-const BATCHES: usize = 56 << 20;
+/// What is in memory whatever the setting and the number of rows: a batch of 2 MB on its way through Parquet, as documents, as columns
+/// and with the writer's levels and places of each number (14 MB); the code that is read from disk when it is first used (11 MB); threads,
+/// their stacks, and what the allocator keeps of what was freed (8 MB). With the default of rows these are 34 MB; the rest is slack.
+const BATCHES: usize = 48 << 20;
 /// Name of the test, for the child.
 const TEST: &str = "engine_merge_memory::a_merge_of_more_than_memory_stays_within_its_setting";
 /// Tells the child where everything is.
@@ -66,7 +69,7 @@ fn merge(directory: &Path) {
             ..settings(&directory.join("store"))
         };
         let engine = Arc::new(Engine::new(settings, Env::system()).await.unwrap());
-        let before = memory("VmRSS");
+        let (before, program_before) = (memory("VmRSS"), memory("RssFile"));
         let (start, computed) = (Instant::now(), processor_seconds());
         let result = engine.compact(request).await.unwrap();
         let (took, computed) = (start.elapsed().as_secs_f64(), processor_seconds() - computed);
@@ -74,14 +77,16 @@ fn merge(directory: &Path) {
         let (peak, took_memory) = (memory("VmHWM"), memory("VmHWM").saturating_sub(before));
         let stats: serde_json::Value = serde_json::from_str(&result.stats).unwrap();
         println!(
-            "merged {rows} rows, {} MB, in {took:.1} s ({computed:.1} s of a processor): {} MB more than before, {} MB in all, {} MB of temporary files",
+            "merged {rows} rows, {} MB, in {took:.1} s ({computed:.1} s of a processor): {} MB more than before ({} of them program), {} MB in all, {} MB of temporary files",
             input >> 20,
             took_memory >> 20,
+            memory("RssFile").saturating_sub(program_before) >> 20,
             peak >> 20,
             stats["scratch_bytes"].as_u64().unwrap() >> 20
         );
-        assert!(input as usize > 3 * build_memory(), "{input} bytes are not many more");
-        assert!(took_memory <= build_memory() + BATCHES, "{} of {} MB", took_memory >> 20, build_memory() >> 20);
+        assert!(input as usize > 2 * build_memory(), "{input} bytes are not many more");
+        let may_take = build_memory() / 2 + BATCHES;
+        assert!(took_memory <= may_take, "{} of {} MB", took_memory >> 20, may_take >> 20);
     });
 }
 
@@ -94,7 +99,7 @@ fn a_merge_of_more_than_memory_stays_within_its_setting() {
     let store = directory.path().join("store");
     let schema = json!({"vector_dim": DIM, "attributes": {"body": {"type": "string", "full_text": true}, "n": "int"}});
     let mut database = Database::new(&store, NamespaceSchema::parse(&schema).unwrap());
-    let (rows, flushed) = (number("ELACSYM_MERGE_ROWS", 48_000), number("ELACSYM_MERGE_FLUSHED", 12_000));
+    let (rows, flushed) = (number("ELACSYM_MERGE_ROWS", 36_000), number("ELACSYM_MERGE_FLUSHED", 9_000));
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let request = runtime.block_on(async {
         let engine = engine(&store).await;
