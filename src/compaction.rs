@@ -15,9 +15,10 @@
 const DEAD_PERCENT: u64 = 40;
 /// Fewer dead entries than this share of `flush_rows` are not worth a rewrite: the divisor.
 const DEAD_SHARE: u64 = 4;
-/// What an entry takes in memory during a merge besides the values of a live row: its identity and places, in bytes. Which entries
-/// stay is decided over all of them, dead ones and records of deletes too.
-const ENTRY_OVERHEAD: u64 = 192;
+/// What a row takes in memory during a merge, in bytes: its places in old and new orders; values are on the local disk.
+const ROW_BYTES: u64 = 32;
+/// Share of the memory of a merge for that: the divisor.
+const ROWS_SHARE: u64 = 2;
 /// A merge of less than this share of the memory of one does not wait for a larger one: the divisor.
 const SMALL_SHARE: u64 = 8;
 /// Segments within the bound whatever the number of rows.
@@ -49,8 +50,8 @@ pub struct Figures {
 pub struct Limits {
     /// Rows of one flush.
     pub flush_rows: u64,
-    /// Most bytes of a merge: [`max_bytes`].
-    pub max_bytes: u64,
+    /// Most rows of a merge: [`max_rows`].
+    pub max_rows: u64,
     /// Every transaction before this one is over, and nothing of it is in the write buffer.
     pub complete: u64,
 }
@@ -82,13 +83,6 @@ impl Figures {
         self.live() == 0 && self.can_forget(complete)
     }
 
-    /// About the memory it takes in a merge.
-    fn weight(&self) -> u64 {
-        let share = u128::from(self.bytes) * u128::from(self.live()) / u128::from(self.rows.max(1));
-        let entries = self.rows.saturating_add(self.tombstones);
-        u64::try_from(share).unwrap_or(u64::MAX).saturating_add(entries.saturating_mul(ENTRY_OVERHEAD))
-    }
-
     /// Dead entries, and all entries.
     fn dead_of(&self, complete: u64) -> (u64, u64) {
         let tombstones = if self.can_forget(complete) { self.tombstones } else { 0 };
@@ -96,10 +90,9 @@ impl Figures {
     }
 }
 
-/// Most bytes of segments that are merged into one where a build may take `memory`: the new objects are in memory once, but for
-/// the vectors' codes, which are there twice for a moment.
-pub fn max_bytes(memory: u64) -> u64 {
-    memory / 8 * 7
+/// Most rows that are merged into one segment where a build may take `memory`: what a merge holds besides grows with nothing.
+pub fn max_rows(memory: u64) -> u64 {
+    (memory / ROWS_SHARE / ROW_BYTES).min(u64::from(u32::MAX - 1))
 }
 
 /// Whether a merge of so many bytes is small enough to run beside a large one, which holds up to `memory`.
@@ -135,18 +128,17 @@ pub fn choose(segments: &[Figures], limits: &Limits) -> Choice {
 fn is_worth_rewriting(segment: &Figures, limits: &Limits) -> bool {
     let (dead, all) = segment.dead_of(limits.complete);
     let many = dead > 0 && dead >= limits.flush_rows / DEAD_SHARE && dead * 100 > all * DEAD_PERCENT;
-    (segment.outdated && segment.live() > 0 || many) && segment.weight() <= limits.max_bytes
+    (segment.outdated && segment.live() > 0 || many) && segment.live() <= limits.max_rows
 }
 
 /// The segment at `at` with those smaller ones that cost no more than itself.
 fn with_smaller(segments: &[Figures], idle: &[usize], at: usize, limits: &Limits) -> Vec<usize> {
     let own = &segments[idle[at]];
-    let (mut rows, mut weight) = (0, own.weight());
+    let mut rows = 0;
     let mut merge = vec![idle[at]];
     for i in idle[at + 1..].iter().rev() {
         rows += segments[*i].live();
-        weight += segments[*i].weight();
-        if rows > own.live() || weight > limits.max_bytes {
+        if rows > own.live() || own.live() + rows > limits.max_rows {
             break;
         }
         merge.push(*i);
@@ -170,12 +162,12 @@ fn too_many(segments: &[Figures], idle: &[usize], limits: &Limits) -> Option<Vec
     let smallest = size(idle[idle.len() - 1]);
     let levels = wanted.max(1);
     let least = count - wanted + 1;
-    let (mut rows, mut weight, mut fitting) = (0.0, 0, 0);
+    let (mut rows, mut exact_rows, mut fitting) = (0.0, 0, 0);
     for len in 1..=idle.len() {
         let i = idle[idle.len() - len];
         rows += size(i);
-        weight += segments[i].weight();
-        if weight > limits.max_bytes {
+        exact_rows += segments[i].live();
+        if exact_rows > limits.max_rows {
             break;
         }
         fitting = len;
@@ -193,16 +185,16 @@ fn too_many(segments: &[Figures], idle: &[usize], limits: &Limits) -> Option<Vec
 /// All segments in as few groups as fit, for a compaction by hand; what is as good as it can be is left out.
 pub fn pack(segments: &[Figures], limits: &Limits) -> Vec<Vec<usize>> {
     let mut order: Vec<usize> = (0..segments.len()).collect();
-    order.sort_by_key(|i| std::cmp::Reverse(segments[*i].weight()));
+    order.sort_by_key(|i| std::cmp::Reverse(segments[*i].live()));
     let mut groups: Vec<(u64, Vec<usize>)> = Vec::new();
     for i in order {
-        let weight = segments[i].weight();
-        match groups.iter_mut().find(|(sum, _)| sum.saturating_add(weight) <= limits.max_bytes) {
+        let rows = segments[i].live();
+        match groups.iter_mut().find(|(sum, _)| sum.saturating_add(rows) <= limits.max_rows) {
             Some((sum, group)) => {
-                *sum += weight;
+                *sum += rows;
                 group.push(i);
             }
-            None => groups.push((weight, vec![i])),
+            None => groups.push((rows, vec![i])),
         }
     }
     let improves = |group: &Vec<usize>| {

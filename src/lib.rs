@@ -38,6 +38,8 @@ pub mod engine;
 #[cfg(feature = "engine")]
 pub mod env;
 #[cfg(feature = "engine")]
+pub mod scratch;
+#[cfg(feature = "engine")]
 pub mod segment;
 #[cfg(feature = "engine")]
 pub mod storage;

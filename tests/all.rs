@@ -23,6 +23,8 @@ mod engine_corpus;
 mod engine_ids;
 #[path = "engine_keys.rs"]
 mod engine_keys;
+#[path = "engine_merge_memory.rs"]
+mod engine_merge_memory;
 #[path = "engine_model.rs"]
 mod engine_model;
 #[path = "engine_pages.rs"]

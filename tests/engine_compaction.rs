@@ -301,3 +301,23 @@ async fn a_damaged_input_is_named_and_nothing_is_written() {
     assert!(error.message.contains(&key), "{error}");
     assert_eq!(objects(directory.path()), before);
 }
+
+#[tokio::test]
+async fn a_merge_that_has_no_room_on_the_local_disk_says_so_before_it_begins() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut database = Database::new(directory.path(), schema("int"));
+    let local = tempfile::tempdir().unwrap();
+    let settings = EngineSettings { cache_path: local.path().to_path_buf(), ..settings(directory.path()) };
+    let engine = Arc::new(Engine::new(settings, Env::system()).await.unwrap());
+    filled(&mut database, &engine, &mut Random::new(1), &[100, 100]).await;
+    let before = objects(directory.path());
+    let mut request = database.compact_request(&[0, 1], u64::MAX);
+    // More than any disk has.
+    request.inputs[1].info.parquet_bytes = 1 << 60;
+    let error = engine.compact(request).await.unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Exhausted);
+    assert!(error.message.contains(local.path().to_str().unwrap()), "{error}");
+    assert!(error.hint.unwrap().contains("elacsym.cache_path"));
+    assert_eq!(objects(directory.path()), before);
+    database.compact(&engine).await.unwrap();
+}

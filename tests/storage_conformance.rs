@@ -32,6 +32,7 @@ async fn conforms(config: StorageConfig, base: &str) {
     listings_are_sorted_and_complete(at("lists").await).await;
     more_than_a_thousand_keys(at("many").await).await;
     large_objects_travel_whole(at("large").await).await;
+    files_travel_whole_unless_the_object_exists(at("files").await).await;
     any_text_is_a_key(at("unicode").await).await;
     bad_keys_reach_nothing(at("bad").await).await;
     roots_do_not_see_each_other(at("inner").await, at("inner2").await, at("inner/deep").await).await;
@@ -170,6 +171,29 @@ async fn large_objects_travel_whole(store: Store) {
     assert!(store.get_range("big", range.clone()).await.unwrap() == body[range.start as usize..range.end as usize]);
 }
 
+async fn files_travel_whole_unless_the_object_exists(store: Store) {
+    use std::io::Write;
+    let bytes: Vec<u8> = (0..21 << 20).map(|i: u32| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+    let mut file = tempfile::tempfile().unwrap();
+    file.write_all(&bytes).unwrap();
+    let file = Arc::new(file);
+    // What comes after that length in the file is not part of it.
+    for len in [0_u64, 1_000, 16 << 20, (16 << 20) + 1, 20 << 20] {
+        let key = format!("file/{len}");
+        assert_eq!(store.put_file_if_absent(&key, &file, len).await.unwrap(), PutOutcome::Created);
+        assert!(store.get(&key).await.unwrap() == bytes[..len as usize], "{len} bytes");
+    }
+    for len in [1_000, 20 << 20] {
+        assert_eq!(store.put_file_if_absent("file/1000", &file, len).await.unwrap(), PutOutcome::Exists);
+        assert_eq!(
+            store.put_file_if_absent(&format!("file/{}", 20 << 20), &file, len).await.unwrap(),
+            PutOutcome::Exists
+        );
+    }
+    assert_eq!(store.head("file/1000").await.unwrap(), 1_000);
+    assert_eq!(store.abort_uploads("", std::time::SystemTime::now()).await.unwrap(), 0, "none is left unfinished");
+}
+
 async fn any_text_is_a_key(store: Store) {
     let mut all =
         ["größe/中文 🦀", "a b+c%20&d=e?f#g", "quote'\"<>&amp;", "back\\slash", "e\u{301}", "\u{e9}"].map(String::from);
@@ -233,6 +257,30 @@ async fn s3_store_conforms() {
     let config = moto.config(&credentials);
     let whole = open(&config, &format!("s3://{BUCKET}"), &Env::system(), Arc::default()).await.unwrap();
     assert!(whole.list("", None).await.unwrap().iter().all(|o| o.key.starts_with("some/prefix/")), "INV-9");
+}
+
+#[tokio::test]
+async fn inv_9_uploads_that_a_crash_left_are_ended_below_the_prefix_alone() {
+    use std::time::{Duration, SystemTime};
+    let Some(moto) = Moto::start("unfinished_uploads") else { return };
+    let (_directory, credentials) = support::credentials();
+    let config = moto.config(&credentials);
+    let store = |prefix: &str| {
+        let (config, url) = (config.clone(), format!("s3://{BUCKET}/{prefix}"));
+        async move { open(&config, &url, &Env::system(), Arc::default()).await.unwrap() }
+    };
+    for key in ["mine/a/1/x", "mine/a/1/y", "mine/b/z", "other/a/1/x"] {
+        assert_eq!(moto.http("POST", &format!("/{BUCKET}/{key}?uploads"), b""), 200);
+    }
+    let (mine, other) = (store("mine").await, store("other").await);
+    let now = SystemTime::now();
+    // moto says of all that they began in November 2010.
+    let long_ago = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000);
+    assert_eq!(mine.abort_uploads("a/", long_ago).await.unwrap(), 0, "they may be under way");
+    assert_eq!(mine.abort_uploads("a/", now).await.unwrap(), 2);
+    assert_eq!(mine.abort_uploads("a/", now).await.unwrap(), 0);
+    assert_eq!(mine.abort_uploads("", now).await.unwrap(), 1);
+    assert_eq!(other.abort_uploads("", now).await.unwrap(), 1, "that of another prefix was still there");
 }
 
 #[tokio::test]

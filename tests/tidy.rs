@@ -34,14 +34,16 @@ const MAY_USE: &[(&str, &[&str])] = &[
     // engine, from the bottom
     ("env", &[]),
     ("config", &[]),
+    ("scratch", &[]),
     ("storage", &["env", "config"]),
     ("cache", &["env", "config", "storage"]),
-    ("text", &["env", "config", "schema", "document", "filter", "message"]),
+    ("text", &["env", "config", "scratch", "schema", "document", "filter", "message"]),
     (
         "segment",
         &[
             "env",
             "config",
+            "scratch",
             "schema",
             "document",
             "filter",
@@ -60,6 +62,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "env",
             "compaction",
             "config",
+            "scratch",
             "schema",
             "document",
             "filter",

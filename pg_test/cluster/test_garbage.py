@@ -592,6 +592,11 @@ def test_on_s3_what_a_rollback_left_goes(new_cluster, moto, bucket):
             made = {f"some/prefix/{key}" for key in referred(conn)}
             assert len(made) == 4 and made == segments()
             raise Rollback
+        own = min(made).removeprefix("some/prefix/").split("/")[0]
+        abandoned, others = f"some/prefix/{own}/1/left/by/a/crash", "some/prefix/somebody/else"
+        moto.begin_upload(bucket, abandoned)
+        moto.begin_upload(bucket, others)
+        wait_until(lambda: moto.uploads(bucket) == [others], "the abandoned upload to be ended", 40)
         wait_until(lambda: segments() == {f"some/prefix/{key}" for key in referred(conn)}, "the rolled back build to go", 40)
         check(conn)
         conn.execute("DROP EXTENSION elacsym CASCADE")

@@ -382,7 +382,13 @@ def test_a_full_cache_disk_costs_nothing_but_requests(mounts, moto, bucket, s3):
                 offset = cluster.log_size()
                 for number in range(3):
                     a_segment_more(conn, number)
-                cluster.wait_for_log("could not merge segments of namespace (?s:.*)No space left on device", offset, 60)
+                cluster.wait_for_log(r"WARNING: .*could not merge segments of namespace .*: a merge of segments needs about", offset, 60)
+                message = f"bytes on the local disk in \"{cache}/compaction\", where [0-9]+ are free"
+                cluster.wait_for_log(message, offset, 10)
+                cluster.wait_for_log("HINT: .*elacsym.cache_path", offset, 10)
+                with pytest.raises(psycopg.Error) as raised:
+                    conn.execute("SELECT elacsym.compact('ns')")
+                assert raised.value.sqlstate == "53000" and "needs about" in str(raised.value), raised.value
                 everything(conn, 297, 220)
         with cluster.connect("d") as conn:
             merged(conn)

@@ -119,6 +119,14 @@ class Moto:
         """Overwrites one object (to corrupt it, say)."""
         self._request("PUT", f"/{bucket}/{key}", body)
 
+    def begin_upload(self, bucket: str, key: str) -> None:
+        """Begins an upload in parts; moto says of every one that it began in 2010."""
+        self._client("s3").create_multipart_upload(Bucket=bucket, Key=key)
+
+    def uploads(self, bucket: str) -> list[str]:
+        """Keys of the uploads in parts that are not complete."""
+        return [upload["Key"] for upload in self._client("s3").list_multipart_uploads(Bucket=bucket).get("Uploads", [])]
+
     def _request(self, method: str, path: str, body: bytes | None = None) -> bytes:
         # moto wants to see an access key, and checks no signature
         headers = {

@@ -1,6 +1,6 @@
 use super::{Choice, Figures, Limits, bound, choose, pack};
 
-const LIMITS: Limits = Limits { flush_rows: 100, max_bytes: u64::MAX, complete: 50 };
+const LIMITS: Limits = Limits { flush_rows: 100, max_rows: u64::MAX, complete: 50 };
 
 fn rows(rows: u64) -> Figures {
     Figures { rows, bytes: rows * 1_000, ..Figures::default() }
@@ -101,24 +101,13 @@ fn what_a_merge_under_way_replaces_is_left_alone() {
 
 #[test]
 fn a_merge_holds_no_more_than_its_memory() {
-    let limits = Limits { max_bytes: 1_000_000, ..LIMITS };
+    let limits = Limits { max_rows: 838, ..LIMITS };
     let mut segments: Vec<Figures> = (0..50).map(|_| rows(100)).collect();
     settle(&mut segments, &limits);
-    assert!(segments.iter().all(|s| s.bytes <= limits.max_bytes));
+    assert!(segments.iter().all(|s| s.rows <= limits.max_rows));
     assert!(segments.len() <= 14, "{} segments of at most 838 rows for 5,000", segments.len());
     // One that is too large by itself is left as it is, whatever is dead in it.
     assert_eq!(choose(&[Figures { dead: 2_000, ..rows(4_000) }], &limits), Choice::Nothing);
-}
-
-#[test]
-fn dead_entries_take_memory_too() {
-    let limits = Limits { max_bytes: 1_000_000, ..LIMITS };
-    // Deletes alone, which are needed still: of 2,000 the identities take 384 kB.
-    let deletes = Figures { tombstones: 2_000, bytes: 56_000, horizon: 100, ..Figures::default() };
-    assert_eq!(choose(&[deletes; 10], &limits), Choice::Merge(vec![8, 9]));
-    assert!(pack(&[deletes; 10], &limits).iter().all(|group| group.len() <= 2));
-    let dead = Figures { dead: 2_000, horizon: 100, ..rows(2_001) };
-    assert!(pack(&[dead; 10], &limits).iter().all(|group| group.len() <= 2));
 }
 
 #[test]
@@ -127,7 +116,7 @@ fn by_hand_everything_goes_into_as_few_segments_as_fit() {
     assert!(pack(&[rows(5)], &LIMITS).is_empty());
     assert_eq!(pack(&[Figures { dead: 1, ..rows(5) }], &LIMITS), [[0]]);
     assert_eq!(pack(&[Figures { misplaced: true, ..rows(5) }], &LIMITS), [[0]]);
-    let limits = Limits { max_bytes: 1_000_000, ..LIMITS };
+    let limits = Limits { max_rows: 838, ..LIMITS };
     let groups = pack(&[rows(400), rows(500), rows(600), rows(300)], &limits);
     assert_eq!(groups, [vec![2], vec![1, 3], vec![0]].into_iter().filter(|g| g.len() > 1).collect::<Vec<_>>());
 }

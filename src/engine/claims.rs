@@ -158,6 +158,19 @@ impl Engine {
         self.stores.get(root).await?.put_if_absent(key, Bytes::from(text)).await.map(drop)
     }
 
+    /// Ends uploads in parts that began so long ago that nobody completes them any more.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn abort_uploads(&self, root: &str, prefix: &str, age_seconds: u64) -> Result<()> {
+        let before = self.env.clock.now().checked_sub(Duration::from_secs(age_seconds)).unwrap_or(UNIX_EPOCH);
+        let aborted = self.stores.get(root).await?.abort_uploads(prefix, before).await?;
+        if aborted > 0 {
+            tracing::info!(root, aborted, "uploads that a crash left unfinished are ended");
+        }
+        Ok(())
+    }
+
     /// Finds out whether this server is alone in using the prefix of a cluster. With `announce` it first says in storage that it
     /// lives, for so many seconds: of two servers that do, one finds the other.
     ///

@@ -158,6 +158,15 @@ pub enum Request {
         /// For people who look into the bucket.
         text: String,
     },
+    /// Ends uploads in parts that a crash left unfinished below a prefix; no listing shows them.
+    AbortUploads {
+        /// Storage root.
+        root: String,
+        /// What the keys begin with.
+        prefix: String,
+        /// Only those that began so many seconds ago.
+        age_seconds: u64,
+    },
     /// Asks whether this server is alone in using a cluster's prefix; the error `Fenced` names another one.
     Claim {
         /// Storage root.
@@ -185,7 +194,8 @@ pub enum Response {
         /// Process id of the engine.
         pid: u32,
     },
-    /// Done, nothing to say (`Ping`, `PutManifest`, `DeleteObjects`, `CheckStorage`, `CheckSegment`, `PutMark`, `Claim`).
+    /// Done, nothing to say (`Ping`, `PutManifest`, `DeleteObjects`, `CheckStorage`, `CheckSegment`, `PutMark`,
+    /// `AbortUploads`, `Claim`).
     Done,
     /// The engine needs these before it can answer.
     Need {

@@ -9,7 +9,8 @@ use super::message::{
 /// What a request that succeeded gives.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Reply {
-    /// Done, nothing to say (`Ping`, `PutManifest`, `DeleteObjects`, `CheckStorage`, `CheckSegment`, `ScanClose`, `PutMark`, `Claim`).
+    /// Done, nothing to say (`Ping`, `PutManifest`, `DeleteObjects`, `CheckStorage`, `CheckSegment`, `ScanClose`, `PutMark`,
+    /// `AbortUploads`, `Claim`).
     Done,
     /// All rows of a query, fetch or page in their order, and what the request cost.
     Rows(Vec<ResultRow>, RequestStats),

@@ -5,7 +5,7 @@
 //! flush lock first, looks whether its inputs are still there, and carries over to the new segment what has died in them since the
 //! plan was made. Readers see either the inputs or the new segment, with everything flushed so far in both (INV-1).
 
-use crate::compaction::{Figures, Limits, max_bytes};
+use crate::compaction::{Figures, Limits, max_rows};
 use crate::error::{Error, Result};
 use crate::ids::NamespaceId;
 use crate::ipc::message::{CarryRequest, CompactInput, CompactRequest, CompactResult, CompactState, Request};
@@ -48,7 +48,7 @@ impl Survey {
         });
         let figures = figures.collect();
         let complete = complete_before(row, snapshot)?;
-        let limits = Limits { flush_rows, max_bytes: max_bytes(gucs::build_memory() as u64), complete };
+        let limits = Limits { flush_rows, max_rows: max_rows(gucs::build_memory() as u64), complete };
         Ok(Self { segments, figures, limits })
     }
 }

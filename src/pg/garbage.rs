@@ -311,6 +311,16 @@ pub fn put_mark(root: &str, key: String, text: &str) -> Result<()> {
     engine_call::done(&Request::PutMark { root: root.to_string(), key, text: text.to_string() })
 }
 
+/// No upload takes longer: one that began before was left by a crash.
+const LONGEST_UPLOAD: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Ends what crashes have left of uploads in this root, of any database of this cluster: also of dropped ones.
+pub fn abort_uploads(root: &str) -> Result<()> {
+    let prefix = crate::garbage::cluster_prefix(namespace::cluster_id());
+    let age_seconds = gucs::object_retention().max(LONGEST_UPLOAD).as_secs();
+    engine_call::done(&Request::AbortUploads { root: root.to_string(), prefix, age_seconds })
+}
+
 /// Whether this server is alone in using its prefix. With `announce` it first says so in storage, for as long as a copy may be silent
 /// before what it needs is deleted.
 ///

@@ -13,7 +13,7 @@ use arrow_array::{Array, ArrayRef, RecordBatch};
 use arrow_schema::{DataType, Field, Schema, TimeUnit};
 use bytes::Bytes;
 use parquet::arrow::ArrowSchemaConverter;
-use parquet::arrow::arrow_writer::{ArrowWriter, ArrowWriterOptions};
+use parquet::arrow::arrow_writer::{ArrowWriter, ArrowWriterOptions, PageStoreFactory};
 use parquet::basic::{Compression, Encoding, LogicalType, Repetition, Type as PhysicalType, ZstdLevel};
 use parquet::file::metadata::KeyValue;
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
@@ -34,8 +34,11 @@ const VECTOR_PAGE_BYTES: usize = 1 << 20;
 const ATTRIBUTE_PAGE_BYTES: usize = 64 << 10;
 /// Bytes of a dictionary: it is read whole for every fetch.
 const DICTIONARY_BYTES: usize = 16 << 10;
-/// Rows built into one batch: bounds the writer's working memory.
+/// Most rows built into one batch: bounds the writer's working memory.
 pub const BATCH_ROWS: usize = 4 << 10;
+/// Bytes of vectors, texts and arrays that complete a batch. Parquet's writer holds about five times as much for a moment: the
+/// batch in columns, two levels for each number of a vector, and where it is.
+const BATCH_BYTES: usize = 2 << 20;
 /// Bytes of a UUID.
 const UUID_BYTES: i32 = 16;
 /// Timestamps are points in time, not local times.
@@ -191,11 +194,46 @@ fn element(kind: DataType) -> Arc<Field> {
 /// # Errors
 /// `Internal`, with what the Parquet writer says.
 pub fn write_parquet(schema: &NamespaceSchema, rows: &[(EntryId, &Document)]) -> Result<Bytes> {
-    let mut file = ParquetFile::new(schema, Vec::new())?;
-    for rows in rows.chunks(BATCH_ROWS) {
-        file.write(rows)?;
+    let mut file = ParquetFile::new(schema, Vec::new(), None)?;
+    let mut rest = rows;
+    while !rest.is_empty() {
+        let mut size = BatchSize::new(schema);
+        let len = rest.iter().position(|(_, document)| size.add(document)).map_or(rest.len(), |last| last + 1);
+        file.write(&rest[..len])?;
+        rest = &rest[len..];
     }
     file.finish().map(Bytes::from)
+}
+
+/// How large a batch is. Where batches end decides where pages end, so it depends on nothing but the rows.
+#[derive(Debug)]
+pub struct BatchSize {
+    rows: usize,
+    bytes: usize,
+    vector_bytes: usize,
+}
+
+impl BatchSize {
+    /// An empty batch.
+    pub fn new(schema: &NamespaceSchema) -> Self {
+        Self { rows: 0, bytes: 0, vector_bytes: schema.vector.map_or(0, |vector| vector.dim * size_of::<f32>()) }
+    }
+
+    /// Counts a row; true if it is the batch's last one.
+    pub fn add(&mut self, document: &Document) -> bool {
+        self.rows += 1;
+        // Also for a row without one: rows with and without are not mixed.
+        self.bytes += self.vector_bytes;
+        for (_, value) in &document.attributes {
+            self.bytes += match value {
+                Value::String(text) => text.len(),
+                Value::ArrayString(texts) => texts.iter().map(String::len).sum(),
+                Value::ArrayInt(values) => size_of_val(values.as_slice()),
+                _ => 0,
+            };
+        }
+        self.rows >= BATCH_ROWS || self.bytes >= BATCH_BYTES
+    }
 }
 
 /// A Parquet file while it is written.
@@ -210,22 +248,25 @@ fn not_written(error: parquet::errors::ParquetError) -> Error {
 }
 
 impl<'a, W: Write + Send> ParquetFile<'a, W> {
-    /// An empty one.
+    /// An empty one. `pages`: where the pages of a row group wait until it is complete; None: in memory.
     ///
     /// # Errors
     /// As [`write_parquet`].
-    pub fn new(schema: &'a NamespaceSchema, to: W) -> Result<Self> {
+    pub fn new(schema: &'a NamespaceSchema, to: W, pages: Option<Arc<dyn PageStoreFactory>>) -> Result<Self> {
         let map = ColumnMap::new(schema);
         let arrow = Arc::new(map.arrow_schema(schema));
-        let options = ArrowWriterOptions::new()
+        let mut options = ArrowWriterOptions::new()
             .with_properties(map.properties(schema)?)
             .with_parquet_schema(map.parquet_schema(schema, &arrow).map_err(not_written)?)
             .with_skip_arrow_metadata(true);
+        if let Some(pages) = pages {
+            options = options.with_page_store_factory(pages);
+        }
         let writer = ArrowWriter::try_new_with_options(to, arrow.clone(), options).map_err(not_written)?;
         Ok(Self { schema, arrow, writer })
     }
 
-    /// Appends the next rows, best about [`BATCH_ROWS`] of them.
+    /// Appends the next rows: a batch ([`BatchSize`]).
     ///
     /// # Errors
     /// As [`write_parquet`].

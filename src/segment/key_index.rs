@@ -73,24 +73,7 @@ impl Layout {
         full.saturating_mul(BLOCK_BYTES).saturating_add(rest * self.record_bytes())
     }
 
-    /// Encodes records that are sorted by key; returns the section and the first key of each block.
-    pub fn encode(self, records: &[KeyRecord]) -> (Vec<u8>, Vec<Key>) {
-        let mut out = Vec::with_capacity(self.encoded_len(records.len() as u64) as usize);
-        let mut fences = Vec::new();
-        for block in records.chunks(self.records_per_block() as usize) {
-            fences.push(block[0].id.key);
-            for record in block {
-                self.encode_identity(record.id, &mut out);
-                out.extend_from_slice(&record.ordinal.to_le_bytes());
-            }
-            if block.len() as u64 == self.records_per_block() {
-                out.resize(out.len().next_multiple_of(BLOCK_BYTES as usize), 0);
-            }
-        }
-        (out, fences)
-    }
-
-    /// Appends one identity, whose key fits ([`Self::check`]).
+    /// Appends one identity, whose key fits ([`BlockEncoder::push`] checks it).
     pub fn encode_identity(self, id: EntryId, out: &mut Vec<u8>) {
         self.encode_key(id.key, out);
         out.extend_from_slice(&id.order.seq.to_le_bytes());
@@ -164,21 +147,55 @@ impl Layout {
         let chunks = bytes.chunks_exact(self.key_bytes() as usize);
         chunks.remainder().is_empty().then(|| chunks.map(|bytes| self.decode_key(bytes)).collect())
     }
+}
 
-    /// Checks what the writer is given: sorted by key, each key once, each of this width.
+/// Encodes records that come by ascending key.
+#[derive(Debug)]
+pub struct BlockEncoder {
+    layout: Layout,
+    records: u64,
+    /// First key of each block.
+    fences: Vec<Key>,
+    last: Key,
+}
+
+impl BlockEncoder {
+    /// Nothing encoded.
+    pub fn new(layout: Layout) -> Self {
+        Self { layout, records: 0, fences: Vec::new(), last: 0 }
+    }
+
+    /// Appends a record to the section.
     ///
     /// # Errors
-    /// `Internal`, naming the key: the caller must have resolved INV-3 already.
-    pub fn check(self, records: &[KeyRecord]) -> Result<()> {
-        if let Some(pair) = records.windows(2).find(|pair| pair[0].id.key >= pair[1].id.key) {
-            return Err(Error::internal(format!("key {} occurs twice in one segment", pair[1].id.key)));
+    /// `Internal`, naming the key, if it is not greater than the one before or does not fit: the caller must have resolved INV-3
+    /// already.
+    pub fn push(&mut self, record: KeyRecord, out: &mut Vec<u8>) -> Result<()> {
+        let key = record.id.key;
+        if self.records > 0 && key <= self.last {
+            return Err(Error::internal(format!("key {key} occurs twice in one segment")));
         }
-        // Sorted: the outermost ones are the first and the last.
-        let fits = |record: &KeyRecord| self == Self::Wide || i64::try_from(record.id.key).is_ok();
-        match [records.first(), records.last()].into_iter().flatten().find(|record| !fits(record)) {
-            None => Ok(()),
-            Some(record) => Err(Error::internal(format!("key {} is wider than 64 bits", record.id.key))),
+        if self.layout == Layout::Narrow && i64::try_from(key).is_err() {
+            return Err(Error::internal(format!("key {key} is wider than 64 bits")));
         }
+        let per_block = self.layout.records_per_block();
+        if self.records.is_multiple_of(per_block) {
+            self.fences.push(key);
+        }
+        self.layout.encode_identity(record.id, out);
+        out.extend_from_slice(&record.ordinal.to_le_bytes());
+        self.records += 1;
+        self.last = key;
+        if self.records.is_multiple_of(per_block) {
+            let rest = BLOCK_BYTES - per_block * self.layout.record_bytes();
+            out.resize(out.len() + rest as usize, 0);
+        }
+        Ok(())
+    }
+
+    /// The first key of each block.
+    pub fn finish(self) -> Vec<Key> {
+        self.fences
     }
 }
 

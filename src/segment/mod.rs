@@ -10,11 +10,15 @@
 //!
 //! This module knows nothing of manifests, delete vectors or the write buffer.
 
+mod assemble;
 mod columns;
 mod format;
 mod key_index;
 mod merged;
+mod merged_keys;
 mod page_map;
+mod page_store;
+mod paged_writer;
 pub mod pinned_keys;
 mod reader;
 mod rows;
@@ -26,11 +30,12 @@ mod writer;
 
 pub use columns::{BATCH_ROWS, ROW_GROUP_ROWS};
 pub use format::{FORMAT_VERSION, INDEX_MAGIC, TRAILER_BYTES};
-pub use key_index::{KeyRecord, TOMBSTONE};
-pub use merged::{MergeOptions, MergeStep, write_merged};
+pub use key_index::{BLOCK_BYTES, KeyRecord, TOMBSTONE};
+pub use merged::{MergeOptions, MergeStep, MergedSegment, write_merged};
+pub use merged_keys::{MergedKeys, MergedKeysWriter};
 pub use reader::{KeyHit, Segment};
 pub use rows::RowRead;
 pub use source::{SegmentSource, prefetch_attributes};
-pub use spill::{Check, Spill, SpilledRows};
+pub use spill::{Spill, SpilledRows};
 pub use warm::{WARM_RANKS, WarmPart};
 pub use writer::{Place, WriteOptions, WrittenSegment, write_segment};

@@ -7,10 +7,15 @@
 use std::ops::Range;
 
 use bytes::Bytes;
+use parquet::errors::ParquetError;
 use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData, ParquetMetaDataReader};
 
 use super::format::{Blob, ParquetTail, VectorPage};
 use crate::error::{Error, Result};
+use crate::scratch::ScratchFile;
+
+/// Bytes at the end of a Parquet file that are read first for its metadata; more if that is not all.
+const METADATA_GUESS: u64 = 64 << 10;
 
 /// Parses the metadata at the end of a Parquet file: `tail` is its last bytes, from the page indexes on.
 ///
@@ -25,27 +30,80 @@ pub fn parse_metadata(tail: &Bytes, file_len: u64, object: &str) -> Result<Parqu
     reader.finish().map_err(corrupt)
 }
 
+/// A file that was written a moment ago, in memory or not.
+pub trait WrittenFile {
+    /// Its length.
+    fn length(&self) -> u64;
+
+    /// Some of its bytes.
+    ///
+    /// # Errors
+    /// Those of reading; `Internal` for a range outside of it.
+    fn bytes(&self, range: Range<u64>) -> Result<Bytes>;
+}
+
+impl WrittenFile for Bytes {
+    fn length(&self) -> u64 {
+        self.len() as u64
+    }
+
+    fn bytes(&self, range: Range<u64>) -> Result<Bytes> {
+        if range.start > range.end || range.end > self.length() {
+            return Err(Error::internal(format!("a file in memory has no range {range:?}")));
+        }
+        Ok(self.slice(range.start as usize..range.end as usize))
+    }
+}
+
+impl WrittenFile for ScratchFile {
+    fn length(&self) -> u64 {
+        self.len()
+    }
+
+    fn bytes(&self, range: Range<u64>) -> Result<Bytes> {
+        self.read(range).map(Bytes::from)
+    }
+}
+
+/// Metadata and page indexes of a Parquet file.
+fn metadata_of(file: &dyn WrittenFile) -> Result<ParquetMetaData> {
+    let len = file.length();
+    let mut wanted = METADATA_GUESS.min(len);
+    loop {
+        let tail = file.bytes(len - wanted..len)?;
+        let mut reader = ParquetMetaDataReader::new()
+            .with_column_index_policy(PageIndexPolicy::Skip)
+            .with_offset_index_policy(PageIndexPolicy::Required);
+        let read = reader.try_parse_sized(&tail, len).and_then(|()| reader.finish());
+        match read {
+            Err(ParquetError::NeedMoreData(more)) if more as u64 > wanted && wanted < len => {
+                wanted = len.min(more as u64);
+            }
+            read => {
+                return read.map_err(|error| Error::internal(format!("a new Parquet file is not readable: {error}")));
+            }
+        }
+    }
+}
+
 /// The end of a Parquet file that [`parse_metadata`] needs.
 ///
 /// # Errors
-/// `Internal`: the file was written a moment ago.
-pub fn parquet_tail(file: &Bytes) -> Result<ParquetTail> {
-    let len = file.len() as u64;
-    let metadata = parse_metadata(file, len, "rows.parquet").map_err(|e| Error::internal(e.message))?;
+/// `Internal`: the file was written a moment ago; those of reading it.
+pub fn parquet_tail(file: &dyn WrittenFile) -> Result<ParquetTail> {
+    let len = file.length();
+    let metadata = metadata_of(file)?;
     let chunks = metadata.row_groups().iter().flat_map(|group| group.columns());
-    let footer_len = file
-        .len()
-        .checked_sub(8)
-        .map(|at| u64::from(u32::from_le_bytes([file[at], file[at + 1], file[at + 2], file[at + 3]])));
-    let mut offset = footer_len
-        .and_then(|footer| len.checked_sub(footer + 8))
-        .ok_or_else(|| Error::internal("the Parquet file has no footer"))?;
+    let no_footer = || Error::internal("the Parquet file has no footer");
+    let trailer = file.bytes(len.checked_sub(8).ok_or_else(no_footer)?..len)?;
+    let footer_len = u64::from(u32::from_le_bytes([trailer[0], trailer[1], trailer[2], trailer[3]]));
+    let mut offset = len.checked_sub(footer_len + 8).ok_or_else(no_footer)?;
     for chunk in chunks {
         for range in [chunk.offset_index_range(), chunk.column_index_range()].into_iter().flatten() {
             offset = offset.min(range.start);
         }
     }
-    Ok(ParquetTail { len, offset, bytes: Blob(file.slice(offset as usize..)) })
+    Ok(ParquetTail { len, offset, bytes: Blob(file.bytes(offset..len)?) })
 }
 
 /// Locates the vectors of a file in which the first `vectors` rows have a vector and the others have none, and checks the
@@ -54,14 +112,14 @@ pub fn parquet_tail(file: &Bytes) -> Result<ParquetTail> {
 /// # Errors
 /// `Internal` if the file is not laid out as expected; those of `is_vector`.
 pub fn vector_pages(
-    file: &Bytes,
+    file: &dyn WrittenFile,
     leaf: usize,
     dim: usize,
     vectors: usize,
     mut is_vector: impl FnMut(usize, &[u8]) -> Result<bool>,
 ) -> Result<Vec<VectorPage>> {
     let unexpected = |what: &str| Error::internal(format!("cannot locate vectors in the Parquet file: {what}"));
-    let metadata = parse_metadata(file, file.len() as u64, "rows.parquet").map_err(|e| unexpected(&e.message))?;
+    let metadata = metadata_of(file)?;
     let mut pages = Vec::new();
     let mut group_start = 0_usize;
     for (index, group) in metadata.row_groups().iter().enumerate() {
@@ -75,16 +133,19 @@ pub fn vector_pages(
             if count == 0 {
                 continue;
             }
-            let page_end = location.offset as usize + location.compressed_page_size as usize;
-            let start = page_end.checked_sub(count * dim * 4).ok_or_else(|| unexpected("a page is too short"))?;
-            for ordinal in first..first + count {
-                let at = start + (ordinal - first) * dim * 4;
-                let bytes = file.get(at..at + dim * 4).ok_or_else(|| unexpected("a page ends after the file"))?;
+            let page_end = location.offset as u64 + location.compressed_page_size as u64;
+            let width = dim as u64 * 4;
+            let start = page_end.checked_sub(count as u64 * width).ok_or_else(|| unexpected("a page is too short"))?;
+            if page_end > file.length() {
+                return Err(unexpected("a page ends after the file"));
+            }
+            let values = file.bytes(start..page_end)?;
+            for (ordinal, bytes) in (first..).zip(values.chunks_exact(dim * 4)) {
                 if !is_vector(ordinal, bytes)? {
                     return Err(unexpected(&format!("row {ordinal} is not where it should be")));
                 }
             }
-            pages.push(VectorPage { first: first as u32, count: count as u32, offset: start as u64 });
+            pages.push(VectorPage { first: first as u32, count: count as u32, offset: start });
         }
         group_start += group_rows;
     }

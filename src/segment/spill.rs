@@ -1,174 +1,137 @@
-//! Rows on their way from old segments into a new one: on the local disk, because they need not fit into memory. In memory are
-//! their identities and places. The files have no name, so that nothing is left of them whatever ends the process.
+//! Rows on their way from old segments into a new one: on the local disk, because they need not fit into memory.
 
-use std::fs::{DirBuilder, File};
-use std::io::{BufWriter, Seek, Write};
 use std::ops::Range;
-use std::os::unix::fs::{DirBuilderExt, FileExt};
-use std::path::Path;
 use std::sync::Arc;
 
+use super::merged_keys::MergedKeys;
 use crate::document::Document;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::EntryId;
+use crate::scratch::{Scratch, ScratchFile, ScratchWriter};
 use crate::vector::VectorInput;
 
-/// Bytes collected before they are written.
-const BUFFER_BYTES: usize = 1 << 20;
-
-/// Says whether to go on; asked before every read.
-pub type Check = Arc<dyn Fn() -> Result<()> + Send + Sync>;
-
-/// One row.
-#[derive(Debug, Clone, Copy)]
-struct Row {
-    id: EntryId,
-    /// Its attributes in the file of documents.
-    offset: u64,
-    len: u32,
-}
+/// Bytes of a place: offset u64, length u32.
+const PLACE_BYTES: usize = 12;
 
 /// Takes rows.
 #[derive(Debug)]
 pub struct Spill {
+    scratch: Arc<Scratch>,
     dim: usize,
-    vectors: BufWriter<File>,
-    documents: BufWriter<File>,
-    /// For who reads the rows.
-    scratch: File,
-    end: u64,
-    with_vector: Vec<Row>,
-    without: Vec<Row>,
+    vectors: ScratchWriter,
+    documents: ScratchWriter,
+    /// Of the attributes in the file of documents: of rows with a vector, and of those without.
+    places: [ScratchWriter; 2],
 }
 
 impl Spill {
-    /// Empty files in that directory, which is made if it is missing; None: where the system has its temporary files. `dim`: of
-    /// the vectors.
+    /// No rows yet. `dim`: of the vectors.
     ///
     /// # Errors
-    /// `Unavailable` or `Exhausted`, naming the directory.
-    pub fn new(directory: Option<&Path>, dim: usize) -> Result<Self> {
-        let file = || match directory {
-            Some(directory) => {
-                DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
-                tempfile::tempfile_in(directory)
-            }
-            None => tempfile::tempfile(),
-        };
-        let failed =
-            |error| failed(&error, &format!("in \"{}\" ", directory.unwrap_or(&std::env::temp_dir()).display()));
-        let buffered = |file| BufWriter::with_capacity(BUFFER_BYTES, file);
-        let vectors = buffered(file().map_err(failed)?);
-        let documents = buffered(file().map_err(failed)?);
-        let scratch = file().map_err(failed)?;
-        Ok(Self { dim, vectors, documents, scratch, end: 0, with_vector: Vec::new(), without: Vec::new() })
+    /// As [`Scratch::file`].
+    pub fn new(scratch: &Arc<Scratch>, dim: usize) -> Result<Self> {
+        Ok(Self {
+            dim,
+            vectors: scratch.writer()?,
+            documents: scratch.writer()?,
+            places: [scratch.writer()?, scratch.writer()?],
+            scratch: scratch.clone(),
+        })
     }
 
-    /// Adds a row.
+    /// Adds the next row: by input, then by ordinal.
     ///
     /// # Errors
     /// `TypeMismatch` for a vector of another dimension; `Unavailable` or `Exhausted`.
-    pub fn add(&mut self, id: EntryId, mut document: Document) -> Result<()> {
+    pub fn add(&mut self, mut document: Document) -> Result<()> {
         let vector = document.vector.take();
         let bytes = document.encode();
         let len = u32::try_from(bytes.len()).map_err(|_| Error::internal("a document of more than 4 GiB"))?;
-        let row = Row { id, offset: self.end, len };
-        self.documents.write_all(&bytes).map_err(|error| failed(&error, ""))?;
-        self.end += u64::from(len);
-        let Some(vector) = vector else {
-            self.without.push(row);
-            return Ok(());
-        };
+        let mut place = [0; PLACE_BYTES];
+        place[..8].copy_from_slice(&self.documents.len().to_le_bytes());
+        place[8..].copy_from_slice(&len.to_le_bytes());
+        self.documents.put(&bytes)?;
+        self.places[usize::from(vector.is_none())].put(&place)?;
+        let Some(vector) = vector else { return Ok(()) };
         if vector.len() != self.dim {
             return Err(Error::new(
                 ErrorKind::TypeMismatch,
                 format!("a stored vector has {} dimensions, not {}", vector.len(), self.dim),
             ));
         }
-        for value in vector {
-            self.vectors.write_all(&value.to_le_bytes()).map_err(|error| failed(&error, ""))?;
-        }
-        self.with_vector.push(row);
-        Ok(())
+        vector.iter().try_for_each(|value| self.vectors.put(&value.to_le_bytes()))
     }
 
-    /// All rows, to be read: those with a vector first, else in the order they were added.
+    /// All rows, to be read by the numbers that `keys` gives them.
     ///
     /// # Errors
-    /// `Unavailable` or `Exhausted`.
-    pub fn finish(self, check: Check) -> Result<SpilledRows> {
-        let close = |file: BufWriter<File>| file.into_inner().map_err(|error| failed(error.error(), ""));
-        let vectors = self.with_vector.len();
-        let mut rows = self.with_vector;
-        rows.extend(self.without);
+    /// `Unavailable` or `Exhausted`; `Internal` if they are not the rows that stay.
+    pub fn finish(self, keys: MergedKeys) -> Result<SpilledRows> {
+        let [with, without] = self.places;
+        let (with, without) = (with.finish()?, without.finish()?);
+        let count = |places: &ScratchFile| places.len() / PLACE_BYTES as u64;
+        if (count(&with), count(&with) + count(&without)) != (keys.vectors(), keys.rows()) {
+            let what = format!("{} rows with and {} without a vector are not those", count(&with), count(&without));
+            return Err(Error::internal(format!("{what} that stay of a merge")));
+        }
         Ok(SpilledRows {
             dim: self.dim,
-            vectors: close(self.vectors)?,
-            documents: close(self.documents)?,
+            vectors: self.vectors.finish()?,
+            documents: self.documents.finish()?,
+            places: [with, without],
+            keys,
             scratch: self.scratch,
-            rows,
-            with_vector: vectors,
-            check,
         })
     }
 }
 
 /// Gives rows back, in any order.
+#[derive(Debug)]
 pub struct SpilledRows {
     dim: usize,
-    vectors: File,
-    documents: File,
-    scratch: File,
-    rows: Vec<Row>,
-    with_vector: usize,
-    check: Check,
+    vectors: ScratchFile,
+    documents: ScratchFile,
+    places: [ScratchFile; 2],
+    keys: MergedKeys,
+    scratch: Arc<Scratch>,
 }
 
 impl SpilledRows {
-    /// Number of rows.
-    pub fn len(&self) -> usize {
-        self.rows.len()
+    /// Which rows there are, and which keys are dead.
+    pub fn keys(&self) -> &MergedKeys {
+        &self.keys
     }
 
-    /// Whether there is none.
-    pub fn is_empty(&self) -> bool {
-        self.rows.is_empty()
-    }
-
-    /// Rows that have a vector; they come first.
-    pub fn vectors(&self) -> usize {
-        self.with_vector
-    }
-
-    /// How many of these rows, from the first on, hold no more than so many bytes together; at least one.
-    pub fn fitting(&self, rows: &[u32], bytes: usize) -> usize {
-        let mut sum = 0;
-        let fits = rows.iter().take_while(|row| {
-            let width = if (**row as usize) < self.with_vector { self.dim * size_of::<f32>() } else { 0 };
-            sum += self.rows[**row as usize].len as usize + width;
-            sum <= bytes
-        });
-        fits.count().max(1)
+    /// Where they are.
+    pub fn scratch(&self) -> &Arc<Scratch> {
+        &self.scratch
     }
 
     /// Which entry a row is.
-    pub fn id(&self, row: usize) -> EntryId {
-        self.rows[row].id
+    ///
+    /// # Errors
+    /// `Unavailable`; those of the check.
+    pub fn id(&self, row: u32) -> Result<EntryId> {
+        self.keys.id(row)
     }
 
     /// A row.
     ///
     /// # Errors
     /// `Unavailable`; those of the check.
-    pub fn document(&self, row: usize) -> Result<Document> {
-        (self.check)()?;
-        let Row { offset, len, .. } = self.rows[row];
-        let mut bytes = vec![0; len as usize];
-        self.documents.read_exact_at(&mut bytes, offset).map_err(|error| failed(&error, ""))?;
+    pub fn document(&self, row: u32) -> Result<Document> {
+        let with = self.keys.vectors();
+        let row = u64::from(row);
+        let (places, at) = if row < with { (&self.places[0], row) } else { (&self.places[1], row - with) };
+        let mut place = [0; PLACE_BYTES];
+        places.read_into(&mut place, at * PLACE_BYTES as u64)?;
+        let [a, b, c, d, e, f, g, h, len @ ..] = place;
+        let offset = u64::from_le_bytes([a, b, c, d, e, f, g, h]);
+        let bytes = self.documents.read(offset..offset + u64::from(u32::from_le_bytes(len)))?;
         let mut document = Document::decode(&bytes, "temporary file")?;
-        if row < self.with_vector {
+        if row < with {
             let mut vector = Vec::with_capacity(self.dim);
-            self.read(row..row + 1, &mut vector)?;
+            self.read(row as usize..row as usize + 1, &mut vector)?;
             document.vector = Some(vector);
         }
         Ok(document)
@@ -178,41 +141,19 @@ impl SpilledRows {
     ///
     /// # Errors
     /// `Unavailable`; those of the check.
-    pub fn is_vector(&self, row: usize, bytes: &[u8]) -> Result<bool> {
-        Ok(self.vector_bytes(row..row + 1)? == bytes)
-    }
-
-    /// What `write` writes, which is on the local disk until it is complete: so the memory it is written from and the memory it
-    /// ends in are not needed at the same time.
-    ///
-    /// # Errors
-    /// Those of `write`; `Unavailable` or `Exhausted`.
-    pub fn by_way_of_disk(&self, write: impl FnOnce(BufWriter<&File>) -> Result<BufWriter<&File>>) -> Result<Vec<u8>> {
-        let io = |error: std::io::Error| failed(&error, "");
-        self.scratch.set_len(0).map_err(io)?;
-        (&self.scratch).rewind().map_err(io)?;
-        let mut written = write(BufWriter::with_capacity(BUFFER_BYTES, &self.scratch))?;
-        written.flush().map_err(io)?;
-        drop(written);
-        let len = self.scratch.metadata().map_err(io)?.len();
-        let mut bytes = vec![0; usize::try_from(len).map_err(|_| Error::internal("an object of more than memory"))?];
-        self.scratch.read_exact_at(&mut bytes, 0).map_err(io)?;
-        Ok(bytes)
+    pub fn is_vector(&self, row: u32, bytes: &[u8]) -> Result<bool> {
+        Ok(self.vector_bytes(row as usize..row as usize + 1)? == bytes)
     }
 
     fn vector_bytes(&self, rows: Range<usize>) -> Result<Vec<u8>> {
-        (self.check)()?;
-        let width = self.dim * size_of::<f32>();
-        let mut bytes = vec![0; rows.len() * width];
-        let offset = (rows.start * width) as u64;
-        self.vectors.read_exact_at(&mut bytes, offset).map_err(|error| failed(&error, ""))?;
-        Ok(bytes)
+        let width = (self.dim * size_of::<f32>()) as u64;
+        self.vectors.read(rows.start as u64 * width..rows.end as u64 * width)
     }
 }
 
 impl VectorInput for SpilledRows {
     fn rows(&self) -> usize {
-        self.with_vector
+        self.keys.vectors() as usize
     }
 
     fn read(&self, rows: Range<usize>, out: &mut Vec<f32>) -> Result<()> {
@@ -220,15 +161,6 @@ impl VectorInput for SpilledRows {
         out.extend(bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])));
         Ok(())
     }
-}
-
-fn failed(error: &std::io::Error, place: &str) -> Error {
-    let kind = match error.kind() {
-        std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => ErrorKind::Exhausted,
-        _ => ErrorKind::Unavailable,
-    };
-    Error::new(kind, format!("a temporary file {place}cannot be used: {error}"))
-        .with_hint("A compaction needs room for its rows on the local disk, at elacsym.cache_path.")
 }
 
 #[cfg(test)]

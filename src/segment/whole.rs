@@ -5,9 +5,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
-use roaring::RoaringBitmap;
 
-use super::key_index::{KeyRecord, TOMBSTONE};
+use super::key_index::{BLOCK_BYTES, KeyRecord};
 use super::page_map;
 use super::reader::{CHECK_BYTES, Segment, missing_is_corrupt};
 use crate::cache::{MERGE_GAP, ReadStats};
@@ -17,35 +16,27 @@ use crate::error::{Error, Result};
 const REQUESTS: usize = 4;
 
 impl Segment {
-    /// Every record of the key index, dead rows and tombstones included, by ascending key.
+    /// Length of the key index.
+    pub fn key_index_len(&self) -> u64 {
+        self.key_index.len
+    }
+
+    /// The records of a part of the key index, dead rows and tombstones included, by ascending key: from the offset `at` on, which is
+    /// that of a block, `blocks` of them or as many as there are. Also where the next part begins.
     ///
     /// # Errors
     /// `Corrupt`, or the store's.
-    pub async fn all_records(&self, stats: &Arc<ReadStats>) -> Result<Vec<KeyRecord>> {
-        let info = self.info();
-        let mut records = Vec::with_capacity((info.rows + info.tombstones) as usize);
+    pub async fn records_from(&self, at: u64, blocks: u64, stats: &Arc<ReadStats>) -> Result<(Vec<KeyRecord>, u64)> {
+        let end = self.key_index.len.min(at + blocks.max(1) * BLOCK_BYTES);
         let index = self.index.with_stats(stats.clone());
-        let mut at = 0;
-        while at < self.key_index.len {
-            let end = self.key_index.len.min(at + CHECK_BYTES);
-            let range = self.key_index.offset + at..self.key_index.offset + end;
-            let read = index.read_uncached(range).await;
-            let bytes = read.map_err(|e| missing_is_corrupt(e, &info.root, index.key()))?;
-            records.extend(self.layout.decode_blocks(&bytes));
-            at = end;
-        }
-        let mut ordinals = RoaringBitmap::new();
-        let rows = records.iter().filter(|record| record.ordinal != TOMBSTONE);
-        let distinct = rows.filter(|record| ordinals.insert(record.ordinal)).count() as u64;
-        let is_complete = records.len() as u64 == info.rows + info.tombstones
-            && distinct == info.rows
-            && ordinals.max().is_none_or(|last| u64::from(last) < info.rows)
-            && records.is_sorted_by(|a, b| a.id.key < b.id.key);
-        if is_complete {
-            return Ok(records);
-        }
-        let what = "the key index does not list each row once";
-        Err(Error::corrupt(&self.object_name(), self.key_index.offset, what))
+        let read = index.read_uncached(self.key_index.offset + at..self.key_index.offset + end).await;
+        let bytes = read.map_err(|e| missing_is_corrupt(e, &self.info().root, index.key()))?;
+        Ok((self.layout.decode_blocks(&bytes).collect(), end))
+    }
+
+    /// The error for a key index that does not have each row once.
+    pub fn bad_key_index(&self) -> Error {
+        Error::corrupt(&self.object_name(), self.key_index.offset, "the key index does not list each row once")
     }
 
     /// As [`Self::vectors`], past the cache.

@@ -2,11 +2,11 @@
 
 use bytes::Bytes;
 
+use super::assemble::{Entries, Parts, RowFile, Section, assemble};
 use super::columns::{ColumnMap, write_parquet};
-use super::format::{Blob, FORMAT_VERSION, Footer, SECTION_ALIGNMENT, Span, TextFile, VectorPage, encode_tail};
 use super::key_index::{KeyRecord, Layout, TOMBSTONE};
 use super::page_map;
-use crate::cache::{PAGE_BYTES, page_crcs};
+use crate::cache::page_crcs;
 use crate::document::Document;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::EntryId;
@@ -17,9 +17,6 @@ use crate::vector::{self, BuildParams, BuiltIndex};
 
 /// Seed of the vector index's rotation and training. Any number does; one number makes segments reproducible.
 const SEED: u64 = 0x656c_6163_7379_6d31;
-
-/// The tail of `search.idx` takes at most about this share of both objects besides the heads: the divisor.
-const TAIL_SHARE: usize = 256;
 
 /// Where a new segment will live.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -94,118 +91,77 @@ pub fn write_segment(
     };
     let mut values = ValueCounts::new(schema);
     rows.iter().for_each(|(_, document)| values.add(document));
-    let ids = rows.into_iter().map(|(id, _)| id).collect();
-    let parts = Parts { ids, tombstones, vectors, index, parquet, vector_pages, text, values };
-    assemble(schema, parts, place)
-}
-
-/// What a segment is made of.
-pub(super) struct Parts {
-    /// Of the rows, in ordinal order.
-    pub ids: Vec<EntryId>,
-    /// Deletes.
-    pub tombstones: Vec<EntryId>,
-    /// Rows with a vector; they come first.
-    pub vectors: usize,
-    /// Of them.
-    pub index: BuiltIndex,
-    /// `rows.parquet`, if there are rows.
-    pub parquet: Option<Bytes>,
-    /// Where it has the vectors.
-    pub vector_pages: Vec<VectorPage>,
-    /// The text index.
-    pub text: TextBundle,
-    /// Counted over the rows.
-    pub values: ValueCounts,
-}
-
-/// Writes `search.idx`.
-pub(super) fn assemble(schema: &NamespaceSchema, parts: Parts, place: Place) -> Result<WrittenSegment> {
-    let Parts { ids, tombstones, vectors, index, parquet, vector_pages, text, values } = parts;
-    let mut records: Vec<KeyRecord> =
-        ids.iter().enumerate().map(|(ordinal, id)| KeyRecord { id: *id, ordinal: ordinal as u32 }).collect();
-    records.extend(tombstones.iter().map(|id| KeyRecord { id: *id, ordinal: TOMBSTONE }));
-    records.sort_by_key(|record| record.id);
-    let layout = Layout::of(schema.id);
-    layout.check(&records)?;
-    let (Some(first), Some(last)) = (records.first(), records.last()) else {
-        return Err(Error::internal("a segment without entries"));
-    };
-    let (min_key, max_key) = (first.id.key, last.id.key);
-    let seqs = || records.iter().map(|record| record.id.order.seq);
-    let (min_seq, max_seq) = (seqs().min().unwrap_or_default(), seqs().max().unwrap_or_default());
-
-    let sections = [&index.postings, &index.row_codes].into_iter().chain(text.files.iter().map(|(_, bytes)| bytes));
-    let large: usize = sections.map(|bytes| bytes.len() + SECTION_ALIGNMENT as usize).sum();
-    let small = (layout.record_bytes() + layout.identity_bytes()) as usize * records.len() + 2 * PAGE_BYTES;
-    // Heads, checksums, and the pages of the other object.
-    let tail = index.head.len() + text.hotcache.len() + (large + parquet.as_ref().map_or(0, Bytes::len)) / TAIL_SHARE;
-    // Growing would hold it twice for a moment.
-    let mut body = Body { bytes: Vec::with_capacity(large + small + tail) };
-    let (key_bytes, fences) = layout.encode(&records);
-    // First, so that its blocks are pages.
-    let key_section = body.add(&key_bytes);
-    let mut identity_bytes = Vec::with_capacity(ids.len() * layout.identity_bytes() as usize);
-    ids.iter().for_each(|id| layout.encode_identity(*id, &mut identity_bytes));
-    let identities = body.add(&identity_bytes);
-    let BuiltIndex { head, postings, row_codes, .. } = index;
-    let postings = body.add_all(postings);
-    let row_codes = body.add_all(row_codes);
-    let text_files = text.files.into_iter().map(|(name, bytes)| TextFile { name, span: body.add_all(bytes) }).collect();
-
-    let footer = Footer {
-        rows: ids.len() as u64,
+    let entries = InMemory::new(rows.into_iter().map(|(id, _)| id).collect(), &tombstones);
+    let row_file = parquet
+        .as_ref()
+        .map(|file| Ok(RowFile { tail: page_map::parquet_tail(file)?, crcs: page_crcs(file), vector_pages }));
+    let parts = Parts {
+        entries: &entries,
         vectors: vectors as u64,
-        tombstones: tombstones.len() as u64,
-        min_key,
-        max_key,
-        min_seq,
-        max_seq,
-        schema: schema.to_stored(),
-        key_index: key_section,
-        fences: Blob(layout.encode_fences(&fences).into()),
-        identities,
-        postings,
-        row_codes,
-        head: Blob(head.into()),
-        text_files,
-        hotcache: Blob(text.hotcache.into()),
-        attribute_values: values.0,
-        vector_pages,
-        parquet: parquet.as_ref().map(page_map::parquet_tail).transpose()?,
-        parquet_crcs: Blob::from_u32s(&parquet.as_ref().map(|file| page_crcs(file)).unwrap_or_default()),
-        body_crcs: Blob::from_u32s(&page_crcs(&body.bytes)),
+        head: index.head,
+        postings: Section::Memory(index.postings),
+        row_codes: Section::Memory(index.row_codes),
+        row_file: row_file.transpose()?,
+        text_files: text.files.into_iter().map(|(name, bytes)| (name, Section::Memory(bytes))).collect(),
+        hotcache: text.hotcache,
+        values,
     };
-    let tail = encode_tail(&footer, body.bytes.len() as u64);
-    let tail_bytes = tail.len() as u64;
-    let mut index_bytes = body.bytes;
-    index_bytes.extend_from_slice(&tail);
-    let info = SegmentInfo {
-        id: place.id,
-        root: place.root,
-        path: place.path,
-        format: FORMAT_VERSION,
-        rows: footer.rows,
-        vectors: footer.vectors,
-        tombstones: footer.tombstones,
-        parquet_bytes: parquet.as_ref().map_or(0, |file| file.len() as u64),
-        index_bytes: index_bytes.len() as u64,
-        tail_bytes,
-        min_key,
-        max_key,
-        min_seq,
-        max_seq,
-    };
-    Ok(WrittenSegment { parquet, index: index_bytes.into(), info, layout })
+    let layout = Layout::of(schema.id);
+    // Growing would hold it twice for a moment.
+    let bytes = Vec::with_capacity(usize::try_from(parts.expected_len(layout)).unwrap_or_default());
+    let (bytes, info) = assemble(schema, parts, place, bytes)?;
+    Ok(WrittenSegment { parquet, index: bytes.into(), info, layout })
+}
+
+/// The entries of a segment whose rows are in memory.
+struct InMemory {
+    /// In ordinal order.
+    ids: Vec<EntryId>,
+    /// By ascending key.
+    records: Vec<KeyRecord>,
+}
+
+impl InMemory {
+    fn new(ids: Vec<EntryId>, tombstones: &[EntryId]) -> Self {
+        let mut records: Vec<KeyRecord> =
+            ids.iter().enumerate().map(|(ordinal, id)| KeyRecord { id: *id, ordinal: ordinal as u32 }).collect();
+        records.extend(tombstones.iter().map(|id| KeyRecord { id: *id, ordinal: TOMBSTONE }));
+        records.sort_by_key(|record| record.id);
+        Self { ids, records }
+    }
+}
+
+impl Entries for InMemory {
+    fn rows(&self) -> u64 {
+        self.ids.len() as u64
+    }
+
+    fn tombstones(&self) -> u64 {
+        (self.records.len() - self.ids.len()) as u64
+    }
+
+    fn identities(&self, on: &mut dyn FnMut(EntryId) -> Result<()>) -> Result<()> {
+        self.ids.iter().try_for_each(|id| on(*id))
+    }
+
+    fn records(&self, on: &mut dyn FnMut(KeyRecord) -> Result<()>) -> Result<()> {
+        self.records.iter().try_for_each(|record| on(*record))
+    }
 }
 
 /// How many rows have a value for each attribute of the schema.
+#[derive(Debug)]
 pub(super) struct ValueCounts(Vec<(AttributeId, u64)>);
 
 impl ValueCounts {
     /// Nothing counted.
     pub fn new(schema: &NamespaceSchema) -> Self {
         Self(schema.attributes.iter().map(|a| (a.id, 0)).collect())
+    }
+
+    /// What was counted.
+    pub fn into_counts(self) -> Vec<(AttributeId, u64)> {
+        self.0
     }
 
     /// Counts a row.
@@ -277,26 +233,6 @@ fn order_rows(
 pub(super) fn build_params(vector: VectorSchema, threads: usize) -> BuildParams {
     let lists = vector.lists.map(|lists| lists as usize);
     BuildParams { metric: vector.metric, dim: vector.dim, seed: SEED, threads, lists }
-}
-
-/// The body of `search.idx` while it grows.
-struct Body {
-    bytes: Vec<u8>,
-}
-
-impl Body {
-    /// Appends a section at the next aligned offset.
-    fn add(&mut self, section: &[u8]) -> Span {
-        let aligned = self.bytes.len().next_multiple_of(SECTION_ALIGNMENT as usize);
-        self.bytes.resize(aligned, 0);
-        self.bytes.extend_from_slice(section);
-        Span { offset: aligned as u64, len: section.len() as u64 }
-    }
-
-    /// As [`Self::add`], of what is not needed any more: each section is large.
-    fn add_all(&mut self, section: Vec<u8>) -> Span {
-        self.add(&section)
-    }
 }
 
 #[cfg(test)]

@@ -3,9 +3,10 @@
 //! engine constructs it.
 
 use std::collections::VecDeque;
+use std::fs::File;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use super::{ObjectMeta, ObjectStore, PutOutcome};
 use crate::error::{Error, Result};
@@ -274,6 +275,14 @@ impl ObjectStore for FaultStore {
 
     async fn put_if_absent(&self, key: &str, bytes: Bytes) -> Result<PutOutcome> {
         self.pass(Operation::PutIfAbsent, self.inner.put_if_absent(key, bytes)).await
+    }
+
+    async fn put_file_if_absent(&self, key: &str, file: &Arc<File>, len: u64) -> Result<PutOutcome> {
+        self.pass(Operation::PutIfAbsent, self.inner.put_file_if_absent(key, file, len)).await
+    }
+
+    async fn abort_uploads(&self, prefix: &str, before: SystemTime) -> Result<usize> {
+        self.pass(Operation::List, self.inner.abort_uploads(prefix, before)).await
     }
 
     async fn get(&self, key: &str) -> Result<Bytes> {

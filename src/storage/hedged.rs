@@ -4,11 +4,12 @@
 //!
 //! Extra requests are a bounded share of all: a store that is slow as a whole is not made slower.
 
+use std::fs::File;
 use std::future::Future;
 use std::ops::Range;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -157,6 +158,14 @@ impl ObjectStore for HedgedStore {
 
     async fn put_if_absent(&self, key: &str, bytes: Bytes) -> Result<PutOutcome> {
         self.inner.put_if_absent(key, bytes).await
+    }
+
+    async fn put_file_if_absent(&self, key: &str, file: &Arc<File>, len: u64) -> Result<PutOutcome> {
+        self.inner.put_file_if_absent(key, file, len).await
+    }
+
+    async fn abort_uploads(&self, prefix: &str, before: SystemTime) -> Result<usize> {
+        self.inner.abort_uploads(prefix, before).await
     }
 
     async fn get(&self, key: &str) -> Result<Bytes> {

@@ -8,6 +8,7 @@ use std::io::{ErrorKind as Io, Write};
 use std::ops::Range;
 use std::os::unix::fs::{DirBuilderExt, FileExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
@@ -23,6 +24,8 @@ use crate::error::{Error, ErrorKind, Result};
 const DIRECTORY_MODE: u32 = 0o700;
 /// A temporary file older than this was left by a crash; no upload takes a day.
 const TEMPORARY_GRACE: Duration = Duration::from_secs(24 * 60 * 60);
+/// Bytes of one step of a copy.
+const COPY_BYTES: usize = 1 << 20;
 /// How often a write starts again because a concurrent delete removed its emptied directory. Each time somebody else made
 /// progress, so this many in a row do not happen.
 const DIRECTORY_RACES: usize = 64;
@@ -69,7 +72,13 @@ impl LocalStore {
         }
     }
 
-    fn write(&self, key: &str, bytes: &[u8], overwrite: bool) -> Result<PutOutcome> {
+    /// Writes an object: `fill` writes its bytes.
+    fn write(
+        &self,
+        key: &str,
+        overwrite: bool,
+        fill: impl FnOnce(&mut NamedTempFile) -> std::io::Result<()>,
+    ) -> Result<PutOutcome> {
         let path = self.path(key)?;
         let parent = path.parent().unwrap_or(&self.directory);
         if !overwrite && path.symlink_metadata().is_ok() {
@@ -83,7 +92,7 @@ impl LocalStore {
             _ => self.error("write", key, e),
         };
         let mut file = self.temporary_file(parent).map_err(|e| fail(&e))?;
-        file.write_all(bytes).and_then(|()| file.as_file().sync_all()).map_err(|e| fail(&e))?;
+        fill(&mut file).and_then(|()| file.as_file().sync_all()).map_err(|e| fail(&e))?;
         let moved = if overwrite { file.persist(&path) } else { file.persist_noclobber(&path) };
         match moved {
             Ok(_) => {}
@@ -243,6 +252,19 @@ impl LocalStore {
     }
 }
 
+/// Copies the first `len` bytes of a file; its own position does not matter.
+fn copy(from: &File, len: u64, to: &mut impl Write) -> std::io::Result<()> {
+    let mut buffer = vec![0; COPY_BYTES];
+    let mut at = 0;
+    while at < len {
+        let piece = &mut buffer[..usize::try_from(len - at).unwrap_or(COPY_BYTES).min(COPY_BYTES)];
+        from.read_exact_at(piece, at)?;
+        to.write_all(piece)?;
+        at += piece.len() as u64;
+    }
+    Ok(())
+}
+
 /// Creates `directory` and its missing ancestors, and flushes the directory that each new one appeared in.
 fn create_directories(directory: &Path) -> std::io::Result<()> {
     if directory.is_dir() {
@@ -288,12 +310,22 @@ impl ObjectStore for LocalStore {
 
     async fn put(&self, key: &str, bytes: Bytes) -> Result<()> {
         let key = key.to_owned();
-        self.blocking(move |this| this.write(&key, &bytes, true)).await.map(|_| ())
+        self.blocking(move |this| this.write(&key, true, |file| file.write_all(&bytes))).await.map(|_| ())
     }
 
     async fn put_if_absent(&self, key: &str, bytes: Bytes) -> Result<PutOutcome> {
         let key = key.to_owned();
-        self.blocking(move |this| this.write(&key, &bytes, false)).await
+        self.blocking(move |this| this.write(&key, false, |file| file.write_all(&bytes))).await
+    }
+
+    async fn put_file_if_absent(&self, key: &str, file: &Arc<File>, len: u64) -> Result<PutOutcome> {
+        let (key, from) = (key.to_owned(), file.clone());
+        self.blocking(move |this| this.write(&key, false, |to| copy(&from, len, to))).await
+    }
+
+    async fn abort_uploads(&self, _prefix: &str, _before: SystemTime) -> Result<usize> {
+        // A listing removes the temporary files that a crash left.
+        Ok(0)
     }
 
     async fn get(&self, key: &str) -> Result<Bytes> {

@@ -1,9 +1,10 @@
 //! A decorator that counts requests, bytes, errors, retries and latencies of a store.
 
+use std::fs::File;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -203,6 +204,15 @@ impl ObjectStore for MeteredStore {
     async fn put_if_absent(&self, key: &str, bytes: Bytes) -> Result<PutOutcome> {
         let sent = bytes.len();
         self.measure(Operation::PutIfAbsent, self.inner.put_if_absent(key, bytes), |_| sent).await
+    }
+
+    async fn put_file_if_absent(&self, key: &str, file: &Arc<File>, len: u64) -> Result<PutOutcome> {
+        let request = self.inner.put_file_if_absent(key, file, len);
+        self.measure(Operation::PutIfAbsent, request, |_| len as usize).await
+    }
+
+    async fn abort_uploads(&self, prefix: &str, before: SystemTime) -> Result<usize> {
+        self.measure(Operation::List, self.inner.abort_uploads(prefix, before), |_| 0).await
     }
 
     async fn get(&self, key: &str) -> Result<Bytes> {

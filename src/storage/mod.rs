@@ -13,6 +13,7 @@ mod retry;
 mod s3;
 
 use std::fmt::Debug;
+use std::fs::File;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -68,6 +69,14 @@ pub trait ObjectStore: Send + Sync + Debug {
     /// Writes an object unless it exists. Of any number of concurrent callers exactly one gets
     /// [`PutOutcome::Created`]. One request, so at most 5 GiB; meant for manifests and fences.
     async fn put_if_absent(&self, key: &str, bytes: Bytes) -> Result<PutOutcome>;
+
+    /// As [`Self::put_if_absent`], of the first `len` bytes of a file that nobody changes meanwhile. Large ones travel in parts: it
+    /// takes little memory, and any size that the store allows for an object.
+    async fn put_file_if_absent(&self, key: &str, file: &Arc<File>, len: u64) -> Result<PutOutcome>;
+
+    /// Ends the uploads in parts of objects whose key starts with `prefix` that began before `before` and were never completed: a
+    /// crash leaves them, no listing shows them, and they are paid for. Returns how many. A store without such has none.
+    async fn abort_uploads(&self, prefix: &str, before: SystemTime) -> Result<usize>;
 
     /// The whole object.
     ///

@@ -6,6 +6,7 @@
 mod error;
 mod multipart;
 
+use std::fs::File;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -22,6 +23,7 @@ use aws_sdk_s3::types::{Delete, ObjectIdentifier};
 use bytes::{Bytes, BytesMut};
 
 use self::error::Request;
+use self::multipart::Body;
 use super::key::validate_prefix;
 use super::retry::{Failure, retry};
 use super::{ObjectMeta, ObjectStore, PutOutcome, StoreMetrics, is_empty_range, too_short, validate_key};
@@ -192,7 +194,7 @@ impl ObjectStore for S3Store {
 
     async fn put(&self, key: &str, bytes: Bytes) -> Result<()> {
         if bytes.len() > MULTIPART_BYTES {
-            multipart::put(self, key, &bytes).await
+            multipart::put(self, key, &Body::Memory(bytes), false).await.map(drop)
         } else {
             self.put_small(key, &bytes).await
         }
@@ -223,6 +225,19 @@ impl ObjectStore for S3Store {
             return Ok(PutOutcome::Created);
         }
         Ok(outcome)
+    }
+
+    async fn put_file_if_absent(&self, key: &str, file: &Arc<File>, len: u64) -> Result<PutOutcome> {
+        let body = Body::File(file.clone(), len);
+        if len > MULTIPART_BYTES as u64 {
+            return multipart::put(self, key, &body, true).await;
+        }
+        self.put_if_absent(key, body.part(0..len).await?).await
+    }
+
+    async fn abort_uploads(&self, prefix: &str, before: SystemTime) -> Result<usize> {
+        validate_prefix(prefix)?;
+        multipart::abort_begun_before(self, prefix, before).await
     }
 
     async fn get(&self, key: &str) -> Result<Bytes> {

@@ -9,7 +9,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::schema::{Attribute, AttributeType, NamespaceSchema};
 use std::sync::Arc;
 use tantivy::directory::{CompositeFile, RamDirectory};
-use tantivy::index::{IndexSettings, SegmentComponent, SegmentReader};
+use tantivy::index::{IndexSettings, SegmentComponent, SegmentMeta, SegmentReader};
 use tantivy::schema::{Field, FieldType};
 use tantivy::{Directory, Index, IndexReader, ReloadPolicy, Searcher, SingleSegmentIndexWriter, TantivyDocument};
 
@@ -38,7 +38,7 @@ pub struct TextBuilder {
     present: Field,
     /// In the order of the schema's attributes.
     fields: Vec<AttributeFields>,
-    ram: RamDirectory,
+    directory: Box<dyn Directory>,
     writer: SingleSegmentIndexWriter,
     rows: u32,
 }
@@ -46,19 +46,21 @@ pub struct TextBuilder {
 impl TextBuilder {
     /// A builder for that schema. Starts no thread; everything is in memory until [`Self::finish`].
     pub fn new(schema: &NamespaceSchema) -> Result<Self> {
+        Self::in_directory(schema, Box::new(RamDirectory::create()))
+    }
+
+    /// As [`Self::new`]; the files go into that directory, which is empty.
+    pub(super) fn in_directory(schema: &NamespaceSchema, directory: Box<dyn Directory>) -> Result<Self> {
         let tantivy_schema = tantivy_schema(schema);
         let present = tantivy_schema.get_field(PRESENT_FIELD).map_err(build_error)?;
         let fields = schema.attributes.iter().map(|a| attribute_fields(&tantivy_schema, a.id)).collect();
-        let ram = RamDirectory::create();
-        // Nothing is stored, so the document store is a run of empty documents; by default a thread would compress it.
-        let settings = IndexSettings { docstore_compress_dedicated_thread: false, ..IndexSettings::default() };
         let writer = Index::builder()
             .schema(tantivy_schema)
-            .settings(settings)
+            .settings(settings())
             .tokenizers(tokenizers(schema))
-            .single_segment_index_writer(ram.clone(), WRITER_BUDGET_BYTES)
+            .single_segment_index_writer(directory.clone(), WRITER_BUDGET_BYTES)
             .map_err(build_error)?;
-        Ok(Self { schema: schema.clone(), present, fields, ram, writer, rows: 0 })
+        Ok(Self { schema: schema.clone(), present, fields, directory, writer, rows: 0 })
     }
 
     /// Adds the document of the next ordinal (0, 1, …). Attributes that the schema does not know are ignored.
@@ -99,41 +101,75 @@ impl TextBuilder {
         Ok(())
     }
 
-    /// About how much memory the builder holds, in bytes.
+    /// About how much memory the documents so far take, in bytes.
     pub fn memory_bytes(&self) -> usize {
-        self.writer.mem_usage() + self.ram.total_mem_usage()
+        self.writer.mem_usage()
+    }
+
+    /// Documents so far.
+    pub(super) fn rows(&self) -> u32 {
+        self.rows
+    }
+
+    /// Writes the files into the directory.
+    pub(super) fn finalize(self) -> Result<Index> {
+        let rows = self.rows;
+        let index = self.writer.finalize().map_err(build_error)?;
+        check_rows(&index, rows)?;
+        Ok(index)
     }
 
     /// Writes the files and the hotcache.
     pub fn finish(self) -> Result<TextBundle> {
-        let index = self.writer.finalize().map_err(build_error)?;
-        let metas = index.searchable_segment_metas().map_err(build_error)?;
-        let [meta] = metas.as_slice() else {
-            return Err(Error::internal(format!("text index has {} tantivy segments instead of one", metas.len())));
-        };
-        if meta.max_doc() != self.rows {
-            return Err(Error::internal(format!("text index has {} rows instead of {}", meta.max_doc(), self.rows)));
-        }
-        let uuid = meta.id().uuid_string();
+        let directory = self.directory.clone();
+        let index = self.finalize()?;
+        let uuid = only_segment(&index)?.id().uuid_string();
         let mut files = Vec::new();
         for path in index.directory().list_managed_files() {
             let name = path.to_str().unwrap_or_default();
             let bytes = if name == "meta.json" {
-                let bytes = self.ram.atomic_read(&path).map_err(|error| build_error(error.into()))?;
+                let bytes = directory.atomic_read(&path).map_err(|error| build_error(error.into()))?;
                 fixed_meta(bytes, &uuid)?
-            } else if let Some(extension) = name.strip_prefix(&uuid).and_then(|rest| rest.strip_prefix('.')) {
-                let slice = self.ram.open_read(&path).map_err(|error| build_error(error.into()))?;
-                let bytes = slice.read_bytes().map_err(|error| build_error(error.into()))?.to_vec();
-                files.push((extension.to_string(), bytes));
-                continue;
             } else {
-                return Err(Error::internal(format!("text index has an unexpected file \"{name}\"")));
+                let slice = directory.open_read(&path).map_err(|error| build_error(error.into()))?;
+                slice.read_bytes().map_err(|error| build_error(error.into()))?.to_vec()
             };
-            files.push((name.to_string(), bytes));
+            files.push((name_in_bundle(name, &uuid)?, bytes));
         }
         files.sort();
         bundle(files)
     }
+}
+
+/// How tantivy writes: nothing is stored, so the document store is a run of empty documents; by default a thread would compress it.
+pub(super) fn settings() -> IndexSettings {
+    IndexSettings { docstore_compress_dedicated_thread: false, ..IndexSettings::default() }
+}
+
+/// The one segment of an index.
+pub(super) fn only_segment(index: &Index) -> Result<SegmentMeta> {
+    let metas = index.searchable_segment_metas().map_err(build_error)?;
+    match metas.as_slice() {
+        [meta] => Ok(meta.clone()),
+        _ => Err(Error::internal(format!("text index has {} tantivy segments instead of one", metas.len()))),
+    }
+}
+
+/// Whether tantivy has all documents.
+pub(super) fn check_rows(index: &Index, rows: u32) -> Result<()> {
+    match only_segment(index)?.max_doc() {
+        found if found == rows => Ok(()),
+        found => Err(Error::internal(format!("text index has {found} rows instead of {rows}"))),
+    }
+}
+
+/// What a bundle calls a file of tantivy's.
+pub(super) fn name_in_bundle(name: &str, uuid: &str) -> Result<String> {
+    let extension = name.strip_prefix(uuid).and_then(|rest| rest.strip_prefix('.'));
+    let name_in_bundle = extension.or_else(|| (name == "meta.json").then_some(name));
+    name_in_bundle
+        .map(str::to_string)
+        .ok_or_else(|| Error::internal(format!("text index has an unexpected file \"{name}\"")))
 }
 
 /// Builds a bundle of documents in ordinal order.
@@ -180,7 +216,7 @@ pub(super) fn one_zero(value: f64) -> f64 {
 }
 
 /// `meta.json` with [`SEGMENT_UUID`] for the random id.
-fn fixed_meta(bytes: Vec<u8>, uuid: &str) -> Result<Vec<u8>> {
+pub(super) fn fixed_meta(bytes: Vec<u8>, uuid: &str) -> Result<Vec<u8>> {
     let text = String::from_utf8(bytes).map_err(|_| Error::internal("meta.json of the text index is not UTF-8"))?;
     let [a, b, c, d, e] = [&uuid[..8], &uuid[8..12], &uuid[12..16], &uuid[16..20], &uuid[20..]];
     let hyphenated = format!("{a}-{b}-{c}-{d}-{e}");
@@ -190,50 +226,61 @@ fn fixed_meta(bytes: Vec<u8>, uuid: &str) -> Result<Vec<u8>> {
     Ok(text.replace(&hyphenated, SEGMENT_UUID).into_bytes())
 }
 
-/// Opens the files once and records what that reads.
+/// Adds the term table, if there are large dictionaries, and the hotcache.
 fn bundle(files: Vec<(String, Vec<u8>)>) -> Result<TextBundle> {
-    let mut shared: Vec<SharedFile> = files.into_iter().map(|(name, bytes)| (name, Arc::new(bytes))).collect();
-    let (long, table) = long_dictionaries(&shared)?;
-    let fences = table.map(|(bytes, fences)| {
-        shared.push((terms::FILE.to_string(), Arc::new(bytes)));
+    let mut shared: Vec<(String, Arc<Vec<u8>>)> =
+        files.into_iter().map(|(name, bytes)| (name, Arc::new(bytes))).collect();
+    let source = |(name, bytes): &(String, Arc<Vec<u8>>)| -> BundleSource {
+        (name.clone(), bytes.len() as u64, bytes.clone() as Arc<dyn RangeRead>)
+    };
+    let mut table = Vec::new();
+    let (long, fences) = long_dictionaries(shared.iter().map(source).collect(), &mut table)?;
+    if fences.is_some() {
+        shared.push((terms::FILE.to_string(), Arc::new(table)));
         shared.sort();
-        fences
-    });
-    let directory = in_memory(&shared)?;
-    let (searcher, mut needed) = directory::record(|| open_searcher(directory.clone()));
-    let searcher = searcher.map_err(build_error)?;
-    let (read, useful) = directory::record(|| read_heads(searcher.segment_reader(0), &long));
-    read.map_err(build_error)?;
-    let file = shared.iter().position(|(name, _)| name == terms::FILE);
-    needed.extend(file.zip(fences).map(|(file, range)| PlannedRead { file, range }));
-    drop((searcher, directory));
+    }
+    let hotcache = hotcache_of(shared.iter().map(source).collect(), &long, fences)?;
     let files = shared
         .into_iter()
         .map(|(name, bytes)| (name, Arc::try_unwrap(bytes).unwrap_or_else(|bytes| bytes.to_vec())))
         .collect::<Vec<_>>();
-    let hotcache = hotcache::encode(&files, needed, useful);
     Ok(TextBundle { files, hotcache })
 }
 
-type SharedFile = (String, Arc<Vec<u8>>);
+/// Name, length and bytes of a file of a bundle.
+pub(super) type BundleSource = (String, u64, Arc<dyn RangeRead>);
 
-fn in_memory(files: &[SharedFile]) -> Result<BundleDirectory> {
-    let file = |(name, bytes): &SharedFile| (name.clone(), bytes.len() as u64, bytes.clone() as Arc<dyn RangeRead>);
-    BundleDirectory::new("new segment", files.iter().map(file).collect(), &[])
+/// Opens the files once and keeps what that reads. `long` and `fences`: of [`long_dictionaries`].
+pub(super) fn hotcache_of(
+    files: Vec<BundleSource>,
+    long: &[Field],
+    fences: Option<std::ops::Range<u64>>,
+) -> Result<Vec<u8>> {
+    let directory = BundleDirectory::new("new segment", files.clone(), &[])?;
+    let (searcher, mut needed) = directory::record(|| open_searcher(directory.clone()));
+    let searcher = searcher.map_err(build_error)?;
+    let (read, useful) = directory::record(|| read_heads(searcher.segment_reader(0), long));
+    read.map_err(build_error)?;
+    let file = files.iter().position(|(name, ..)| name == terms::FILE);
+    needed.extend(file.zip(fences).map(|(file, range)| PlannedRead { file, range }));
+    drop((searcher, directory));
+    hotcache::encode(&files, needed, useful)
 }
 
-/// The fields of a segment whose dictionary is too long for the hotcache, and the [term table](super::terms) of the full-text
-/// fields among them with the range of its fences.
-#[allow(clippy::type_complexity)] // said above, once
-fn long_dictionaries(files: &[SharedFile]) -> Result<(Vec<Field>, Option<(Vec<u8>, std::ops::Range<u64>)>)> {
-    if files.iter().all(|(name, bytes)| name != "term" || bytes.len() as u64 <= hotcache::MAX_SLICE_BYTES) {
+/// The fields of a segment whose dictionary is too long for the hotcache. Of the full-text fields among them, if there are some, the
+/// [term table](super::terms) is written to `to`: also the range of its fences.
+pub(super) fn long_dictionaries(
+    files: Vec<BundleSource>,
+    to: &mut dyn std::io::Write,
+) -> Result<(Vec<Field>, Option<std::ops::Range<u64>>)> {
+    if files.iter().all(|(name, len, _)| name != "term" || *len <= hotcache::MAX_SLICE_BYTES) {
         return Ok((Vec::new(), None));
     }
-    let searcher = open_searcher(in_memory(files)?).map_err(build_error)?;
+    let searcher = open_searcher(BundleDirectory::new("new segment", files, &[])?).map_err(build_error)?;
     let reader = searcher.segment_reader(0);
     let long = terms::long_dictionaries(reader, hotcache::MAX_SLICE_BYTES).map_err(build_error)?;
-    let table = terms::encode(reader, &long).map_err(build_error)?;
-    Ok((long, table))
+    let fences = terms::encode(reader, &long, to).map_err(build_error)?;
+    Ok((long, fences))
 }
 
 /// Opens a bundle as tantivy does. No thread is started: nothing is watched, nothing is warmed.
@@ -271,7 +318,7 @@ fn read_heads(reader: &SegmentReader, long: &[Field]) -> tantivy::Result<()> {
     Ok(())
 }
 
-fn build_error(error: tantivy::TantivyError) -> Error {
+pub(super) fn build_error(error: tantivy::TantivyError) -> Error {
     Error::internal(format!("building a text index: {error}"))
 }
 

@@ -3,6 +3,7 @@
 //! Layout, little-endian: magic `EHC1`, CRC32 of the rest; u16 number of files, each: u16 length of its name, name, u64 length of
 //! the file, u32 number of slices, each u64 start and u64 length; then the bytes of all slices in that order.
 
+use super::builder::BundleSource;
 use super::directory::PlannedRead;
 use crate::error::{Error, Result};
 use tantivy::directory::OwnedBytes;
@@ -27,7 +28,14 @@ pub(super) struct HotFile {
 }
 
 /// Picks the slices to keep (all of `needed`, of `useful` what the limits allow) and writes them down.
-pub(super) fn encode(files: &[(String, Vec<u8>)], needed: Vec<PlannedRead>, mut useful: Vec<PlannedRead>) -> Vec<u8> {
+///
+/// # Errors
+/// Of reading the files.
+pub(super) fn encode(
+    files: &[BundleSource],
+    needed: Vec<PlannedRead>,
+    mut useful: Vec<PlannedRead>,
+) -> Result<Vec<u8>> {
     let len = |read: &PlannedRead| read.range.end - read.range.start;
     useful.retain(|read| len(read) <= MAX_SLICE_BYTES);
     useful.sort_by_key(len);
@@ -44,7 +52,7 @@ pub(super) fn encode(files: &[(String, Vec<u8>)], needed: Vec<PlannedRead>, mut 
     let mut head = Vec::new();
     let mut body = Vec::new();
     head.extend_from_slice(&(files.len() as u16).to_le_bytes());
-    for (index, (name, bytes)) in files.iter().enumerate() {
+    for (index, (name, len, source)) in files.iter().enumerate() {
         let mut slices: Vec<std::ops::Range<u64>> = Vec::new();
         for read in reads.iter().filter(|read| read.file == index) {
             match slices.last_mut() {
@@ -54,12 +62,12 @@ pub(super) fn encode(files: &[(String, Vec<u8>)], needed: Vec<PlannedRead>, mut 
         }
         head.extend_from_slice(&(name.len() as u16).to_le_bytes());
         head.extend_from_slice(name.as_bytes());
-        head.extend_from_slice(&(bytes.len() as u64).to_le_bytes());
+        head.extend_from_slice(&len.to_le_bytes());
         head.extend_from_slice(&(slices.len() as u32).to_le_bytes());
         for slice in slices {
             head.extend_from_slice(&slice.start.to_le_bytes());
             head.extend_from_slice(&(slice.end - slice.start).to_le_bytes());
-            body.extend_from_slice(&bytes[slice.start as usize..slice.end as usize]);
+            body.extend_from_slice(&source.read(slice)?);
         }
     }
     let mut hasher = crc32fast::Hasher::new();
@@ -70,7 +78,7 @@ pub(super) fn encode(files: &[(String, Vec<u8>)], needed: Vec<PlannedRead>, mut 
     out.extend_from_slice(&hasher.finalize().to_le_bytes());
     out.append(&mut head);
     out.append(&mut body);
-    out
+    Ok(out)
 }
 
 /// Reads what [`encode`] wrote; `object` names it in errors.

@@ -22,6 +22,7 @@ pub mod schema;
 pub mod score;
 pub mod segment;
 mod sparse;
+mod spilling;
 pub mod stats;
 mod stop_words;
 mod terms;
@@ -38,4 +39,5 @@ pub use query::{ParsedTextQuery, QueryField, QueryShape, QueryTerm, searched_fie
 pub use query_language::{AnalyzedQuery, Operator, SearchField, parse_query, search_fields};
 pub use score::{AnalyzedDocument, BufferScorer};
 pub use segment::TextSegment;
+pub use spilling::{SpilledText, SpillingTextBuilder};
 pub use stats::CorpusStats;

@@ -94,9 +94,13 @@ pub(super) fn long_dictionaries(reader: &SegmentReader, at_least: u64) -> tantiv
     Ok(reader.schema().fields().map(|(field, _)| field).filter(|field| length(*field) > at_least).collect())
 }
 
-/// The file for the full-text fields among these; None if there is no such field.
-pub(super) fn encode(reader: &SegmentReader, among: &[Field]) -> tantivy::Result<Option<(Vec<u8>, Range<u64>)>> {
-    let mut file = Vec::new();
+/// Writes the file for the full-text fields among these; returns where its fences are, None if there is no such field.
+pub(super) fn encode(
+    reader: &SegmentReader,
+    among: &[Field],
+    to: &mut dyn Write,
+) -> tantivy::Result<Option<Range<u64>>> {
+    let mut file = Output { to, len: 0 };
     let mut fields = Vec::new();
     for field in among {
         let entry = reader.schema().get_field_entry(*field);
@@ -107,16 +111,29 @@ pub(super) fn encode(reader: &SegmentReader, among: &[Field]) -> tantivy::Result
     if fields.is_empty() {
         return Ok(None);
     }
-    let start = file.len() as u64;
-    let mut file = postcard::to_extend(&Fences(fields), file).expect("invariant: writing to memory does not fail");
-    let length = (file.len() as u64 - start) as u32;
-    file.extend_from_slice(&length.to_le_bytes());
-    file.extend_from_slice(&MAGIC);
-    let fences = start..file.len() as u64;
-    Ok(Some((file, fences)))
+    let start = file.len;
+    let fences = postcard::to_stdvec(&Fences(fields)).expect("invariant: writing to memory does not fail");
+    file.put(&fences)?;
+    file.put(&(fences.len() as u32).to_le_bytes())?;
+    file.put(&MAGIC)?;
+    Ok(Some(start..file.len))
 }
 
-fn encode_field(reader: &SegmentReader, field: Field, file: &mut Vec<u8>) -> tantivy::Result<FieldFences> {
+/// The file while it is written: the lengths in it are as many as postings.
+struct Output<'a> {
+    to: &'a mut dyn Write,
+    len: u64,
+}
+
+impl Output<'_> {
+    fn put(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.to.write_all(bytes)?;
+        self.len += bytes.len() as u64;
+        Ok(())
+    }
+}
+
+fn encode_field(reader: &SegmentReader, field: Field, file: &mut Output<'_>) -> tantivy::Result<FieldFences> {
     let inverted = reader.inverted_index(field)?;
     let norms = reader.get_fieldnorms_reader(field)?;
     let mut terms = inverted.terms().stream()?;
@@ -136,7 +153,7 @@ fn encode_field(reader: &SegmentReader, field: Field, file: &mut Vec<u8>) -> tan
             bytes = 0;
             // The shortest that tells it from the term before it.
             let from = term[..term.len().min(shared + 1)].to_vec();
-            fences.push(Fence { from, block: file.len() as u64, postings: block.postings });
+            fences.push(Fence { from, block: file.len, postings: block.postings });
         }
         let shared = if block.terms.is_empty() { 0 } else { shared };
         bytes += term.len() - shared + 8;
@@ -155,14 +172,14 @@ fn encode_field(reader: &SegmentReader, field: Field, file: &mut Vec<u8>) -> tan
     if !block.terms.is_empty() {
         write_block(&mut block, file)?;
     }
-    Ok(FieldFences { field: field.field_id(), fences, end: (file.len() as u64, end) })
+    Ok(FieldFences { field: field.field_id(), fences, end: (file.len, end) })
 }
 
 /// Writes a block, whose lengths are not compressed yet, and leaves none of its terms.
-fn write_block(block: &mut Block, file: &mut Vec<u8>) -> io::Result<()> {
+fn write_block(block: &mut Block, file: &mut Output<'_>) -> io::Result<()> {
     block.lengths = zstd::bulk::compress(&block.lengths, COMPRESSION)?;
     let encoded = postcard::to_stdvec(block).expect("invariant: writing to memory does not fail");
-    file.extend_from_slice(&encoded);
+    file.put(&encoded)?;
     block.terms.clear();
     block.lengths.clear();
     Ok(())

@@ -28,8 +28,8 @@ pub mod rotate;
 
 #[cfg(feature = "engine")]
 pub use ivf::{
-    Bounds, BuildParams, BuiltIndex, Cut, Head, Need, Pieces, Reply, SearchParams, SearchStats, SearchStream, Searcher,
-    VectorInput, VectorSource, build, build_from, search,
+    Bounds, BuildParams, BuiltIndex, CodeSink, Cut, Head, Need, Pieces, Reply, SearchParams, SearchStats, SearchStream,
+    Searcher, VectorInput, VectorSource, build, build_from, build_into, search,
 };
 
 #[cfg(test)]

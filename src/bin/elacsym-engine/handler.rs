@@ -117,6 +117,10 @@ impl Connection {
                 engine.put_mark(&root, &key, text).await?;
                 Ok(Reply::Done)
             }
+            Request::AbortUploads { root, prefix, age_seconds } => {
+                engine.abort_uploads(&root, &prefix, age_seconds).await?;
+                Ok(Reply::Done)
+            }
             Request::Claim { root, cluster, announce } => {
                 engine.claim(&root, cluster, announce).await?;
                 Ok(Reply::Done)

@@ -101,6 +101,11 @@ impl Underway {
             self.found += orphans.len();
         }
         if is_last {
+            // Only where no other server lives. A store that does not allow it keeps them; what else the sweep finds does not depend
+            // on it.
+            if let Err(error) = garbage::claim(root, false).and_then(|()| garbage::abort_uploads(root)) {
+                super::log(error.with_hint("Uploads that a crash left unfinished are not ended in this store."));
+            }
             self.report();
             self.next_root();
         }

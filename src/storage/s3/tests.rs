@@ -218,6 +218,64 @@ async fn a_completion_whose_answer_was_lost_counts_as_done() {
 }
 
 #[tokio::test]
+async fn an_object_that_exists_is_not_replaced_by_a_file_unless_a_lost_attempt_made_it() {
+    let file = std::sync::Arc::new(tempfile::tempfile().unwrap());
+    file.set_len(MULTIPART_BYTES as u64 + 1).unwrap();
+    for ours in [false, true] {
+        let writer = Mutex::new(String::new());
+        let server = Scripted::start(move |_, request| match request.method.as_str() {
+            "POST" if request.path.contains("uploads") => {
+                let header = request.headers.get("x-amz-meta-elacsym-writer").cloned();
+                *writer.lock().unwrap() = header.unwrap();
+                answer("200 OK", "", STARTED)
+            }
+            "POST" => answer("412 Precondition Failed", "", "<Error><Code>PreconditionFailed</Code></Error>"),
+            "PUT" => answer("200 OK", "ETag: \"e\"\r\n", ""),
+            "HEAD" => {
+                let writer = if ours { writer.lock().unwrap().clone() } else { "somebody".to_string() };
+                format!("HTTP/1.1 200 OK\r\nConnection: close\r\nx-amz-meta-elacsym-writer: {writer}\r\nContent-Length: 5\r\n\r\n")
+            }
+            _ => answer("204 No Content", "", ""),
+        })
+        .await;
+        let outcome = server.store.put_file_if_absent("k", &file, MULTIPART_BYTES as u64 + 1).await.unwrap();
+        assert_eq!(outcome, if ours { PutOutcome::Created } else { PutOutcome::Exists });
+        let seen = server.seen();
+        let completion = seen.iter().find(|r| r.method == "POST" && !r.path.contains("uploads")).unwrap();
+        assert_eq!(completion.headers.get("if-none-match").map(String::as_str), Some("*"));
+        assert!(seen.iter().any(|r| r.method == "DELETE"), "the upload is aborted");
+    }
+}
+
+#[tokio::test]
+async fn inv_4_an_object_of_somebody_else_is_not_taken_for_a_file_whose_completion_was_lost() {
+    let file = std::sync::Arc::new(tempfile::tempfile().unwrap());
+    let len = MULTIPART_BYTES as u64 + 1;
+    file.set_len(len).unwrap();
+    for ours in [false, true] {
+        let (writer, completions) = (Mutex::new(String::new()), std::sync::atomic::AtomicUsize::new(0));
+        let server = Scripted::start(move |_, request| match request.method.as_str() {
+            "POST" if request.path.contains("uploads") => {
+                let header = request.headers.get("x-amz-meta-elacsym-writer").cloned();
+                *writer.lock().unwrap() = header.unwrap();
+                answer("200 OK", "", STARTED)
+            }
+            "POST" if completions.fetch_add(1, std::sync::atomic::Ordering::SeqCst) == 0 => String::new(),
+            "POST" => answer("404 Not Found", "", "<Error><Code>NoSuchUpload</Code></Error>"),
+            "PUT" => answer("200 OK", "ETag: \"e\"\r\n", ""),
+            "HEAD" => {
+                let writer = if ours { writer.lock().unwrap().clone() } else { "somebody".to_string() };
+                format!("HTTP/1.1 200 OK\r\nConnection: close\r\nx-amz-meta-elacsym-writer: {writer}\r\nContent-Length: {len}\r\n\r\n")
+            }
+            _ => answer("204 No Content", "", ""),
+        })
+        .await;
+        let outcome = server.store.put_file_if_absent("k", &file, len).await.map_err(|error| error.kind);
+        assert_eq!(outcome, if ours { Ok(PutOutcome::Created) } else { Err(ErrorKind::Unavailable) });
+    }
+}
+
+#[tokio::test]
 async fn a_delete_reports_the_key_that_was_refused() {
     let body = "<DeleteResult><Error><Key>p/gone</Key><Code>NoSuchKey</Code></Error>\
                 <Error><Key>p/kept</Key><Code>AccessDenied</Code><Message>no</Message></Error></DeleteResult>";

@@ -1,11 +1,15 @@
 use super::*;
 use crate::error::ErrorKind;
 
+fn file(name: &str, bytes: Vec<u8>) -> BundleSource {
+    (name.to_string(), bytes.len() as u64, std::sync::Arc::new(bytes))
+}
+
 fn sample() -> Vec<u8> {
-    let files = vec![("a".to_string(), (0..100).collect::<Vec<u8>>()), ("b".to_string(), vec![7; 300 << 10])];
+    let files = vec![file("a", (0..100).collect()), file("b", vec![7; 300 << 10])];
     let read = |file, range| PlannedRead { file, range };
     let needed = vec![read(0, 10..20), read(0, 20..30), read(0, 90..100), read(1, 0..(300 << 10))];
-    encode(&files, needed, vec![read(0, 25..40), read(0, 50..51)])
+    encode(&files, needed, vec![read(0, 25..40), read(0, 50..51)]).unwrap()
 }
 
 #[test]
@@ -23,11 +27,11 @@ fn slices_come_back_merged() {
 
 #[test]
 fn what_is_only_useful_is_limited() {
-    let files = vec![("b".to_string(), vec![7; 20 << 20])];
+    let files = vec![file("b", vec![7; 20 << 20])];
     let read = |start: u64, len: u64| PlannedRead { file: 0, range: start..start + len };
     let too_long = read(0, MAX_SLICE_BYTES + 1);
     let many = (0..40).map(|i| read(i * 2 * MAX_SLICE_BYTES / 4 * 2, MAX_SLICE_BYTES));
-    let hot = encode(&files, Vec::new(), std::iter::once(too_long).chain(many).collect());
+    let hot = encode(&files, Vec::new(), std::iter::once(too_long).chain(many).collect()).unwrap();
     assert!(hot.len() as u64 <= MAX_TOTAL_BYTES + 1_000, "{}", hot.len());
 }
 

@@ -9,14 +9,18 @@ use super::layout::{
 use super::query::{divisor, prepare_row};
 use crate::error::{Error, ErrorKind, Result};
 use crate::vector::kmeans::{Codebook, Points, invert};
-use crate::vector::rabitq::{BlockWriter, Factors, eight_bit, one_bit, row_len, write_row};
+use crate::vector::rabitq::{BlockWriter, Factors, one_bit};
 use crate::vector::random::Random;
 use crate::vector::rotate::{Rotation, padded};
 use crate::vector::simd::kernels;
 use crate::vector::{Metric, parallel, validate, validate_dimension};
 
+mod encode;
 #[cfg(test)]
 mod tests;
+
+pub use encode::CodeSink;
+use encode::encode_all;
 
 /// Rows of one task of a pass over the rows.
 const TASK_ROWS: usize = 1024;
@@ -115,6 +119,22 @@ pub fn build(params: &BuildParams, vectors: &[f32]) -> Result<BuiltIndex> {
 /// # Errors
 /// As [`build`], and those of `input`.
 pub fn build_from(params: &BuildParams, input: &dyn VectorInput, rows_in_memory: usize) -> Result<BuiltIndex> {
+    let mut built = BuiltIndex::default();
+    (built.order, built.head) = build_into(params, input, rows_in_memory, &mut built)?;
+    Ok(built)
+}
+
+/// As [`build_from`], giving the codes to `sink` while they are made, so that besides about `rows_in_memory` vectors it holds 16
+/// bytes for each row and the centroids. Returns order and head: see [`BuiltIndex`].
+///
+/// # Errors
+/// As [`build_from`], and those of `sink`.
+pub fn build_into(
+    params: &BuildParams,
+    input: &dyn VectorInput,
+    rows_in_memory: usize,
+    sink: &mut dyn CodeSink,
+) -> Result<(Vec<u32>, Vec<u8>)> {
     let (metric, threads) = (params.metric, params.threads.max(1));
     validate_dimension(params.dim)?;
     let rows = u32::try_from(input.rows()).map_err(|_| {
@@ -131,20 +151,10 @@ pub fn build_from(params: &BuildParams, input: &dyn VectorInput, rows_in_memory:
         prepared.append(0..input.rows(), &mut values)?;
         prepared.values = Some(values);
     }
-
     let lists = train(params, &prepared, rows_in_memory)?;
-    let encoded = parallel::map(threads, lists.members.len(), |list| encode(&prepared, &lists, list));
-    let mut built = BuiltIndex::default();
-    let mut spreads = Vec::with_capacity(encoded.len());
-    for list in encoded {
-        let list = list?;
-        built.postings.extend_from_slice(&list.blocks);
-        built.row_codes.extend_from_slice(&list.row_codes);
-        spreads.push(list.spread);
-    }
-    built.order = lists.members.concat();
-    built.head = write_head(params, rows, exponent, &prepared.rotation, &prepared.mean, &lists, &spreads);
-    Ok(built)
+    let spreads = encode_all(&prepared, &lists, sink)?;
+    let head = write_head(params, rows, exponent, &prepared.rotation, &prepared.mean, &lists, &spreads);
+    Ok((lists.members.concat(), head))
 }
 
 /// The rows as they are indexed: normalised, centred, scaled, padded, rotated.
@@ -316,39 +326,6 @@ fn train(params: &BuildParams, prepared: &Prepared<'_>, rows_in_memory: usize) -
         }
     }
     Ok(lists)
-}
-
-/// The codes of one list.
-struct EncodedList {
-    blocks: Vec<u8>,
-    row_codes: Vec<u8>,
-    spread: f32,
-}
-
-fn encode(prepared: &Prepared<'_>, lists: &Lists, list: usize) -> Result<EncodedList> {
-    let (metric, padded) = (prepared.metric, prepared.rotation.padded());
-    let centroid = &lists.centroids[list * padded..(list + 1) * padded];
-    let rows = &lists.members[list];
-    let values = prepared.gather(rows.iter().map(|row| *row as usize))?;
-    let mut encoded =
-        EncodedList { blocks: Vec::new(), row_codes: Vec::with_capacity(rows.len() * row_len(padded)), spread: 0.0 };
-    let mut writer = BlockWriter::new(padded);
-    let mut residual = vec![0.0; padded];
-    let mut code = Vec::with_capacity(padded);
-    let mut spread = 0.0;
-    for row in values.chunks_exact(padded) {
-        for ((out, value), centre) in residual.iter_mut().zip(row).zip(centroid) {
-            *out = value - centre;
-        }
-        spread += (kernels().dot)(&residual, &residual);
-        let factors = one_bit(metric, &residual, centroid, &mut code);
-        writer.push(&code, &factors, &mut encoded.blocks);
-        let factors = eight_bit(metric, &residual, centroid, &mut code);
-        write_row(&code, &factors, &mut encoded.row_codes);
-    }
-    writer.finish(&mut encoded.blocks);
-    encoded.spread = (spread / rows.len() as f64) as f32;
-    Ok(encoded)
 }
 
 /// One-bit codes of the centroids themselves, as rows of a list around the mean: for ranking the lists.

@@ -23,7 +23,7 @@ mod search;
 mod source;
 mod stream;
 
-pub use build::{BuildParams, BuiltIndex, VectorInput, build, build_from};
+pub use build::{BuildParams, BuiltIndex, CodeSink, VectorInput, build, build_from, build_into};
 pub use cut::{Bounds, Cut};
 pub use head::Head;
 pub use pieces::Pieces;
