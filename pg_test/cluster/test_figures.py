@@ -325,6 +325,23 @@ def test_a_scan_whose_statement_is_over_when_it_ends_is_logged_with_it(logged):
     assert line.message_detail == "Statement: SELECT id FROM docs ORDER BY v <-> $1::text::vector LIMIT 3"
 
 
+def test_a_search_among_dead_rows_soon_asks_deep_enough_at_once(logged):
+    """A third of the candidates is dead as long as nothing vacuums them; the first search learns it, and results are those of visible rows."""
+    conn = logged.conn
+    conn.execute("INSERT INTO docs SELECT 1000 + i, ARRAY[i, 1, 2, 3]::real[]::vector, 'lake', 1 FROM generate_series(1, 600) i")
+    conn.execute("SELECT elacsym.flush('docs_idx')")
+    conn.execute("UPDATE docs SET v = ARRAY[id - 1000, 1, 2, 2]::real[]::vector WHERE id > 1000 AND id % 2 = 0")
+    statement = "SELECT * FROM elacsym.search('docs_idx', '[300,1,2,3]', k => 50, candidates => 100)"
+    searches = [int(re.search(r"searches=(\d+)", logged(statement)[0].message_primary)[1]) for _ in range(2)]
+    assert searches == [2, 1]
+    found = conn.execute(
+        "SELECT d.id FROM elacsym.search('docs_idx', '[300,1,2,3]', k => 50, candidates => 100) s JOIN docs d ON d.ctid = s.ctid ORDER BY vector_rank"
+    ).fetchall()
+    exact = conn.execute("SELECT v <-> '[300,1,2,3]' FROM docs ORDER BY 1 LIMIT 50").fetchall()
+    assert len(found) == len(set(found)) == 50
+    assert conn.execute("SELECT max(v <-> '[300,1,2,3]') FROM docs WHERE id = ANY (%s)", [[id for (id,) in found]]).fetchone() == exact[-1]
+
+
 def test_the_log_says_what_explain_says(logged):
     statement = "SELECT id FROM docs ORDER BY v <-> '[0.1,0.2,0.3,0.4]' LIMIT 5"
     logged(statement)

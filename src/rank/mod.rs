@@ -10,6 +10,7 @@
 //! One order everywhere: larger score first, equal scores by ascending id. A key is alive in one place only (INV-1, INV-3),
 //! so nothing is de-duplicated here. This module knows neither segments nor tables.
 
+mod depth;
 mod fusion;
 mod group;
 mod modifier;
@@ -18,6 +19,7 @@ mod pages;
 mod quality;
 mod topk;
 
+pub use depth::{deep_enough, deeper};
 pub use fusion::{Arm, ArmKind, Fused, Fusion, Method, Place, fuse};
 pub use group::{Group, Per};
 pub use modifier::{DecayShape, Modifier, Times, Unit, parse_modifiers};

@@ -19,17 +19,37 @@ use crate::pg::engine_call::candidates_and_cost_of;
 use crate::pg::search_log::{self, Figures};
 use crate::pg::snapshot::Snapshot;
 use crate::pg::{counters, policies, query_stats};
-use crate::rank::{ArmKind, Facts, Group, Modifier, Plan, Ranked, Ranking, SortKey};
+use crate::rank::{ArmKind, Facts, Group, Modifier, Plan, Ranked, Ranking, SortKey, deep_enough, deeper};
 use crate::schema::NamespaceSchema;
 use pgrx::pg_sys;
 use serde_json::Value as Json;
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::time::Instant;
 
-/// How much deeper a leaf is asked when too few of its candidates were visible.
+/// How much deeper an order is read when too few of its rows were visible.
 const DEEPER: usize = 4;
-/// Candidates asked for beyond those wanted: an eighth, and at least so many, may be dead without a second question.
-const SPARE: usize = 8;
+/// Sessions rarely search more indexes than this in turn.
+const MAX_SHARES: usize = 64;
+
+thread_local! {
+    /// Which share of an index's candidates was visible in the last search of this session. Only a hint: it says how deep to ask first.
+    static SHARES: RefCell<Vec<(pg_sys::Oid, f64)>> = const { RefCell::new(Vec::new()) };
+}
+
+fn share_hint(index: Rel) -> f64 {
+    let oid = index.oid();
+    SHARES.with_borrow(|shares| shares.iter().find(|(of, _)| *of == oid).map_or(1.0, |(_, share)| *share))
+}
+
+fn remember_share(index: Rel, share: f64) {
+    let oid = index.oid();
+    SHARES.with_borrow_mut(|shares| {
+        shares.retain(|(of, _)| *of != oid);
+        shares.truncate(MAX_SHARES - 1);
+        shares.insert(0, (oid, share));
+    });
+}
 
 /// One result.
 pub struct Found {
@@ -326,7 +346,10 @@ impl Leaf<'_> {
     /// Brings the best `depth` rows of each arm; goes deeper while fewer of them are visible (and match exactly), so that ranks are
     /// those among visible rows. Whether there may be more.
     fn look(&mut self, depth: usize, deepest: usize, cost: &mut RequestStats) -> Result<bool> {
-        let mut ask = (depth + depth / SPARE + SPARE).min(deepest);
+        // With a condition that rows are checked against, the share would be that of the condition.
+        let plain = self.recheck.is_none() && !self.search.row_security;
+        let hint = if plain { share_hint(self.open.index) } else { 1.0 };
+        let mut ask = deep_enough(depth, hint).min(deepest);
         loop {
             if self.depth < ask && (self.depth == 0 || self.full) {
                 self.ask(ask, cost)?;
@@ -337,7 +360,11 @@ impl Leaf<'_> {
                 let found = self.rows.iter().filter(|row| row.values[arm].is_some()).count();
                 visible < depth && found >= self.depth
             });
+            let share = self.share_visible();
             if !short {
+                if plain {
+                    remember_share(self.open.index, share);
+                }
                 return Ok(self.full);
             }
             if self.depth >= deepest {
@@ -347,7 +374,7 @@ impl Leaf<'_> {
                 )
                 .with_hint("Use a filter, or a smaller number of candidates."));
             }
-            ask = self.depth.saturating_mul(DEEPER).min(deepest);
+            ask = deeper(self.depth, depth, share).min(deepest);
             pgrx::check_for_interrupts!();
         }
     }
@@ -419,6 +446,16 @@ impl Leaf<'_> {
         }
         self.known.extend(new);
         Ok(())
+    }
+
+    /// The least share of an arm's candidates that is visible; 1 where there are none.
+    fn share_visible(&self) -> f64 {
+        let of_arm = |arm: usize| {
+            let visible = self.visible().filter(|(row, _)| row.values[arm].is_some()).count();
+            let found = self.rows.iter().filter(|row| row.values[arm].is_some()).count();
+            if found == 0 { 1.0 } else { visible as f64 / found as f64 }
+        };
+        (0..self.request.arms.len()).map(of_arm).fold(1.0, f64::min)
     }
 
     fn visible(&self) -> impl Iterator<Item = (&CandidateRow, &Visible)> {
