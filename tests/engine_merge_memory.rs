@@ -1,5 +1,5 @@
-//! A merge of many more bytes than `elacsym.build_memory` takes half of that and what batches of rows take: measured in a process of its
-//! own.
+//! A merge of many more bytes than `elacsym.build_memory` takes half of that, some bytes for each row, and what batches of rows take:
+//! measured in a process of its own.
 //!
 //! `ELACSYM_MERGE_ROWS=500000 ELACSYM_MERGE_FLUSHED=12500 ELACSYM_MERGE_MEMORY=256 cargo test --release --test all merge_memory --
 //! --nocapture` gives the figures of `docs/performance.md`.
@@ -28,6 +28,8 @@ const DIM: usize = 384;
 /// and with the writer's levels and places of each number (14 MB); the code that is read from disk when it is first used (11 MB); threads,
 /// their stacks, and what the allocator keeps of what was freed (8 MB). With the default of rows these are 34 MB; the rest is slack.
 const BATCHES: usize = 48 << 20;
+/// What each row takes: its places in old and new orders.
+const ROW_BYTES: usize = 20;
 /// Name of the test, for the child.
 const TEST: &str = "engine_merge_memory::a_merge_of_more_than_memory_stays_within_its_setting";
 /// Tells the child where everything is.
@@ -85,7 +87,7 @@ fn merge(directory: &Path) {
             stats["scratch_bytes"].as_u64().unwrap() >> 20
         );
         assert!(input as usize > 2 * build_memory(), "{input} bytes are not many more");
-        let may_take = build_memory() / 2 + BATCHES;
+        let may_take = build_memory() / 2 + rows as usize * ROW_BYTES + BATCHES;
         assert!(took_memory <= may_take, "{} of {} MB", took_memory >> 20, may_take >> 20);
     });
 }
