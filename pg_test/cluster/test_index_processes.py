@@ -3,9 +3,9 @@ happens, it answers as its table does."""
 
 import contextlib
 import os
-import shutil
 import signal
 import time
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -256,14 +256,21 @@ def test_a_local_directory_that_cannot_be_read_is_a_clear_error_and_heals(cluste
         with pytest.raises(psycopg.Error):
             conn.execute("SELECT * FROM elacsym.search('docs_idx', '[1,2,3,4]')")
         fill(conn, first=1000, rows=10)
-        # the worker may have made the directory anew for its flush: what it wrote belongs to the rest
-        if objects.exists():
-            for path in [p for p in objects.rglob("*") if p.is_file()]:
-                target = hidden / path.relative_to(objects)
-                target.parent.mkdir(parents=True, exist_ok=True)
-                os.rename(path, target)
-            shutil.rmtree(objects)
-        os.rename(hidden, objects)
+        def is_back():
+            # the worker may have made the directory anew for its flush, and be at it: what it wrote belongs to the rest
+            try:
+                for directory, _, files in os.walk(objects, topdown=False):
+                    for path in (Path(directory) / name for name in files):
+                        target = hidden / path.relative_to(objects)
+                        target.parent.mkdir(parents=True, exist_ok=True)
+                        os.rename(path, target)
+                    os.rmdir(directory)
+                os.rename(hidden, objects)
+            except OSError:
+                return False
+            return True
+
+        wait_until(is_back, "the directory to be back")
         check(conn)
 
 

@@ -122,6 +122,19 @@ def test_the_order_is_computed_only_where_somebody_reads_it(conn):
         assert len(conn.execute("FETCH ALL FROM c").fetchall()) == 38
         locked = conn.execute(f"SELECT id FROM t {near} LIMIT 2 FOR UPDATE").fetchall()
         assert {row[0] for row in locked} == {6, 7}
+    conn.execute("SET plan_cache_mode = force_generic_plan")
+    conn.execute("PREPARE p (vector, int) AS SELECT id FROM t ORDER BY v <-> $1 LIMIT $2")
+    assert hidden in "\n".join(row[0] for row in conn.execute("EXPLAIN (VERBOSE, COSTS OFF) EXECUTE p ('[3,1]', 2)"))
+    for wanted, vector in (({6, 7}, "[3,1]"), ({10, 11}, "[5,1]"), ({6, 7}, "[3,1]")):
+        assert {row[0] for row in conn.execute(f"EXECUTE p ('{vector}', 2)")} == wanted
+    conn.execute("CREATE TABLE copied (id int)")
+    conn.execute(f"INSERT INTO copied SELECT id FROM t {near} LIMIT 2")
+    conn.execute(f"UPDATE copied SET id = id + 100 WHERE id IN (SELECT id FROM t {near} LIMIT 1)")
+    assert len(conn.execute("SELECT id FROM copied WHERE id > 100").fetchall()) == 1
+    conn.execute(f"CREATE TABLE all_of_them AS SELECT id FROM t {near}")
+    assert sorted(row[0] for row in conn.execute("SELECT id FROM all_of_them")) == list(range(1, 41))
+    # A node between LIMIT and scan reads the column.
+    assert conn.execute(f"SELECT DISTINCT ON (v <-> '[3,1]') id FROM t {near}, id DESC LIMIT 3").fetchall() == [(7,), (9,), (11,)]
 
 
 EXTREMES = ["[0,0]", "[1e-30,1e-30]", "[1e-20,0]", "[1e20,1e20]", "[-1e20,1e20]", "[3e38,3e38]", "[3e38,-3e38]", "[1,2]", "[-1,0.5]", "[1e-38,1]", "[1e10,1]", None]
