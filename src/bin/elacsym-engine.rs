@@ -26,6 +26,8 @@ use tokio::sync::mpsc;
 const STOP_LIMIT: Duration = Duration::from_millis(800);
 /// What the runtime's threads get on top to end.
 const RUNTIME_LIMIT: Duration = Duration::from_millis(150);
+/// Time between two looks at what memory is used for.
+const MEMORY_INTERVAL: Duration = Duration::from_secs(1);
 /// Most settings lines that wait to be applied: each replaces the one before.
 const WAITING_SETTINGS: usize = 16;
 
@@ -104,8 +106,11 @@ async fn serve(settings: EngineSettings) -> Result<()> {
     let mut listener = MetricsListener::default();
     listener.set_port(metrics_port, &engine);
     tracing::info!("elacsym-engine {} is ready", env!("CARGO_PKG_VERSION"));
+    let mut second = tokio::time::interval(MEMORY_INTERVAL);
+    second.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         tokio::select! {
+            _ = second.tick() => engine.share_memory().await,
             _ = terminate.recv() => break,
             line = lines.recv() => match line {
                 Some(line) => apply(&engine, &mut listener, &line).await,

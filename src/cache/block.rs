@@ -150,7 +150,7 @@ pub struct BlockCache {
     fetches: Semaphore,
     counters: Counters,
     evictions: Arc<Evictions>,
-    memory_capacity: u64,
+    memory_capacity: AtomicU64,
     disk_capacity: u64,
     /// Held while the disk tier is in use: two engines on one directory would overwrite each other's blocks.
     _lock: Option<File>,
@@ -201,7 +201,7 @@ impl BlockCache {
             flights: Flights::default(),
             fetches: Semaphore::new(MAX_PARALLEL_FETCHES),
             counters: Counters::default(),
-            memory_capacity: memory,
+            memory_capacity: AtomicU64::new(memory),
             disk_capacity: disk,
             _lock: lock,
         }
@@ -338,7 +338,20 @@ impl BlockCache {
 
     /// Bytes that the tiers can hold, the disk's only if `use_disk`.
     pub fn capacity(&self, use_disk: bool) -> u64 {
-        if use_disk { self.memory_capacity.max(self.disk_capacity) } else { self.memory_capacity }
+        let memory = self.memory_capacity.load(Ordering::Relaxed);
+        if use_disk { memory.max(self.disk_capacity) } else { memory }
+    }
+
+    /// Changes the capacity of the memory tier, and drops what is too much by then. It blocks while the shards are locked, one after
+    /// the other.
+    ///
+    /// # Errors
+    /// `Internal` when foyer refuses.
+    pub fn resize_memory(&self, bytes: u64) -> Result<()> {
+        let capacity = usize::try_from(bytes).unwrap_or(usize::MAX);
+        self.tiers.memory().resize(capacity).map_err(|e| Error::internal(format!("memory cache: {e}")))?;
+        self.memory_capacity.store(bytes, Ordering::Relaxed);
+        Ok(())
     }
 
     /// True when there is a disk tier in use.
@@ -358,7 +371,7 @@ impl BlockCache {
             evictions_disk: load(&self.evictions.disk),
             bytes_inserted: load(&self.counters.bytes_inserted),
             memory_bytes: self.tiers.memory().usage() as u64,
-            memory_capacity: self.memory_capacity,
+            memory_capacity: load(&self.memory_capacity),
             disk_capacity: self.disk_capacity,
         }
     }

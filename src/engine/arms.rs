@@ -19,6 +19,9 @@ use crate::vector::{self, Cut, Head, Metric, Need, Reply, SearchStats, Searcher,
 
 /// Buffered entries between two looks at the cancellation flag: about a millisecond of exact distances.
 pub const CHUNK: usize = 512;
+/// Values of the best rows of a segment are read together with their keys if there are up to so many times as many of them as stay:
+/// those that equal the last.
+const MORE_THAN_STAY: usize = 2;
 
 /// What a query wants, checked.
 #[derive(Debug)]
@@ -385,13 +388,20 @@ impl Run {
             key: id.key,
             item: Hit::Row(place, ordinal),
         };
-        if hits.len() <= depth {
+        // A few too many cost less than another round trip.
+        if hits.len() <= depth.saturating_mul(MORE_THAN_STAY) {
             let (ids, attributes) = tokio::join!(
                 segment.identities(&ordinals, &self.reads),
                 prefetch_attributes(segment, &ordinals, &self.spec.prefetch, &self.reads)
             );
             attributes?;
-            return Ok(hits.into_iter().zip(ids?).map(candidate).collect());
+            let found = hits.iter().copied().zip(ids?).map(candidate);
+            if hits.len() <= depth {
+                return Ok(found.collect());
+            }
+            let mut top = TopK::new(depth);
+            top.extend(found);
+            return Ok(top.into_sorted());
         }
         let ids = segment.identities(&ordinals, &self.reads).await?;
         let mut top = TopK::new(depth);

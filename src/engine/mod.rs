@@ -21,6 +21,7 @@ mod compact;
 mod fetch;
 mod flush;
 mod keys;
+mod memory;
 mod metrics;
 mod metrics_listener;
 mod ordered;
@@ -55,6 +56,7 @@ use crate::storage::StoreRegistry;
 use bounded::Bounded;
 use buffer::BufferCache;
 use claims::Claims;
+use memory::Budgets;
 use permits::CpuPool;
 use pins::Pins;
 use result_cache::ResultCache;
@@ -70,18 +72,6 @@ pub use session::Session;
 pub use texts::Scorer;
 pub use warm::Warmed;
 
-/// Share of `cache_memory` that decoded write-buffer entries may take (they are outside the block cache): the divisor.
-/// Resolved views, which share their documents with it, have the same budget.
-const BUFFER_SHARE: u64 = 4;
-/// Least budget for decoded write-buffer entries, in bytes: a namespace at its default flush threshold (16 MiB of payload)
-/// takes about four times that decoded and analysed, and a buffer that does not fit is decoded anew by every query.
-const MIN_BUFFER_BUDGET: u64 = 128 << 20;
-/// Share of `cache_memory` that open segments may take: the divisor. About 1 KiB of head for 1000 vectors.
-const OPEN_SEGMENTS_SHARE: u64 = 2;
-/// Share of `cache_memory` that delete vectors may take: the divisor. Tombstones, and rows that they kill, have the same each.
-const DELETE_VECTORS_SHARE: u64 = 16;
-/// Least budget of the others, in bytes, whatever the share: below it every request would open everything anew.
-const MIN_BUDGET: u64 = 8 << 20;
 /// Budget of decoded schemas, in bytes: thousands of them.
 const SCHEMAS_BUDGET: usize = 8 << 20;
 
@@ -96,7 +86,7 @@ pub struct Engine {
     segments: OpenSegments,
     pins: Arc<Pins>,
     buffer: BufferCache,
-    /// What patches have made; as large as `buffer`.
+    /// What patches have made.
     patched: Bounded<patched::Name, Arc<buffer::BufferedDocument>>,
     /// By segment id and version.
     delete_vectors: Bounded<(String, u64), Arc<RoaringBitmap>>,
@@ -132,7 +122,7 @@ impl Engine {
     pub async fn with_stores(settings: EngineSettings, env: Env, stores: StoreRegistry) -> Result<Self> {
         settings.validate()?;
         let cache = Arc::new(BlockCache::open(&CacheSettings::from(&settings)).await?);
-        let budgets = Budgets::new(&settings);
+        let budgets = Budgets::of(settings.cache_memory);
         let pins = Arc::new(Pins::new(&settings.cache_path));
         pins.clone().start_sweep(env.clock.now());
         Ok(Self {
@@ -142,7 +132,7 @@ impl Engine {
             segments: OpenSegments::new(budgets.segments),
             pins,
             buffer: BufferCache::new(budgets.buffer),
-            patched: Bounded::new(budgets.buffer),
+            patched: Bounded::new(budgets.patched),
             delete_vectors: Bounded::new(budgets.delete_vectors),
             tombstones: Bounded::new(budgets.delete_vectors),
             killed: Bounded::new(budgets.delete_vectors),
@@ -160,7 +150,7 @@ impl Engine {
         })
     }
 
-    /// Takes over new settings. Storage, threads and budgets change at once; the sizes and place of the block cache stay
+    /// Takes over new settings. Storage, threads and budgets change at once; the disk and place of the block cache stay
     /// what they were at the start. Requests under way go on with what they have.
     ///
     /// # Errors
@@ -179,10 +169,10 @@ impl Engine {
             let pool = Arc::new(CpuPool::new(settings.engine_threads));
             *self.cpu.write().unwrap_or_else(PoisonError::into_inner) = pool;
         }
-        let budgets = Budgets::new(&settings);
+        let budgets = Budgets::of(settings.cache_memory);
         self.segments.resize(budgets.segments);
         self.buffer.resize(budgets.buffer);
-        self.patched.resize(budgets.buffer);
+        self.patched.resize(budgets.patched);
         self.delete_vectors.resize(budgets.delete_vectors);
         self.tombstones.resize(budgets.delete_vectors);
         self.killed.resize(budgets.delete_vectors);
@@ -215,27 +205,5 @@ impl Engine {
     fn micros_since(&self, start: std::time::Duration) -> u64 {
         let took = self.env.clock.monotonic().saturating_sub(start);
         u64::try_from(took.as_micros()).unwrap_or(u64::MAX)
-    }
-}
-
-/// What is kept decoded, in bytes.
-struct Budgets {
-    segments: usize,
-    buffer: usize,
-    delete_vectors: usize,
-    views: usize,
-}
-
-impl Budgets {
-    fn new(settings: &EngineSettings) -> Self {
-        let share =
-            |share: u64, least: u64| usize::try_from((settings.cache_memory / share).max(least)).unwrap_or(usize::MAX);
-        let buffer = share(BUFFER_SHARE, MIN_BUFFER_BUDGET);
-        Self {
-            segments: share(OPEN_SEGMENTS_SHARE, MIN_BUDGET),
-            buffer,
-            delete_vectors: share(DELETE_VECTORS_SHARE, MIN_BUDGET),
-            views: buffer,
-        }
     }
 }

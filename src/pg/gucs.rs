@@ -23,7 +23,7 @@ pub const SOCKET_PATH: &str = "pgsql_tmp_elacsym/engine.sock";
 /// Where objects go when `elacsym.storage_url` is empty, below the data directory: so a base backup holds everything.
 const DEFAULT_OBJECTS: &str = "elacsym/objects";
 
-const DEFAULT_CACHE_MEMORY_MB: i32 = 256;
+const DEFAULT_CACHE_MEMORY_MB: i32 = 512;
 const DEFAULT_CACHE_DISK_MB: i32 = 4_096;
 const DEFAULT_BUILD_MEMORY_MB: i32 = 256;
 /// 16 MiB, in the unit of the setting: some thousand pages of ten rows.
@@ -169,8 +169,8 @@ fn define_engine() {
     );
     int(
         c"elacsym.cache_memory",
-        c"Memory tier of the block cache.",
-        c"One cache serves all connections.",
+        c"Memory for what the engine keeps: the block cache, open segments, the decoded write buffer, records of deletes.",
+        c"One engine serves all connections; builds and merges of segments come on top (elacsym.build_memory).",
         &CACHE_MEMORY,
         1,
         i32::MAX,
