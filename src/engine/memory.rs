@@ -77,6 +77,7 @@ impl Engine {
             self.delete_vectors.usage(),
             self.tombstones.usage(),
             self.killed.usage(),
+            self.schemas.usage(),
         ];
         others.iter().map(|(_, bytes)| *bytes as u64).sum::<u64>() + buffered as u64
     }

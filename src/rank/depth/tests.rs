@@ -19,7 +19,10 @@ fn the_next_question_goes_deeper_and_not_too_deep() {
     for asked in [1, 7, 120, 5_000] {
         for share in [0.0, 0.1, 0.5, 0.9, 1.0, f64::NAN] {
             let next = deeper(asked, 100, share);
-            assert!(next > asked && next <= (asked * DEEPEST_STEP).max(asked + asked / SPARE + 1), "{asked} {share} {next}");
+            assert!(
+                next > asked && next <= (asked * DEEPEST_STEP).max(asked + asked / SPARE + 1),
+                "{asked} {share} {next}"
+            );
         }
     }
     assert_eq!(deeper(120, 100, 0.0), 480, "nothing is known of a share that small");
