@@ -410,6 +410,10 @@ def test_drop_while_a_compaction_is_under_way(far, what):
             wait_until(lambda: not progress(conn), "the compaction to end", 10)
 
 
+MANIFEST_IS_WRITTEN = """SELECT (SELECT bool_and(generation = manifest_generation) FROM elacsym.namespaces)
+                            AND NOT EXISTS (SELECT FROM pg_locks WHERE locktype = 'object' AND objsubid = 1 AND mode = 'ExclusiveLock' AND granted)"""
+
+
 def test_a_transaction_that_keeps_the_worker_from_publishing_does_not_wait_for_it(quiet):
     """It has the flush lock, the worker the compaction lock: nobody would notice that they wait for each other."""
     with quiet.connect("d") as conn, quiet.connect("d") as other:
@@ -418,6 +422,8 @@ def test_a_transaction_that_keeps_the_worker_from_publishing_does_not_wait_for_i
             put(conn, range(n * 20, n * 20 + 40), n)
             conn.execute("SELECT elacsym.flush('ns')")
         expected = all_of(conn)
+        # a bulk write does not wait for the worker, which has this lock while it writes the manifest of the last flush
+        wait_until(lambda: conn.execute(MANIFEST_IS_WRITTEN).fetchone()[0], "the manifest")
         with conn.transaction():
             put(conn, range(1000, 1000 + FLUSH_ROWS), 7)
             assert len(segments(conn)) == 7, "a bulk write"

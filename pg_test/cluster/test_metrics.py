@@ -131,7 +131,8 @@ def test_what_is_done_is_counted(quiet):
         "elacsym_object_store_requests_total", root=root, operation="get_range"
     )
     assert after.value("elacsym_cache_hits_total", tier="memory") > 0
-    assert after.value("elacsym_cache_capacity_bytes", tier="memory") == 256 << 20
+    # elacsym.cache_memory, less what else is kept once that is worth a resize
+    assert 7 / 8 * (512 << 20) <= after.value("elacsym_cache_capacity_bytes", tier="memory") <= 512 << 20
     assert 1 << 20 < after.value("elacsym_engine_resident_memory_bytes") < 4 << 30
     assert after.value("elacsym_engine_up") == 1
 
