@@ -330,6 +330,11 @@ proptest! {
                     a.min(b)..a.max(b)
                 }).collect();
                 let read = object.read_many(&ranges).await.unwrap();
+                let joined = read.concat();
+                if let Some(in_memory) = object.joined_in_memory(&ranges).unwrap() {
+                    assert!(in_memory == joined, "{ranges:?} of {length}, in memory");
+                }
+                assert!(object.read_joined(&ranges).await.unwrap() == joined, "{ranges:?} of {length}");
                 for (range, read) in ranges.iter().zip(read) {
                     let expected = bytes.slice(range.start as usize..range.end as usize);
                     assert!(read == expected, "{range:?} of {length}");

@@ -95,6 +95,35 @@ def test_a_database_and_its_copy_each_have_their_own_tombstones(cluster):
                 same(other, TOP)
 
 
+def test_a_build_that_dies_when_it_has_merged_its_segments_leaves_nothing(cluster):
+    with cluster.connect("d") as conn:
+        make(conn, index=False)
+        fill(conn, first=1000, rows=20000)
+        conn.execute("CREATE INDEX docs_idx ON docs USING elacsym (v vector_l2_ops, body bm25_ops, n)")
+        before = lives(conn)
+        conn.execute("SET maintenance_work_mem = '1MB'; SET elacsym.fault_point = 'build.after_merge'")
+        with contextlib.suppress(psycopg.Error):
+            conn.execute("REINDEX INDEX docs_idx")
+    dies_and_starts(cluster)
+    with cluster.connect("d") as conn:
+        check(conn)
+        assert lives(conn) == before
+        conn.execute("SET maintenance_work_mem = '1MB'; REINDEX INDEX docs_idx")
+        check(conn)
+        (segment,) = conn.execute("SELECT rows, stats FROM elacsym.segments").fetchall()
+        assert len(segment[1]["compacted"]) > 1, segment
+
+        def stored():
+            # one directory for each segment; the sweep for orphans finds what the dead build had written
+            return {path.parent.name for path in cluster.data.glob("elacsym/objects/*/*/*/*/search.idx")}
+
+        def referred():
+            return {segment for (segment,) in conn.execute("SELECT segment FROM elacsym.segments")}
+
+        conn.execute("SELECT * FROM elacsym.gc()")
+        wait_until(lambda: stored() == referred(), "objects that nothing refers to be gone", 30)
+
+
 def test_after_kill_9_at_every_step_the_index_answers_as_the_table_does(cluster):
     """INV-5."""
     with cluster.connect("d") as conn:

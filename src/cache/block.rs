@@ -8,7 +8,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -20,14 +20,16 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::evictions::{Evictions, FromDisk, FromMemory};
 use super::flight::{Claim, Flights};
+use super::page_table::{Page, PageTable};
 use super::stats::{CacheStats, add};
 use crate::config::{EngineSettings, MIN_CACHE_DISK_BYTES};
 use crate::error::{Error, ErrorKind, Result};
 
 /// Largest block that is cached: larger values are not blocks, and a damaged length on disk must not allocate.
 const MAX_BLOCK_BYTES: usize = 8 << 20;
-/// What one block costs in memory besides its bytes: foyer's record and hash table slot, by its source about this much.
-const BLOCK_OVERHEAD_BYTES: usize = 128;
+/// What one block costs in memory besides its bytes: foyer's record and hash table slot, by its source about 128 bytes, and the block's own
+/// record.
+const BLOCK_OVERHEAD_BYTES: usize = 192;
 /// Memory shards: enough that the threads of a large machine rarely meet on one lock.
 const MEMORY_SHARDS: usize = 16;
 /// Below this a shard would be smaller than the largest blocks, so there is only one.
@@ -97,17 +99,14 @@ impl Code for BlockKey {
     }
 }
 
-/// A cached block, and whether its bytes were verified since they entered this process.
+/// A cached block.
 #[derive(Debug)]
-struct Block {
-    bytes: Bytes,
-    verified: AtomicBool,
-}
+struct Block(Arc<Page>);
 
 impl Code for Block {
     fn encode(&self, writer: &mut impl std::io::Write) -> foyer::Result<()> {
-        (self.bytes.len() as u64).encode(writer)?;
-        writer.write_all(&self.bytes).map_err(foyer::Error::io_error)
+        (self.0.bytes.len() as u64).encode(writer)?;
+        writer.write_all(&self.0.bytes).map_err(foyer::Error::io_error)
     }
 
     fn decode(reader: &mut impl std::io::Read) -> foyer::Result<Self> {
@@ -118,11 +117,11 @@ impl Code for Block {
         }
         let mut bytes = vec![0; length];
         reader.read_exact(&mut bytes).map_err(foyer::Error::io_error)?;
-        Ok(Self { bytes: Bytes::from(bytes), verified: AtomicBool::new(false) })
+        Ok(Self(Arc::new(Page::new(Bytes::from(bytes), false))))
     }
 
     fn estimated_size(&self) -> usize {
-        size_of::<u64>() + self.bytes.len()
+        size_of::<u64>() + self.0.bytes.len()
     }
 }
 
@@ -272,9 +271,10 @@ impl BlockCache {
             // An error of the disk tier is a miss: the object store has the bytes.
             match self.tiers.get(&key).await {
                 Ok(Some(entry)) => {
-                    if self.check(entry.value(), &verify) {
+                    let page = &entry.value().0;
+                    if self.check(page, &verify) {
                         add(&self.counters.hits_disk, 1);
-                        return Some((entry.value().bytes.clone(), Tier::Disk));
+                        return Some((page.bytes.clone(), Tier::Disk));
                     }
                     drop(entry);
                     self.tiers.remove(&key);
@@ -294,11 +294,34 @@ impl BlockCache {
         Some(bytes)
     }
 
+    /// As [`Self::hit_memory`], for a page of an object whose pages in memory `known` tells.
+    pub(super) fn hit_page(&self, key: BlockKey, known: &PageTable, verify: impl Fn(&Bytes) -> bool) -> Option<Bytes> {
+        let page = match known.get(key.block) {
+            Some((page, tell)) => {
+                if tell {
+                    drop(self.tiers.memory().get(&key));
+                }
+                page
+            }
+            None => {
+                let page = self.peek_page(key, verify)?;
+                known.put(key.block, &page);
+                page
+            }
+        };
+        add(&self.counters.hits_memory, 1);
+        Some(page.bytes.clone())
+    }
+
     /// The block if it is in memory. Counts nothing.
     pub(super) fn peek_memory(&self, key: BlockKey, verify: impl Fn(&Bytes) -> bool) -> Option<Bytes> {
+        self.peek_page(key, verify).map(|page| page.bytes.clone())
+    }
+
+    fn peek_page(&self, key: BlockKey, verify: impl Fn(&Bytes) -> bool) -> Option<Arc<Page>> {
         let entry = self.tiers.memory().get(&key)?;
-        if self.check(entry.value(), &verify) {
-            return Some(entry.value().bytes.clone());
+        if self.check(&entry.value().0, &verify) {
+            return Some(entry.value().0.clone());
         }
         drop(entry);
         self.tiers.remove(&key);
@@ -307,7 +330,7 @@ impl BlockCache {
 
     /// True if the block was verified before or is now (INV-8: also for a block that came from disk into memory through
     /// another reader that has not looked at it yet).
-    fn check(&self, block: &Block, verify: impl Fn(&Bytes) -> bool) -> bool {
+    fn check(&self, block: &Page, verify: impl Fn(&Bytes) -> bool) -> bool {
         if block.verified.load(Ordering::Acquire) {
             return true;
         }
@@ -327,7 +350,7 @@ impl BlockCache {
         }
         add(&self.counters.bytes_inserted, bytes.len() as u64);
         let location = if use_disk { Location::Default } else { Location::InMem };
-        let block = Block { bytes: bytes.clone(), verified: AtomicBool::new(true) };
+        let block = Block(Arc::new(Page::new(bytes.clone(), true)));
         self.tiers.insert_with_properties(key, block, HybridCacheProperties::default().with_location(location));
     }
 
@@ -408,7 +431,7 @@ fn memory(
         // A scan passes through the small queue of S3-FIFO; what was asked for again while it was there stays.
         .with_eviction_config(S3FifoConfig::default())
         .with_shards((capacity / MIN_SHARD_BYTES).clamp(1, MEMORY_SHARDS))
-        .with_weighter(|_: &BlockKey, block: &Block| block.bytes.len() + BLOCK_OVERHEAD_BYTES)
+        .with_weighter(|_: &BlockKey, block: &Block| block.0.bytes.len() + BLOCK_OVERHEAD_BYTES)
 }
 
 /// Opens both tiers, or says why not. Panics of the library are caught: a task of their own carries them.

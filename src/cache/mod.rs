@@ -4,6 +4,7 @@
 mod block;
 mod evictions;
 mod flight;
+mod page_table;
 mod paged;
 mod stats;
 

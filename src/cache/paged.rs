@@ -12,6 +12,7 @@ use futures::stream::FuturesUnordered;
 
 use super::block::{BlockCache, BlockKey, Tier, object_id, run_fetch};
 use super::flight::{Claim, Flight, Wait};
+use super::page_table::PageTable;
 use super::stats::{ReadStats, add};
 use crate::error::{Error, Result};
 use crate::storage::ObjectStore;
@@ -56,6 +57,7 @@ struct Source {
     length: u64,
     crcs: Arc<[u32]>,
     object: u128,
+    in_memory: PageTable,
 }
 
 impl PagedObject {
@@ -77,7 +79,8 @@ impl PagedObject {
             return Err(Error::corrupt(&format!("{}/{key}", store.root()), length, what));
         }
         let object = object_id(store.root(), &key);
-        Ok(Self { source: Arc::new(Source { store, key, length, crcs, object }), cache, stats: None })
+        let in_memory = PageTable::new(crcs.len());
+        Ok(Self { source: Arc::new(Source { store, key, length, crcs, object, in_memory }), cache, stats: None })
     }
 
     /// The same object, counting its reads into `stats` as well.
@@ -99,6 +102,11 @@ impl PagedObject {
     /// Bytes.
     pub fn len(&self) -> u64 {
         self.source.length
+    }
+
+    /// Bytes of memory that it takes as long as it is open.
+    pub fn memory_bytes(&self) -> usize {
+        self.source.crcs.len() * (size_of::<u32>() + PageTable::BYTES_PER_PAGE)
     }
 
     /// True for an object without bytes.
@@ -139,15 +147,39 @@ impl PagedObject {
         Ok(ranges.iter().map(|range| pages.pieces(range).collect()).collect())
     }
 
+    /// The bytes of all ranges, one after the other.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub async fn read_joined(&self, ranges: &[Range<u64>]) -> Result<Vec<u8>> {
+        Ok(self.resolve_ranges(ranges).await?.joined(ranges))
+    }
+
+    /// As [`Self::read_joined`] if all of it is in memory.
+    ///
+    /// # Errors
+    /// `Corrupt` when a range ends beyond the object.
+    pub fn joined_in_memory(&self, ranges: &[Range<u64>]) -> Result<Option<Vec<u8>>> {
+        let (pages, missing) = self.look_up_in_memory(self.pages_of_all(ranges)?);
+        Ok(missing.is_empty().then(|| pages.joined(ranges)))
+    }
+
     async fn resolve_ranges(&self, ranges: &[Range<u64>]) -> Result<Pages> {
-        let mut wanted = Vec::new();
+        self.resolve(self.pages_of_all(ranges)?).await
+    }
+
+    /// The pages that hold any of the ranges, ascending.
+    fn pages_of_all(&self, ranges: &[Range<u64>]) -> Result<Vec<u32>> {
+        let mut wanted = Vec::with_capacity(ranges.len());
         for range in ranges {
             self.source.check(range)?;
             wanted.extend(pages_of(range));
         }
-        wanted.sort_unstable();
+        if !wanted.is_sorted() {
+            wanted.sort_unstable();
+        }
         wanted.dedup();
-        self.resolve(wanted).await
+        Ok(wanted)
     }
 
     /// The bytes of one range, verified, straight from the store: for reads of whole objects (compaction, verification)
@@ -193,10 +225,16 @@ impl PagedObject {
             return None;
         }
         let page = pages.start;
-        let bytes = self.cache.hit_memory(self.source.block(page), |bytes| self.source.is_right(page, bytes))?;
+        let bytes = self.in_memory(page)?;
         self.count(|stats| &stats.hits_memory, 1);
         let start = self.source.page_range(page).start;
         Some(bytes.slice((range.start - start) as usize..(range.end - start) as usize))
+    }
+
+    /// The page if it is in memory; then it counts a hit of the cache.
+    fn in_memory(&self, page: u32) -> Option<Bytes> {
+        let source = &self.source;
+        self.cache.hit_page(source.block(page), &source.in_memory, |bytes| source.is_right(page, bytes))
     }
 
     fn count(&self, counter: impl Fn(&ReadStats) -> &std::sync::atomic::AtomicU64, by: u64) {
@@ -238,7 +276,7 @@ impl PagedObject {
     fn look_up_in_memory(&self, wanted: Vec<u32>) -> (Pages, Vec<u32>) {
         let (mut bytes, mut missing) = (Vec::with_capacity(wanted.len()), Vec::new());
         for page in &wanted {
-            let found = self.cache.hit_memory(self.source.block(*page), |bytes| self.source.is_right(*page, bytes));
+            let found = self.in_memory(*page);
             if found.is_none() {
                 missing.push(*page);
             }
@@ -451,6 +489,11 @@ impl Pages {
 
     /// What each page has of a range, all of whose pages are there.
     fn pieces(&self, range: &Range<u64>) -> impl Iterator<Item = Bytes> {
+        self.parts(range).map(|(bytes, part)| bytes.slice(part))
+    }
+
+    /// The pages of a range, all of which are there, and which part of each is in it.
+    fn parts(&self, range: &Range<u64>) -> impl Iterator<Item = (&Bytes, Range<usize>)> {
         let numbers = pages_of(range);
         let first = if numbers.is_empty() { 0 } else { self.place(numbers.start) };
         let (from, to) = (range.start, range.end);
@@ -458,8 +501,17 @@ impl Pages {
         numbers.zip(&self.bytes[first..]).map(move |(page, bytes)| {
             let start = u64::from(page) * PAGE_BYTES as u64;
             let end = (to - start).min(bytes.len() as u64);
-            bytes.slice(from.saturating_sub(start) as usize..end as usize)
+            (bytes, from.saturating_sub(start) as usize..end as usize)
         })
+    }
+
+    /// The bytes of ranges, all of whose pages are there, one after the other.
+    fn joined(&self, ranges: &[Range<u64>]) -> Vec<u8> {
+        let mut joined = Vec::with_capacity(ranges.iter().map(|range| (range.end - range.start) as usize).sum());
+        for range in ranges {
+            self.parts(range).for_each(|(bytes, part)| joined.extend_from_slice(&bytes[part]));
+        }
+        joined
     }
 
     /// The bytes of a range, all of whose pages are there.

@@ -1,8 +1,9 @@
 //! The arms of one query over one view, and what is known of their candidates: the values and filters that ranking needs.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use foldhash::{HashMap, HashMapExt};
 use futures::future::try_join_all;
 use roaring::RoaringBitmap;
 use tokio::sync::OnceCell;

@@ -1,8 +1,8 @@
 //! A page of a ranking over a view, and the candidates of one.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
+use foldhash::{HashMap, HashMapExt};
 use tokio::sync::OnceCell;
 
 use super::arms::{Hit, Run, Spec};
@@ -213,21 +213,30 @@ impl Question {
         let mut arms = Arms::new(&self.base, &self.arms.specs);
         let facts = FactReader::new(&self.base, &self.request);
         let (best, facts) = tokio::try_join!(arms.best(self.request.candidates), facts)?;
-        let mut rows: HashMap<Key, (Hit, CandidateRow)> = HashMap::new();
+        let most = best.iter().map(Vec::len).sum();
+        let mut places: HashMap<Key, usize> = HashMap::with_capacity(most);
+        let mut rows: Vec<(Hit, CandidateRow)> = Vec::with_capacity(most);
         for (number, list) in best.into_iter().enumerate() {
             let (kind, _) = self.arms.kinds[number];
             for candidate in list {
-                let (_, row) = rows.entry(candidate.key).or_insert_with(|| {
+                let place = *places.entry(candidate.key).or_insert_with(|| {
                     let values = vec![None; self.arms.kinds.len()];
-                    (candidate.item, CandidateRow { key: candidate.key, values, ..CandidateRow::default() })
+                    rows.push((
+                        candidate.item,
+                        CandidateRow { key: candidate.key, values, factor: 1.0, ..CandidateRow::default() },
+                    ));
+                    rows.len() - 1
                 });
-                row.values[number] = Some(value_of(kind, candidate.score));
+                rows[place].1.values[number] = Some(value_of(kind, candidate.score));
             }
         }
-        let known = facts.read(rows.iter().map(|(key, (hit, _))| (*key, *hit))).await?;
-        let row = |(key, (_, mut row)): (Key, (Hit, CandidateRow))| {
-            let known = known.get(&key).cloned().unwrap_or(Known { factor: 1.0, group: None });
-            (row.factor, row.group) = (known.factor, known.group);
+        let mut known = facts.read(rows.iter().map(|(hit, row)| (row.key, *hit))).await?;
+        // As the table has them: a page of it that holds several is looked at once.
+        rows.sort_unstable_by_key(|(_, row)| row.key);
+        let row = |(_, mut row): (Hit, CandidateRow)| {
+            if let Some(known) = known.remove(&row.key) {
+                (row.factor, row.group) = (known.factor, known.group);
+            }
             row
         };
         Ok((rows.into_iter().map(row).collect(), arms.search))

@@ -8,7 +8,10 @@
 use crate::compaction::{Figures, Limits, max_rows};
 use crate::error::{Error, Result};
 use crate::ids::NamespaceId;
-use crate::ipc::message::{CarryRequest, CompactInput, CompactRequest, CompactResult, CompactState, Request};
+use crate::ipc::message::{
+    CarryRequest, CompactInput, CompactProgress, CompactRequest, CompactResult, CompactState, Request,
+};
+use crate::pg::am::open_scans::{self, OpenScan};
 use crate::pg::buffer_table::{self, Budget};
 use crate::pg::catalog::{self, NamespaceRow, SegmentRow};
 use crate::pg::client::{self, NoNeeds, Reply};
@@ -19,6 +22,9 @@ use crate::pg::snapshot::Snapshot;
 use crate::pg::{flush, gucs, namespace, xact};
 use crate::segment_info::{DeleteVector, SegmentInfo};
 use std::time::Instant;
+
+/// How long the engine waits for the end of a compaction before it says how far it is.
+const POLL_MS: u32 = 200;
 
 /// What a snapshot shows of the segments of a namespace.
 pub struct Survey {
@@ -253,9 +259,17 @@ impl Started {
     /// # Errors
     /// Those of the engine.
     pub fn new(plan: &Plan) -> Result<Self> {
-        let (of, since) = (plan.row.id, Instant::now());
         let entries = plan.inputs.iter().map(|input| input.segment.info.rows).sum();
-        match client::call(&plan.request(), &mut NoNeeds)? {
+        Self::begin(&plan.request(), plan.row.id, entries)
+    }
+
+    /// As [`Self::new`], of so many entries of a namespace by a request of the caller's.
+    ///
+    /// # Errors
+    /// Those of the engine.
+    pub fn begin(request: &Request, of: NamespaceId, entries: u64) -> Result<Self> {
+        let since = Instant::now();
+        match client::call(request, &mut NoNeeds)? {
             Reply::CompactStarted(number) => {
                 Ok(Self { connection: client::connection().unwrap_or(0), number, of, entries, since })
             }
@@ -286,6 +300,27 @@ impl Started {
             }
             Some(other) => Err(Error::internal(format!("the engine answered \"{}\" instead of a state", other.name()))),
             None => Err(Error::unavailable("the elacsym engine went away during a compaction")),
+        }
+    }
+
+    /// Waits for its end; whatever ends that early ends the compaction too. `running` is told how far it is.
+    ///
+    /// # Errors
+    /// As [`Self::poll`].
+    pub fn drive(self, mut running: impl FnMut(CompactProgress)) -> Result<CompactResult> {
+        let open = OpenScan::new(self.number());
+        loop {
+            match self.poll(POLL_MS) {
+                Ok(CompactState::Running(progress)) => running(progress),
+                Ok(CompactState::Done(result)) => {
+                    open_scans::ended(Some(open));
+                    return Ok(*result);
+                }
+                Err(error) => {
+                    open_scans::ended(Some(open));
+                    return Err(error);
+                }
+            }
         }
     }
 

@@ -7,9 +7,9 @@
 //! An arm that does not hold a row adds nothing to it. Where all scores of an arm are equal, they tell nothing: each counts 1
 //! in `minmax` (a match is a match) and 0.5 in `distribution` (the mean).
 
-use std::collections::HashMap;
 use std::hash::Hash;
 
+use foldhash::{HashMap, HashMapExt};
 use serde::{Deserialize, Serialize};
 
 use crate::limits::DEFAULT_RRF_K;

@@ -5,8 +5,9 @@
 //! the top. A page is a slice of what is left. So the pages of one query are parts of one list whatever their number: they do
 //! not overlap and leave nothing out while the data stays as it is, and none is short before the end of the list (INV-7).
 
-use std::collections::{HashMap, HashSet};
 use std::hash::Hash;
+
+use foldhash::{HashMap, HashMapExt, HashSet, HashSetExt};
 
 use super::fusion::{Arm, ArmKind, Fused, Fusion, Place, fuse};
 use super::group::Group;
@@ -161,10 +162,10 @@ impl<I: Copy + Ord + Hash> Ranking<I> {
         }
         if plain {
             // Distances that differ may give one score.
-            rows.sort_by_key(|(row, _)| row.places.first().copied().flatten().map(|place| place.rank));
+            rows.sort_unstable_by_key(|(row, _)| row.places.first().copied().flatten().map(|place| place.rank));
         } else {
             // By the f32 that is returned, so that the order the caller sees is explained by the scores the caller sees.
-            rows.sort_by(|(a, _), (b, _)| b.score.total_cmp(&a.score).then(a.id.cmp(&b.id)));
+            rows.sort_unstable_by(|(a, _), (b, _)| b.score.total_cmp(&a.score).then(a.id.cmp(&b.id)));
         }
         let wanted = self.plan.offset.saturating_add(self.plan.count);
         for (row, group) in rows {

@@ -236,8 +236,10 @@ impl Segment {
         let text = text + self.text_in_memory.unwrap_or(0);
         let remembered =
             self.remembered.lock().unwrap_or_else(PoisonError::into_inner).capacity() * REMEMBERED_KEY_BYTES;
+        let pages = [Some(&self.index), self.parquet.as_ref()];
+        let pages: usize = pages.into_iter().flatten().map(PagedObject::memory_bytes).sum();
         // The footer bounds what was decoded from it; Parquet metadata takes about four times its encoded form.
-        OPEN_BYTES + head + text + self.footer_bytes * 2 + remembered
+        OPEN_BYTES + head + text + self.footer_bytes * 2 + remembered + pages
     }
 
     /// What this segment says of each key, dead rows and tombstones included. Results are remembered.
@@ -304,8 +306,10 @@ impl Segment {
         let width = self.layout.identity_bytes();
         let ranges: Vec<Range<u64>> =
             ordinals.iter().map(|ordinal| u64::from(*ordinal) * width..(u64::from(*ordinal) + 1) * width).collect();
-        let bytes = self.read_section(self.identities, &ranges, stats).await?;
-        Ok(bytes.iter().map(|bytes| self.layout.decode_identity(bytes)).collect())
+        let ranges = self.within(self.identities, &ranges)?;
+        let read = self.index.with_stats(stats.clone()).read_joined(&ranges).await;
+        let bytes = read.map_err(|e| missing_is_corrupt(e, &self.info.root, self.index.key()))?;
+        Ok(bytes.chunks_exact(width as usize).map(|bytes| self.layout.decode_identity(bytes)).collect())
     }
 
     /// The key of every row, dead ones included, by ascending key.
@@ -387,20 +391,41 @@ impl Segment {
     /// # Errors
     /// `Corrupt`, or the store's; `Internal` for a row without a vector.
     pub async fn vectors(&self, ordinals: &[u32], stats: &Arc<ReadStats>) -> Result<Vec<f32>> {
-        let dim = self.schema.vector.map_or(0, |v| v.dim);
-        let ranges = ordinals
-            .iter()
-            .map(|ordinal| {
-                page_map::vector_range(&self.pages, dim, *ordinal)
-                    .ok_or_else(|| Error::internal(format!("row {ordinal} of segment {} has no vector", self.info.id)))
-            })
-            .collect::<Result<Vec<_>>>()?;
-        let bytes = self.read_rows(&ranges, stats).await?;
-        let mut values = Vec::with_capacity(ordinals.len() * dim);
-        for vector in &bytes {
-            values.extend(vector.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])));
+        let ranges = self.vector_ranges(ordinals)?;
+        if ranges.is_empty() {
+            return Ok(Vec::new());
         }
-        Ok(values)
+        let object = self.rows_object()?.with_stats(stats.clone());
+        let read = object.read_joined(&ranges).await;
+        read.map(|bytes| floats(&bytes)).map_err(|e| missing_is_corrupt(e, &self.info.root, object.key()))
+    }
+
+    /// As [`Self::vectors`] if all of them are in memory.
+    ///
+    /// # Errors
+    /// `Corrupt`; `Internal` for a row without a vector.
+    pub fn vectors_in_memory(&self, ordinals: &[u32], stats: &Arc<ReadStats>) -> Result<Option<Vec<f32>>> {
+        let ranges = self.vector_ranges(ordinals)?;
+        if ranges.is_empty() {
+            return Ok(Some(Vec::new()));
+        }
+        let read = self.rows_object()?.with_stats(stats.clone()).joined_in_memory(&ranges)?;
+        Ok(read.map(|bytes| floats(&bytes)))
+    }
+
+    /// Where in `rows.parquet` the vectors of these rows are.
+    fn vector_ranges(&self, ordinals: &[u32]) -> Result<Vec<Range<u64>>> {
+        let dim = self.schema.vector.map_or(0, |v| v.dim);
+        let range = |ordinal: &u32| {
+            page_map::vector_range(&self.pages, dim, *ordinal)
+                .ok_or_else(|| Error::internal(format!("row {ordinal} of segment {} has no vector", self.info.id)))
+        };
+        ordinals.iter().map(range).collect()
+    }
+
+    fn rows_object(&self) -> Result<&PagedObject> {
+        let no_rows = || Error::internal(format!("segment {} has no rows to read", self.info.id));
+        self.parquet.as_ref().ok_or_else(no_rows)
     }
 
     /// Ranges of `rows.parquet`.
@@ -411,10 +436,7 @@ impl Segment {
         if ranges.is_empty() {
             return Ok(Vec::new());
         }
-        let object = self
-            .parquet
-            .as_ref()
-            .ok_or_else(|| Error::internal(format!("segment {} has no rows to read", self.info.id)))?;
+        let object = self.rows_object()?;
         let read = object.with_stats(stats.clone()).read_many(ranges).await;
         read.map_err(|e| missing_is_corrupt(e, &self.info.root, object.key()))
     }
@@ -481,6 +503,11 @@ impl Segment {
 
 /// A published segment's objects exist until nothing refers to them (INV-4): a missing one is damage, and must never look
 /// like an empty result (INV-6).
+/// Stored values of vectors.
+fn floats(bytes: &[u8]) -> Vec<f32> {
+    bytes.as_chunks::<4>().0.iter().map(|value| f32::from_le_bytes(*value)).collect()
+}
+
 pub(super) fn missing_is_corrupt(error: Error, root: &str, key: &str) -> Error {
     if error.kind == ErrorKind::NotFound {
         return Error::corrupt(&format!("{root}/{key}"), 0, "it does not exist, although the catalog refers to it")

@@ -57,6 +57,10 @@ impl VectorSource for SegmentSource {
     }
 
     async fn vectors(&self, ordinals: &[u32]) -> Result<Vec<f32>> {
+        // What has its vectors in memory has its keys there too, most probably.
+        if let Some(vectors) = self.segment.vectors_in_memory(ordinals, &self.stats)? {
+            return Ok(vectors);
+        }
         // Results are picked from these rows and then need their keys and attributes: fetching those pages now saves round trips.
         let (vectors, identities, attributes) = tokio::join!(
             self.segment.vectors(ordinals, &self.stats),

@@ -20,12 +20,12 @@ fn a_damaged_length_on_disk_is_an_error_not_an_allocation() {
     let bytes = u64::MAX.to_le_bytes();
     assert!(Block::decode(&mut bytes.as_slice()).is_err());
     let mut encoded = Vec::new();
-    let block = Block { bytes: Bytes::from_static(b"abc"), verified: AtomicBool::new(true) };
+    let block = Block(Arc::new(Page::new(Bytes::from_static(b"abc"), true)));
     block.encode(&mut encoded).unwrap();
     assert_eq!(encoded.len(), block.estimated_size());
     let back = Block::decode(&mut encoded.as_slice()).unwrap();
-    assert_eq!(back.bytes, "abc");
-    assert!(!back.verified.load(Ordering::Relaxed), "what comes from disk is not verified");
+    assert_eq!(back.0.bytes, "abc");
+    assert!(!back.0.verified.load(Ordering::Relaxed), "what comes from disk is not verified");
     assert!(Block::decode(&mut &encoded[..9]).is_err());
 }
 

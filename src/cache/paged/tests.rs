@@ -19,6 +19,10 @@ fn page_checksums_end_with_the_shorter_page() {
 }
 
 async fn object(pages: usize) -> (PagedObject, Arc<FaultStore>, tempfile::TempDir) {
+    with_cache(pages, 256 << 20).await
+}
+
+async fn with_cache(pages: usize, memory: u64) -> (PagedObject, Arc<FaultStore>, tempfile::TempDir) {
     use crate::config::StorageConfig;
     let directory = tempfile::tempdir().unwrap();
     let url = format!("file://{}", directory.path().display());
@@ -28,7 +32,7 @@ async fn object(pages: usize) -> (PagedObject, Arc<FaultStore>, tempfile::TempDi
     let bytes: Bytes = (0..pages * PAGE_BYTES).map(|i| (i / 7) as u8).collect::<Vec<_>>().into();
     store.put("k", bytes.clone()).await.unwrap();
     store.reset_counts();
-    let cache = Arc::new(BlockCache::memory_only(256 << 20).await.unwrap());
+    let cache = Arc::new(BlockCache::memory_only(memory).await.unwrap());
     let object = PagedObject::new(store.clone(), "k", bytes.len() as u64, page_crcs(&bytes).into(), cache).unwrap();
     (object, store, directory)
 }
@@ -76,6 +80,41 @@ async fn many_pages_share_requests_as_far_as_the_gaps_between_them_are_worth_fet
     let ranges: Vec<_> = (0..40).map(|i| at(5 + i * 12)).collect();
     object.with_stats(stats).read_many(&ranges).await.unwrap();
     assert!(store.requests() <= 3, "{} requests", store.requests());
+}
+
+#[tokio::test]
+async fn ranges_are_joined_in_their_order_and_without_a_request_only_if_all_is_in_memory() {
+    let (object, store, _directory) = object(8).await;
+    let page = PAGE_BYTES as u64;
+    let ranges = [at(5), page - 3..page + 3, 7..7, at(0)];
+    assert_eq!(object.joined_in_memory(&ranges).unwrap(), None);
+    let read = object.read_joined(&ranges).await.unwrap();
+    assert_eq!(read, object.read_many(&ranges).await.unwrap().concat());
+    store.reset_counts();
+    assert_eq!(object.joined_in_memory(&ranges).unwrap(), Some(read));
+    assert_eq!(object.joined_in_memory(&[at(0), at(7)]).unwrap(), None);
+    let beyond = object.len()..object.len() + 1;
+    assert_eq!(object.joined_in_memory(&[at(0), beyond]).unwrap_err().kind, crate::error::ErrorKind::Corrupt);
+    assert_eq!(store.requests(), 0);
+}
+
+#[tokio::test]
+async fn pages_that_are_read_again_and_again_stay_while_others_pass() {
+    // The cache holds a quarter of the object; what is hot is a tenth of the cache.
+    let (object, store, _directory) = with_cache(1_024, 4 << 20).await;
+    let hot: Vec<_> = (0..25).map(at).collect();
+    for round in 0..100 {
+        // As a query does it; the cache itself sees one of eight of these reads.
+        object.read_many(&hot).await.unwrap();
+        object.read_many(&hot).await.unwrap();
+        let cold: Vec<_> = (0..32).map(|i| at(25 + (round * 32 + i) % 990)).collect();
+        object.read_many(&cold).await.unwrap();
+        if round == 1 {
+            store.reset_counts();
+        }
+    }
+    let again = store.ranges().iter().filter(|(_, range)| range.start < 25 * PAGE_BYTES as u64).count();
+    assert_eq!(again, 0, "of {} requests", store.requests());
 }
 
 #[tokio::test]

@@ -8,17 +8,22 @@ use super::columns::Columns;
 use super::metapage::Metapage;
 use super::relation::Rel;
 use super::{key, options};
+use crate::compaction::{Figures, Limits, max_rows, pack};
 use crate::document::Document;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{EntryId, EntryOrder, Key, NamespaceId, Op};
-use crate::ipc::message::{BufferedEntry, FlushRequest, NamespaceView, ProvidedEntry, Request};
+use crate::ipc::message::{
+    BufferedEntry, CompactInput, CompactRequest, FlushRequest, NamespaceView, ProvidedEntry, Request,
+};
 use crate::pg::catalog::{self, NamespaceRow};
 use crate::pg::client::{Needs, Provided};
+use crate::pg::compaction::Started;
 use crate::pg::error::OrRaise;
 use crate::pg::namespace;
 use crate::pg::snapshot::top_transaction_id;
 use crate::pg::view::in_this_database;
 use crate::pg::{engine_call, gucs, preload, xact};
+use crate::segment_info::SegmentInfo;
 use pgrx::pg_sys;
 use std::collections::HashMap;
 use std::ffi::{c_char, c_void};
@@ -32,6 +37,7 @@ const ROW_OVERHEAD: usize = size_of::<BufferedEntry>() + size_of::<ProvidedEntry
 /// Phases in `pg_stat_progress_create_index`.
 const PHASE_SCANNING: i64 = 2;
 const PHASE_SEGMENT: i64 = 3;
+const PHASE_MERGING: i64 = 4;
 
 /// PostgreSQL's `ambuildphasename`.
 #[pgrx::pg_guard]
@@ -40,6 +46,7 @@ pub unsafe extern "C-unwind" fn ambuildphasename(phase: i64) -> *mut c_char {
         1 => c"initializing",
         PHASE_SCANNING => c"reading rows",
         PHASE_SEGMENT => c"building a segment",
+        PHASE_MERGING => c"merging segments",
         _ => return std::ptr::null_mut(),
     };
     name.as_ptr().cast_mut()
@@ -153,7 +160,8 @@ struct Build {
     payloads: HashMap<EntryId, Vec<u8>>,
     bytes: usize,
     rows: u64,
-    stored_bytes: u64,
+    /// Segments and their statistics; nothing refers to them before the end.
+    written: Vec<(SegmentInfo, String)>,
 }
 
 impl Build {
@@ -198,7 +206,7 @@ impl Build {
             payloads: HashMap::new(),
             bytes: 0,
             rows: 0,
-            stored_bytes: 0,
+            written: Vec::new(),
         })
     }
 
@@ -249,8 +257,7 @@ impl Build {
         let result = engine_call::flushed(&request, Rows(payloads))?;
         gucs::fault_point("build.after_upload");
         let info = result.segment.ok_or_else(|| Error::internal("the engine built no segment of new rows"))?;
-        self.stored_bytes += info.bytes();
-        catalog::insert_segment(self.row.id, info, self.row.generation, result.stats)?;
+        self.written.push((info, result.stats));
         self.bytes = 0;
         self.rows += rows;
         progress(pg_sys::PROGRESS_CREATEIDX_TUPLES_DONE, self.rows.cast_signed());
@@ -258,11 +265,64 @@ impl Build {
         Ok(())
     }
 
+    /// What was written, in as few segments as the maintenance worker would make of it in the end: every search pays for each.
+    fn merged(&mut self) -> Result<Vec<(SegmentInfo, String)>> {
+        let mut segments = std::mem::take(&mut self.written);
+        let figures: Vec<Figures> = segments
+            .iter()
+            .map(|(info, _)| Figures { rows: info.rows, bytes: info.bytes(), ..Figures::default() })
+            .collect();
+        let limits = Limits { flush_rows: 1, max_rows: max_rows(gucs::build_memory() as u64), complete: 0 };
+        let mut merged = Vec::new();
+        let mut replaced = vec![false; segments.len()];
+        for group in pack(&figures, &limits) {
+            progress(pg_sys::PROGRESS_CREATEIDX_SUBPHASE, PHASE_MERGING);
+            let inputs: Vec<SegmentInfo> = group.iter().map(|at| segments[*at].0.clone()).collect();
+            match self.merge(&inputs) {
+                Ok(segment) => merged.push(segment),
+                // Without room on the engine's disk the worker does it later.
+                Err(error) if error.kind == ErrorKind::Exhausted => continue,
+                Err(error) => return Err(error),
+            }
+            group.iter().for_each(|at| replaced[*at] = true);
+        }
+        let mut replaced = replaced.into_iter();
+        segments.retain(|_| !replaced.next().unwrap_or_default());
+        segments.extend(merged);
+        Ok(segments)
+    }
+
+    /// Makes one segment of these.
+    fn merge(&self, segments: &[SegmentInfo]) -> Result<(SegmentInfo, String)> {
+        let input = |info: &SegmentInfo| CompactInput { info: info.clone(), delete_vector: Vec::new(), forget: false };
+        let request = CompactRequest {
+            schema: self.row.schema.clone(),
+            inputs: segments.iter().map(input).collect(),
+            root: self.root.clone(),
+            path: self.path.clone(),
+            pin_keys: true,
+        };
+        let rows = segments.iter().map(|info| info.rows).sum();
+        let request = Request::Compact(Box::new(request));
+        let result = Started::begin(&request, self.row.id, rows)?.drive(|_| ())?;
+        gucs::fault_point("build.after_merge");
+        let info = result.segment.ok_or_else(|| Error::internal("the engine merged segments into none"))?;
+        let keys = segments.iter().flat_map(SegmentInfo::object_keys).collect();
+        // What stays for whatever reason is found by the search for orphans.
+        let _ = engine_call::done(&Request::DeleteObjects { root: self.root.clone(), keys });
+        Ok((info, result.stats))
+    }
+
     /// Writes what is left; returns the number of rows.
     fn finish(mut self) -> Result<u64> {
         self.write_segment()?;
+        let segments = self.merged()?;
+        let stored_bytes = segments.iter().map(|(info, _)| info.bytes()).sum();
+        for (info, stats) in segments {
+            catalog::insert_segment(self.row.id, info, self.row.generation, stats)?;
+        }
         catalog::insert_namespace(&self.row)?;
-        let meta = Metapage { entries: self.rows, bytes: self.stored_bytes, ..Metapage::new(self.row.id) };
+        let meta = Metapage { entries: self.rows, bytes: stored_bytes, ..Metapage::new(self.row.id) };
         meta.write(self.index);
         xact::mark_written();
         // SAFETY: inside a transaction, in no parallel mode: what follows in this command must see the rows.

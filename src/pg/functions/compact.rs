@@ -6,10 +6,9 @@ use super::arguments::required;
 use crate::compaction::pack;
 use crate::error::{ErrorKind, Result};
 use crate::ids::NamespaceId;
-use crate::ipc::message::{CompactResult, CompactState};
+use crate::ipc::message::CompactResult;
 use crate::pg::am::access::OpenIndex;
 use crate::pg::am::metapage::Metapage;
-use crate::pg::am::open_scans::OpenScan;
 use crate::pg::catalog::NamespaceRow;
 use crate::pg::compaction::{Plan, Started, Survey, nothing};
 use crate::pg::compaction_progress::{self, Entry};
@@ -20,9 +19,6 @@ use crate::pg::snapshot::{Snapshot, transaction_has_one_snapshot};
 use crate::pg::{acl, catalog, gucs, namespace, preload};
 use pgrx::iter::TableIterator;
 use pgrx::{name, pg_extern, pg_sys};
-
-/// How long the engine waits for the end of a compaction before it says how far it is.
-const POLL_MS: u32 = 200;
 
 /// \[backend\] `elacsym.compact(target text) RETURNS (segments_before, segments_after)`
 #[pg_extern(sql = "")]
@@ -82,22 +78,7 @@ fn read(id: NamespaceId) -> Result<(NamespaceRow, Snapshot)> {
 /// Runs a compaction in the engine to its end.
 fn drive(plan: &Plan, name: &str) -> Result<CompactResult> {
     let entry = Entry::new(plan.row.id, name);
-    let started = Started::new(plan)?;
-    // Whatever ends this early ends the compaction too.
-    let open = OpenScan::new(started.number());
-    loop {
-        match started.poll(POLL_MS) {
-            Ok(CompactState::Running(progress)) => entry.set(progress),
-            Ok(CompactState::Done(result)) => {
-                crate::pg::am::open_scans::ended(Some(open));
-                return Ok(*result);
-            }
-            Err(error) => {
-                crate::pg::am::open_scans::ended(Some(open));
-                return Err(error);
-            }
-        }
-    }
+    Started::new(plan)?.drive(|progress| entry.set(progress))
 }
 
 /// Publishes it under the flush lock, which is kept to the end of the transaction. Where all statements of the transaction share

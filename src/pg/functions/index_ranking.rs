@@ -21,10 +21,10 @@ use crate::pg::snapshot::Snapshot;
 use crate::pg::{counters, policies, query_stats};
 use crate::rank::{ArmKind, Facts, Group, Modifier, Plan, Ranked, Ranking, SortKey, deep_enough, deeper};
 use crate::schema::NamespaceSchema;
+use foldhash::{HashMap, HashMapExt};
 use pgrx::pg_sys;
 use serde_json::Value as Json;
 use std::cell::RefCell;
-use std::collections::HashMap;
 use std::time::Instant;
 
 /// How much deeper an order is read when too few of its rows were visible.
@@ -173,15 +173,17 @@ impl<'a> IndexSearch<'a> {
             offset: request.offset,
             count: request.top_k,
         };
+        // Nothing of a row but its places counts.
+        let plain = !plan.modified && plan.per.is_none();
         let mut ranking: Ranking<RowId> = Ranking::new(plan.clone());
         while let Some(depth) = ranking.depth() {
             let mut more = false;
             let mut lists: Vec<Vec<(RowId, f32)>> = vec![Vec::new(); plan.arms.len()];
             for (place, leaf) in leaves.iter_mut().enumerate() {
                 more |= leaf.look(depth, plan.deepest(), cost)?;
-                for (row, visible) in leaf.visible() {
+                for row in leaf.visible() {
                     for (list, value) in lists.iter_mut().zip(&row.values) {
-                        list.extend(value.map(|value| ((place, visible.key), value)));
+                        list.extend(value.map(|value| ((place, row.key), value)));
                     }
                 }
             }
@@ -189,13 +191,18 @@ impl<'a> IndexSearch<'a> {
                 let better = |value: f32| kind.score(value);
                 match kind {
                     // Not by the score, to which rounding may make distances equal.
-                    ArmKind::Vector(_) => list.sort_by(|a, b| a.1.total_cmp(&b.1).then(a.0.cmp(&b.0))),
-                    ArmKind::Text => list.sort_by(|a, b| better(b.1).total_cmp(&better(a.1)).then(a.0.cmp(&b.0))),
+                    ArmKind::Vector(_) => list.sort_unstable_by(|a, b| a.1.total_cmp(&b.1).then(a.0.cmp(&b.0))),
+                    ArmKind::Text => {
+                        list.sort_unstable_by(|a, b| better(b.1).total_cmp(&better(a.1)).then(a.0.cmp(&b.0)))
+                    }
                 }
                 more |= list.len() > depth;
             }
             let block = ranking.block(lists, more);
             ranking.add(block, |(place, key)| {
+                if plain {
+                    return Ok(Facts::default());
+                }
                 let known = leaves.get(*place).and_then(|leaf| leaf.known.get(key)).and_then(Option::as_ref);
                 let known = known.ok_or_else(|| Error::internal("a ranked row was not looked at"))?;
                 Ok(Facts { factor: known.factor, group: known.group.as_ref().map(Group::of) })
@@ -251,7 +258,7 @@ fn ordered(leaves: &mut [Leaf<'_>], request: &QueryRequest, cost: &mut RequestSt
         for (place, leaf) in leaves.iter_mut().enumerate() {
             more |= leaf.look(first, MAX_REPLY_ROWS, cost)?;
             let key = |row: &CandidateRow| SortKey::new(&request.order_by, row.sort.clone(), (place, row.key));
-            rows.extend(leaf.visible().map(|(row, _)| key(row)));
+            rows.extend(leaf.visible().map(key));
             if let Some(last) = leaf.last.as_ref().filter(|_| leaf.full).map(key)
                 && certain.as_ref().is_none_or(|certain| last < *certain)
             {
@@ -295,7 +302,6 @@ fn ordered(leaves: &mut [Leaf<'_>], request: &QueryRequest, cost: &mut RequestSt
 
 /// A row that the transaction sees.
 struct Visible {
-    key: Key,
     tid: pg_sys::ItemPointerData,
     primary_key: String,
     factor: f64,
@@ -330,8 +336,8 @@ struct Leaf<'a> {
     request: QueryRequest,
     /// Rows that were looked up in the table; None: not visible, or the filter does not hold.
     known: HashMap<Key, Option<Visible>>,
-    /// The last answer.
-    rows: Vec<CandidateRow>,
+    /// The last answer, and whether each row is among the visible ones.
+    rows: Vec<(CandidateRow, bool)>,
     /// How many of each arm it was asked for.
     depth: usize,
     /// How often it was asked.
@@ -340,6 +346,13 @@ struct Leaf<'a> {
     full: bool,
     /// The last row of an order, visible or not.
     last: Option<CandidateRow>,
+}
+
+/// Rows of one arm.
+#[derive(Debug, Clone, Copy, Default)]
+struct Count {
+    found: usize,
+    visible: usize,
 }
 
 impl Leaf<'_> {
@@ -355,12 +368,11 @@ impl Leaf<'_> {
                 self.ask(ask, cost)?;
             }
             // Also of an answer that was deep enough to begin with: it may hold fewer visible rows than are wanted now.
-            let short = (0..self.request.arms.len()).any(|arm| {
-                let visible = self.visible().filter(|(row, _)| row.values[arm].is_some()).count();
-                let found = self.rows.iter().filter(|row| row.values[arm].is_some()).count();
-                visible < depth && found >= self.depth
-            });
-            let share = self.share_visible();
+            let counts = self.counts();
+            let short = counts.iter().any(|count| count.visible < depth && count.found >= self.depth);
+            // The least of an arm; 1 where there is nothing.
+            let share = counts.iter().filter(|count| count.found > 0);
+            let share = share.map(|count| count.visible as f64 / count.found as f64).fold(1.0, f64::min);
             if !short {
                 if plain {
                     remember_share(self.open.index, share);
@@ -405,14 +417,19 @@ impl Leaf<'_> {
         self.depth = depth;
         self.last = if arms == 0 { rows.last().cloned() } else { None };
         self.look_up(&rows)?;
-        self.rows = rows;
+        let is_visible = |row: &CandidateRow| self.known.get(&row.key).is_some_and(Option::is_some);
+        let with = |row: CandidateRow| {
+            let visible = is_visible(&row);
+            (row, visible)
+        };
+        self.rows = rows.into_iter().map(with).collect();
         Ok(())
     }
 
     /// Looks up in the table what was not looked up before.
     fn look_up(&mut self, rows: &[CandidateRow]) -> Result<()> {
         let mut heap_rows = HeapRows::new(self.open.heap, self.snapshot.as_ptr());
-        let mut new = Vec::new();
+        let mut new = Vec::with_capacity(rows.len());
         for row in rows.iter().filter(|row| !self.known.contains_key(&row.key)) {
             let Some(found) = heap_rows.visible(row.key) else {
                 new.push((row.key, None));
@@ -429,7 +446,6 @@ impl Leaf<'_> {
                 factor *= modifier.factor(None, filter.matches(&found)?);
             }
             let visible = Visible {
-                key: row.key,
                 tid: found.tid,
                 primary_key: key_text(&found, &self.key_columns),
                 factor,
@@ -448,18 +464,20 @@ impl Leaf<'_> {
         Ok(())
     }
 
-    /// The least share of an arm's candidates that is visible; 1 where there are none.
-    fn share_visible(&self) -> f64 {
-        let of_arm = |arm: usize| {
-            let visible = self.visible().filter(|(row, _)| row.values[arm].is_some()).count();
-            let found = self.rows.iter().filter(|row| row.values[arm].is_some()).count();
-            if found == 0 { 1.0 } else { visible as f64 / found as f64 }
-        };
-        (0..self.request.arms.len()).map(of_arm).fold(1.0, f64::min)
+    /// The rows of each arm in the last answer.
+    fn counts(&self) -> Vec<Count> {
+        let mut counts = vec![Count::default(); self.request.arms.len()];
+        for (row, visible) in &self.rows {
+            for (count, value) in counts.iter_mut().zip(&row.values) {
+                count.found += usize::from(value.is_some());
+                count.visible += usize::from(*visible && value.is_some());
+            }
+        }
+        counts
     }
 
-    fn visible(&self) -> impl Iterator<Item = (&CandidateRow, &Visible)> {
-        self.rows.iter().filter_map(|row| Some((row, self.known.get(&row.key)?.as_ref()?)))
+    fn visible(&self) -> impl Iterator<Item = &CandidateRow> {
+        self.rows.iter().filter_map(|(row, visible)| visible.then_some(row))
     }
 }
 
