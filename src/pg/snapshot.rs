@@ -162,7 +162,8 @@ pub fn transaction_has_one_snapshot() -> bool {
     level >= pg_sys::XACT_REPEATABLE_READ as i32
 }
 
-fn is_serializable() -> bool {
+/// Whether the transaction is SERIALIZABLE.
+pub fn is_serializable() -> bool {
     // SAFETY: a plain global of this process.
     (unsafe { pg_sys::XactIsoLevel }) == pg_sys::XACT_SERIALIZABLE as i32
 }

@@ -25,6 +25,7 @@ pub mod vacuum;
 pub mod values;
 pub mod verify;
 pub mod view;
+pub mod visibility_map;
 
 use crate::pg::c_function::{Call, Returned, c_functions};
 use pgrx::pg_sys;

@@ -22,6 +22,8 @@ pub struct IndexView {
     pub view: View,
     /// The schema the index was built with.
     pub schema: NamespaceSchema,
+    /// How far the tombstone log was.
+    pub log: TombstonesVersion,
     tombstones: Option<TombstonesVersion>,
     snapshot: Snapshot,
     index: Rel,
@@ -45,7 +47,7 @@ impl IndexView {
         let view = View::read(row.id, row.schema, row.watermark, &snapshot)?;
         drop(buffer);
         let tombstones = (meta.tombstones.count > 0).then_some(meta.tombstones);
-        Ok(Self { view, schema, tombstones, snapshot, index })
+        Ok(Self { view, schema, log: meta.tombstones, tombstones, snapshot, index })
     }
 
     /// What the engine gets to know at once.

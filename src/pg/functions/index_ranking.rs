@@ -4,52 +4,28 @@
 
 use super::Jsonb;
 use super::ranking::{Prepared, arms_json, rank};
-use crate::document::Value;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::Key;
-use crate::ipc::message::{ArmQuery, CandidateRow, QueryRequest, Request, RequestStats};
+use crate::ipc::message::{ArmQuery, CandidateRow, QueryRequest, RequestStats};
 use crate::limits::MAX_REPLY_ROWS;
 use crate::pg::am::access::OpenIndex;
-use crate::pg::am::heap_rows::HeapRows;
 use crate::pg::am::recheck::Recheck;
 use crate::pg::am::relation::Rel;
-use crate::pg::am::view::with_view;
-use crate::pg::am::{self, corpus, open_scans};
-use crate::pg::engine_call::candidates_and_cost_of;
+use crate::pg::am::{self, corpus};
+use crate::pg::counters;
 use crate::pg::search_log::{self, Figures};
 use crate::pg::snapshot::Snapshot;
-use crate::pg::{counters, policies, query_stats};
-use crate::rank::{ArmKind, Facts, Group, Modifier, Plan, Ranked, Ranking, SortKey, deep_enough, deeper};
+use crate::rank::{ArmKind, Facts, Group, Plan, Ranked, Ranking, SortKey};
 use crate::schema::NamespaceSchema;
 use foldhash::{HashMap, HashMapExt};
+use leaf::{Leaf, Seen};
 use pgrx::pg_sys;
-use serde_json::Value as Json;
-use std::cell::RefCell;
 use std::time::Instant;
+
+mod leaf;
 
 /// How much deeper an order is read when too few of its rows were visible.
 const DEEPER: usize = 4;
-/// Sessions rarely search more indexes than this in turn.
-const MAX_SHARES: usize = 64;
-
-thread_local! {
-    /// Which share of an index's candidates was visible in the last search of this session. Only a hint: it says how deep to ask first.
-    static SHARES: RefCell<Vec<(pg_sys::Oid, f64)>> = const { RefCell::new(Vec::new()) };
-}
-
-fn share_hint(index: Rel) -> f64 {
-    let oid = index.oid();
-    SHARES.with_borrow(|shares| shares.iter().find(|(of, _)| *of == oid).map_or(1.0, |(_, share)| *share))
-}
-
-fn remember_share(index: Rel, share: f64) {
-    let oid = index.oid();
-    SHARES.with_borrow_mut(|shares| {
-        shares.retain(|(of, _)| *of != oid);
-        shares.truncate(MAX_SHARES - 1);
-        shares.insert(0, (oid, share));
-    });
-}
 
 /// One result.
 pub struct Found {
@@ -120,21 +96,11 @@ impl<'a> IndexSearch<'a> {
             for boost in &prepared.boosts {
                 boosts.push((&boost.modifier, Recheck::new(open, &boost.filter)?));
             }
-            leaves.push(Leaf {
-                open,
-                recheck: prepared.exact.as_ref().map(|filter| Recheck::new(open, filter)).transpose()?,
-                boosts,
-                snapshot: &snapshot,
-                search: self,
-                key_columns,
-                request: QueryRequest { effort, ..request.clone() },
-                known: HashMap::new(),
-                rows: Vec::new(),
-                depth: 0,
-                questions: 0,
-                full: false,
-                last: None,
-            });
+            let mut leaf = Leaf::new(self, open, &snapshot, QueryRequest { effort, ..request.clone() });
+            leaf.recheck = prepared.exact.as_ref().map(|filter| Recheck::new(open, filter)).transpose()?;
+            leaf.boosts = boosts;
+            leaf.key_columns = key_columns;
+            leaves.push(leaf);
         }
         let found = if request.arms.is_empty() {
             ordered(&mut leaves, &request, &mut cost)?
@@ -209,12 +175,14 @@ impl<'a> IndexSearch<'a> {
             })?;
             pgrx::check_for_interrupts!();
         }
-        let found = ranking.finish().into_iter().map(|row| {
-            let visible = leaves.get_mut(row.id.0).and_then(|leaf| leaf.known.remove(&row.id.1)).flatten();
+        let mut found = Vec::new();
+        for row in ranking.finish() {
+            let (place, key) = row.id;
+            let visible = leaves.get_mut(place).map(|leaf| leaf.take(key)).transpose()?.flatten();
             let visible = visible.ok_or_else(|| Error::internal("a ranked row was not looked at"))?;
-            Ok(found_row(visible, &row, &plan, prepared.by_arm.then(|| arms_json(&request.arms, &row.places))))
-        });
-        found.collect()
+            found.push(found_row(visible, &row, &plan, prepared.by_arm.then(|| arms_json(&request.arms, &row.places))));
+        }
+        Ok(found)
     }
 
     /// The numbers that columns of the leaf's table have in the named one.
@@ -232,7 +200,7 @@ impl<'a> IndexSearch<'a> {
     }
 }
 
-fn found_row(visible: Visible, row: &Ranked<RowId>, plan: &Plan, arms: Option<Jsonb>) -> Found {
+fn found_row(visible: Seen, row: &Ranked<RowId>, plan: &Plan, arms: Option<Jsonb>) -> Found {
     let (vector, text) = (row.vector_place(plan), row.text_place(plan));
     Found {
         tid: visible.tid,
@@ -285,8 +253,9 @@ fn ordered(leaves: &mut [Leaf<'_>], request: &QueryRequest, cost: &mut RequestSt
             page.push((place, key));
         }
         if page.len() == wanted || !more {
-            let row = |(place, key): (usize, Key)| leaves[place].known.remove(&key).flatten();
-            return Ok(page.into_iter().skip(request.offset).filter_map(row).map(Visible::without_score).collect());
+            let page = page.into_iter().skip(request.offset);
+            let rows = page.map(|(place, key)| leaves[place].take(key)).collect::<Result<Vec<_>>>()?;
+            return Ok(rows.into_iter().flatten().map(Seen::without_score).collect());
         }
         if first >= MAX_REPLY_ROWS {
             return Err(Error::new(
@@ -297,196 +266,6 @@ fn ordered(leaves: &mut [Leaf<'_>], request: &QueryRequest, cost: &mut RequestSt
         }
         first = first.saturating_mul(DEEPER).min(MAX_REPLY_ROWS);
         pgrx::check_for_interrupts!();
-    }
-}
-
-/// A row that the transaction sees.
-struct Visible {
-    tid: pg_sys::ItemPointerData,
-    primary_key: String,
-    factor: f64,
-    group: Option<Value>,
-}
-
-impl Visible {
-    fn without_score(self) -> Found {
-        Found {
-            tid: self.tid,
-            primary_key: self.primary_key,
-            score: None,
-            vector_rank: None,
-            vector_distance: None,
-            text_rank: None,
-            text_score: None,
-            arms: None,
-        }
-    }
-}
-
-/// One index with rows, and what was asked of it so far.
-struct Leaf<'a> {
-    open: &'a OpenIndex,
-    snapshot: &'a Snapshot,
-    search: &'a IndexSearch<'a>,
-    /// What must hold for rows besides the request's filter.
-    recheck: Option<Recheck<'a>>,
-    /// Modifiers that the engine cannot apply.
-    boosts: Vec<(&'a Modifier, Recheck<'a>)>,
-    key_columns: Vec<i16>,
-    request: QueryRequest,
-    /// Rows that were looked up in the table; None: not visible, or the filter does not hold.
-    known: HashMap<Key, Option<Visible>>,
-    /// The last answer, and whether each row is among the visible ones.
-    rows: Vec<(CandidateRow, bool)>,
-    /// How many of each arm it was asked for.
-    depth: usize,
-    /// How often it was asked.
-    questions: u64,
-    /// It may have more.
-    full: bool,
-    /// The last row of an order, visible or not.
-    last: Option<CandidateRow>,
-}
-
-/// Rows of one arm.
-#[derive(Debug, Clone, Copy, Default)]
-struct Count {
-    found: usize,
-    visible: usize,
-}
-
-impl Leaf<'_> {
-    /// Brings the best `depth` rows of each arm; goes deeper while fewer of them are visible (and match exactly), so that ranks are
-    /// those among visible rows. Whether there may be more.
-    fn look(&mut self, depth: usize, deepest: usize, cost: &mut RequestStats) -> Result<bool> {
-        // With a condition that rows are checked against, the share would be that of the condition.
-        let plain = self.recheck.is_none() && !self.search.row_security;
-        let hint = if plain { share_hint(self.open.index) } else { 1.0 };
-        let mut ask = deep_enough(depth, hint).min(deepest);
-        loop {
-            if self.depth < ask && (self.depth == 0 || self.full) {
-                self.ask(ask, cost)?;
-            }
-            // Also of an answer that was deep enough to begin with: it may hold fewer visible rows than are wanted now.
-            let counts = self.counts();
-            let short = counts.iter().any(|count| count.visible < depth && count.found >= self.depth);
-            // The least of an arm; 1 where there is nothing.
-            let share = counts.iter().filter(|count| count.found > 0);
-            let share = share.map(|count| count.visible as f64 / count.found as f64).fold(1.0, f64::min);
-            if !short {
-                if plain {
-                    remember_share(self.open.index, share);
-                }
-                return Ok(self.full);
-            }
-            if self.depth >= deepest {
-                return Err(Error::new(
-                    ErrorKind::Exhausted,
-                    format!("fewer than {depth} of the best {deepest} rows are visible to this transaction"),
-                )
-                .with_hint("Use a filter, or a smaller number of candidates."));
-            }
-            ask = deeper(self.depth, depth, share).min(deepest);
-            pgrx::check_for_interrupts!();
-        }
-    }
-
-    fn ask(&mut self, depth: usize, cost: &mut RequestStats) -> Result<()> {
-        open_scans::close_pending()?;
-        let start = Instant::now();
-        let (id, rows, stats) = with_view(self.open.index, |view| {
-            let id = view.view.id;
-            let request = QueryRequest {
-                namespace: view.message(),
-                candidates: depth,
-                top_k: depth,
-                offset: 0,
-                ..self.request.clone()
-            };
-            let (rows, stats) = candidates_and_cost_of(&Request::Candidates(Box::new(request)), view)?;
-            Ok((id, rows, stats))
-        })?;
-        counters::charge(id, u64::from(self.questions == 0), counters::micros_since(start), &stats);
-        self.questions += 1;
-        // The cost is that of the whole search.
-        *cost = query_stats::sum(*cost, stats);
-        query_stats::record(*cost);
-        let arms = self.request.arms.len();
-        let full = |arm: usize| rows.iter().filter(|row| row.values[arm].is_some()).count() >= depth;
-        self.full = if arms == 0 { rows.len() >= depth } else { (0..arms).any(full) };
-        self.depth = depth;
-        self.last = if arms == 0 { rows.last().cloned() } else { None };
-        self.look_up(&rows)?;
-        let is_visible = |row: &CandidateRow| self.known.get(&row.key).is_some_and(Option::is_some);
-        let with = |row: CandidateRow| {
-            let visible = is_visible(&row);
-            (row, visible)
-        };
-        self.rows = rows.into_iter().map(with).collect();
-        Ok(())
-    }
-
-    /// Looks up in the table what was not looked up before.
-    fn look_up(&mut self, rows: &[CandidateRow]) -> Result<()> {
-        let mut heap_rows = HeapRows::new(self.open.heap, self.snapshot.as_ptr());
-        let mut new = Vec::with_capacity(rows.len());
-        for row in rows.iter().filter(|row| !self.known.contains_key(&row.key)) {
-            let Some(found) = heap_rows.visible(row.key) else {
-                new.push((row.key, None));
-                continue;
-            };
-            if let Some(recheck) = &mut self.recheck
-                && !recheck.matches(&found)?
-            {
-                new.push((row.key, None));
-                continue;
-            }
-            let mut factor = row.factor;
-            for (modifier, filter) in &mut self.boosts {
-                factor *= modifier.factor(None, filter.matches(&found)?);
-            }
-            let visible = Visible {
-                tid: found.tid,
-                primary_key: key_text(&found, &self.key_columns),
-                factor,
-                group: row.group.clone(),
-            };
-            new.push((row.key, Some(visible)));
-        }
-        if self.search.row_security {
-            let tids = new.iter().filter_map(|(_, visible)| visible.as_ref()).map(|visible| visible.tid).collect();
-            let allowed = policies::allowed(self.search.named.heap, self.open.heap, tids)?;
-            for (_, visible) in &mut new {
-                visible.take_if(|visible| !allowed.contains(&am::key::of_tid(visible.tid)));
-            }
-        }
-        self.known.extend(new);
-        Ok(())
-    }
-
-    /// The rows of each arm in the last answer.
-    fn counts(&self) -> Vec<Count> {
-        let mut counts = vec![Count::default(); self.request.arms.len()];
-        for (row, visible) in &self.rows {
-            for (count, value) in counts.iter_mut().zip(&row.values) {
-                count.found += usize::from(value.is_some());
-                count.visible += usize::from(*visible && value.is_some());
-            }
-        }
-        counts
-    }
-
-    fn visible(&self) -> impl Iterator<Item = &CandidateRow> {
-        self.rows.iter().filter_map(|(row, visible)| visible.then_some(row))
-    }
-}
-
-/// The primary key as text: of one column as it is, of several as a JSON array of their text forms.
-fn key_text(row: &crate::pg::am::heap_rows::VisibleRow<'_>, columns: &[i16]) -> String {
-    match columns {
-        [] => String::new(),
-        [column] => row.text(*column).unwrap_or_default(),
-        columns => Json::from(columns.iter().map(|column| row.text(*column)).collect::<Vec<_>>()).to_string(),
     }
 }
 
