@@ -87,7 +87,8 @@ impl StorageTimeouts {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct StorageConfig {
-    /// `file:///absolute/directory` (taken literally, no percent-decoding) or `s3://bucket/prefix`.
+    /// `file:///absolute/directory` (taken literally, no percent-decoding), `pgdata:directory` (below the data directory) or
+    /// `s3://bucket/prefix`.
     pub url: String,
     /// Endpoint of an S3-compatible store, with its scheme; none means AWS.
     pub s3_endpoint: Option<String>,
@@ -246,6 +247,8 @@ impl StorageConfig {
 pub enum StorageUrl {
     /// A local directory, absolute.
     File(PathBuf),
+    /// A directory below PostgreSQL's data directory, which the engine works in: it moves with it.
+    DataDirectory(String),
     /// A prefix (possibly empty, no slash at either end) of a bucket.
     S3 {
         /// Bucket name.
@@ -256,7 +259,7 @@ pub enum StorageUrl {
 }
 
 impl StorageUrl {
-    /// Parses `file:///directory` or `s3://bucket/prefix`.
+    /// Parses `file:///directory`, `pgdata:directory` or `s3://bucket/prefix`.
     ///
     /// # Errors
     /// `Invalid`, naming the URL.
@@ -278,6 +281,13 @@ impl StorageUrl {
             }
             return Ok(Self::File(PathBuf::from(format!("/{}", parts.join("/")))));
         }
+        if let Some(path) = url.strip_prefix("pgdata:") {
+            let parts = components(path).ok_or_else(|| wrong("holds \".\" or \"..\""))?;
+            if parts.is_empty() || path.starts_with('/') {
+                return Err(wrong("does not name a directory below the data directory"));
+            }
+            return Ok(Self::DataDirectory(parts.join("/")));
+        }
         if let Some(rest) = url.strip_prefix("s3://") {
             let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
             let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_');
@@ -290,9 +300,9 @@ impl StorageUrl {
         Err(wrong("has an unknown scheme"))
     }
 
-    /// True for `file://`.
+    /// True for local directories.
     pub fn is_file(&self) -> bool {
-        matches!(self, Self::File(_))
+        matches!(self, Self::File(_) | Self::DataDirectory(_))
     }
 }
 
@@ -300,6 +310,7 @@ impl std::fmt::Display for StorageUrl {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::File(path) => write!(f, "file://{}", path.display()),
+            Self::DataDirectory(path) => write!(f, "pgdata:{path}"),
             Self::S3 { bucket, prefix } if prefix.is_empty() => write!(f, "s3://{bucket}"),
             Self::S3 { bucket, prefix } => write!(f, "s3://{bucket}/{prefix}"),
         }

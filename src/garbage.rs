@@ -1,7 +1,7 @@
 //! Which objects below a cluster's prefix may be deleted, and when (INV-4, INV-9): rules without storage and without tables.
 //!
-//! Everything of a cluster is below `<cluster uuid>/`. Below that, `<database oid>/<namespace uuid>/` holds a directory for each
-//! segment and the manifests; the other names are *marks*, objects whose name says all: which servers live, which database reads
+//! Everything of a cluster is below `<cluster>/`. Below that, `<database oid>/<namespace>/` holds a directory for each segment and the
+//! manifests; the other names are *marks*, objects whose name says all: which servers live, which database reads
 //! another's objects, which databases are gone.
 //!
 //! An object goes in two steps. First a row of `elacsym.garbage` says that nothing refers to it: because a transaction released
@@ -11,7 +11,7 @@
 //! however long it ran or was prepared.
 
 use crate::error::Result;
-use crate::ids::{NamespaceId, Uuid};
+use crate::ids::NamespaceId;
 
 pub mod marks;
 
@@ -20,14 +20,24 @@ const ULID_LENGTH: usize = 26;
 /// Digits of the generation in a manifest's name.
 const GENERATION_DIGITS: usize = 20;
 
+/// Digits of the 64 bits of a cluster's identity.
+const CLUSTER_DIGITS: usize = 13;
+
 /// Prefix of everything of a cluster.
+///
+/// Names are short, because `pg_basebackup` refuses paths of more than 99 characters below the data directory, where the default storage is:
+/// `elacsym/`, this prefix, a database, a namespace, a segment, and `rows.parquet` are 99 at most.
 pub fn cluster_prefix(cluster: NamespaceId) -> String {
-    format!("{cluster}/")
+    let short = cluster.short();
+    // A system identifier has 64 bits.
+    let (zeros, digits) = short.split_at(short.len() - CLUSTER_DIGITS);
+    let is_short = cluster.0[..8] == [0; 8] && zeros.bytes().all(|digit| digit == b'0');
+    format!("{}/", if is_short { digits } else { &short })
 }
 
 /// Prefix of the objects of one database.
 pub fn database_prefix(cluster: NamespaceId, database: u32) -> String {
-    format!("{cluster}/{database}/")
+    format!("{}{database}/", cluster_prefix(cluster))
 }
 
 /// The database whose directory `key` is in; none for marks and for what is not below the cluster's prefix.
@@ -70,7 +80,7 @@ pub enum Place<'k> {
 /// What a key below the prefix of a database names; none for what we never write there, which is left alone.
 pub fn place_in<'k>(database_prefix: &str, key: &'k str) -> Option<Place<'k>> {
     let mut parts = key.strip_prefix(database_prefix)?.split('/');
-    let namespace = namespace(parts.next()?)?;
+    let namespace = NamespaceId::parse_short(parts.next()?)?;
     match (parts.next()?, parts.next(), parts.next()) {
         (segment, Some(file), None) if is_ulid(segment) && !file.is_empty() => {
             Some(Place::Segment { namespace, segment })
@@ -83,10 +93,6 @@ pub fn place_in<'k>(database_prefix: &str, key: &'k str) -> Option<Place<'k>> {
         }
         _ => None,
     }
-}
-
-fn namespace(text: &str) -> Option<NamespaceId> {
-    Uuid::parse(text).filter(|uuid| uuid.to_string() == text).map(|uuid| NamespaceId(uuid.0))
 }
 
 /// Why an object has a row in `elacsym.garbage`; the values are those of column `reason`.

@@ -14,7 +14,7 @@ pub struct SegmentInfo {
     pub id: String,
     /// Storage root it was written to (`file:///…` or `s3://bucket/prefix`): a changed setting moves only new segments.
     pub root: String,
-    /// Directory of its objects below the root: `<cluster uuid>/<database oid>/<namespace uuid>/<id>`.
+    /// Directory of its objects below the root: `<cluster>/<database oid>/<namespace>/<id>`.
     pub path: String,
     /// Version of the segment format.
     pub format: u32,

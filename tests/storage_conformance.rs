@@ -211,7 +211,7 @@ async fn any_text_is_a_key(store: Store) {
 async fn bad_keys_reach_nothing(store: Store) {
     let long = "x/".repeat(500);
     for key in
-        ["", "/a", "a/", "a//b", "..", "../a", "a/../b", "./a", "a/.", "nul\0", "line\n", ".elacsym-tmp-1", &long]
+        ["", "/a", "a/", "a//b", "..", "../a", "a/../b", "./a", "a/.", "nul\0", "line\n", "pgsql_tmp_elacsym-1", &long]
     {
         let bytes = Bytes::from_static(b"x");
         let errors = [

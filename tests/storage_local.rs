@@ -119,7 +119,8 @@ async fn temporary_files_are_not_objects_and_old_ones_are_removed() {
     let directory = tempfile::tempdir().unwrap();
     let store = store(directory.path()).await;
     store.put("d/k", Bytes::from("x")).await.unwrap();
-    let (young, old) = (directory.path().join("d/.elacsym-tmp-young"), directory.path().join("d/.elacsym-tmp-old"));
+    let (young, old) =
+        (directory.path().join("d/pgsql_tmp_elacsym-young"), directory.path().join("d/pgsql_tmp_elacsym-old"));
     std::fs::write(&young, "half").unwrap();
     let file = std::fs::File::create(&old).unwrap();
     file.set_modified(std::time::SystemTime::now() - Duration::from_secs(3 * 24 * 3_600)).unwrap();

@@ -28,8 +28,10 @@ NONE = Filter("no filter")
 FILTERS = (
     Filter("10 %", "bucket", 100),
     Filter("1 %", "bucket", 10),
+    Filter("0.1 %", "bucket", 1),
     Filter("10 %, correlated", "region", 100),
     Filter("1 %, correlated", "region", 10),
+    Filter("0.1 %, correlated", "region", 1),
 )
 
 

@@ -50,6 +50,8 @@ def settings(shared_buffers: str, build_memory: str, rows: int, dim: int) -> dic
         "shared_preload_libraries": ",".join(preload),
         "elacsym.build_memory": build_memory,
         "elacsym.cache_memory": f"{min(memory // 8, 2048)}MB",
+        # The same queries are asked again and again: answers must be computed, not remembered.
+        "elacsym.result_cache": "0",
     }
 
 

@@ -110,8 +110,8 @@ def test_filters_leave_the_share_that_their_name_says_and_region_follows_the_vec
     dataset = Generated(BLOCK, 32, 0)
     block: Block = next(dataset.blocks())
     columns = Attributes(block.vectors).of(block.ids, block.vectors)
-    for filter_, share in zip(FILTERS, (0.1, 0.01, 0.1, 0.01), strict=True):
-        assert filter_.mask(columns).mean() == pytest.approx(share, rel=0.15), filter_
+    for filter_, share in zip(FILTERS, (0.1, 0.01, 0.001, 0.1, 0.01, 0.001), strict=True):
+        assert filter_.mask(columns).mean() == pytest.approx(share, rel=0.15, abs=0.0006), filter_
     assert NONE.mask(columns) is None and NONE.sql == ""
     near_first = block.vectors @ block.vectors[0]
     assert near_first[columns["region"] < 100].min() >= near_first[columns["region"] >= 100].max() - 1e-6

@@ -340,6 +340,47 @@ def test_a_clone_beside_its_origin_on_the_same_bucket_harms_neither(new_cluster,
         clone.destroy()
 
 
+def test_a_base_backup_with_the_default_storage_holds_everything_wherever_it_is_restored(new_cluster):
+    """pg_basebackup copies the objects with the data directory (its archive takes paths of 99 characters), and they are found where they are then."""
+    origin = new_cluster("origin", config=CONFIG)
+    origin.create_database("d")
+    with origin.connect("d") as conn:
+        prepare(conn)
+        fill(conn, first=500, rows=30)
+        put(conn, range(500, 530), 1)
+        both(conn, "compact")
+        settled(conn)
+        expected = answers(conn)
+        assert {root for (root,) in conn.execute("SELECT root FROM elacsym.segments")} == {"pgdata:elacsym"}
+        longest = max(len(str(path.relative_to(origin.data))) for path in origin.data.rglob("elacsym/**/*"))
+        # a database's oid may have five digits more
+        assert longest <= 94
+        # what is being written while the backup runs is left out
+        directory = next(origin.data.glob("elacsym/*/*/*"))
+        for name in ("pgsql_tmp_elacsym-" + "x" * 40, "later"):
+            (directory / name).write_text("half")
+            (directory / name).chmod(0o666)
+    clone = origin.base_backup(config=CONFIG)
+    try:
+        assert sorted(path.name for path in clone.data.rglob("elacsym/*/*/*/*") if path.is_file() and not path.name.startswith("manifest-")) == ["later"]
+        origin.stop("immediate")
+        origin.data.rename(origin.data.with_name("gone"))
+        clone.start()
+        with clone.connect("d") as conn:
+            assert answers(conn) == expected
+            fill(conn, first=900, rows=30)
+            remove(conn, range(500, 520))
+            both(conn, "flush")
+            conn.execute("VACUUM docs")
+            both(conn, "compact")
+            check(conn)
+            assert answers(conn) != expected
+            assert not conn.execute("SELECT * FROM elacsym.verify('docs_idx')").fetchall()
+    finally:
+        clone.destroy()
+        origin.data.with_name("gone").rename(origin.data)
+
+
 # -- a database from a template, dump and restore ------------------------------------------------------------------------
 
 

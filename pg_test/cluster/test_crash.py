@@ -83,9 +83,9 @@ class Model:
             for arm in ("'[1,1,1,1]', effort => 'infinity'", "full_text => '\"all\"'"):
                 found = conn.execute(f"SELECT id, (attributes ->> 'version')::int FROM elacsym.query('ns', {arm}, top_k => 1000, include_attributes => '{{version}}')").fetchall()
                 assert sorted(found) == sorted(model.items())
-            for root, keys in conn.execute("SELECT root, objects FROM elacsym.segments").fetchall():
+            for root, keys in conn.execute("SELECT replace(root, 'pgdata:', current_setting('data_directory') || '/'), objects FROM elacsym.segments").fetchall():
                 for key in keys:
-                    assert os.path.exists(os.path.join(root.removeprefix("file://"), key)), f"{key} is referred to and gone"
+                    assert os.path.exists(os.path.join(root, key)), f"{key} is referred to and gone"
 
     def settled(self):
         with self.connect() as conn:

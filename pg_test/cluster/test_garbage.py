@@ -537,7 +537,7 @@ def test_what_somebody_else_put_there_is_left_alone(cluster):
             Path(uuid) / "99999" / "readme",
             Path(uuid) / "readme",
             Path("readme"),
-            Path("00000000-0000-0000-0000-000000000001") / own.parts[1] / own.parts[2] / "01KAB3C4D5E6F7G8H9JKMNPQRS" / "search.idx",
+            Path("0000000000001") / own.parts[1] / own.parts[2] / "01KAB3C4D5E6F7G8H9JKMNPQRS" / "search.idx",
         ]
         for path in strange:
             target = storage(cluster) / path

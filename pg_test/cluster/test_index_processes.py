@@ -115,7 +115,7 @@ def test_a_build_that_dies_when_it_has_merged_its_segments_leaves_nothing(cluste
 
         def stored():
             # one directory for each segment; the sweep for orphans finds what the dead build had written
-            return {path.parent.name for path in cluster.data.glob("elacsym/objects/*/*/*/*/search.idx")}
+            return {path.parent.name for path in cluster.data.glob("elacsym/*/*/*/*/search.idx")}
 
         def referred():
             return {segment for (segment,) in conn.execute("SELECT segment FROM elacsym.segments")}

@@ -109,5 +109,5 @@ def lives(conn) -> list[str]:
 def objects(conn) -> list[tuple]:
     """(root, key) of every object that a segment refers to."""
     return conn.execute(
-        "SELECT info ->> 'root', (info ->> 'path') || '/search.idx' FROM elacsym.segment"
+        "SELECT replace(info ->> 'root', 'pgdata:', 'file://' || current_setting('data_directory') || '/'), (info ->> 'path') || '/search.idx' FROM elacsym.segment"
     ).fetchall()

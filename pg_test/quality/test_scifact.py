@@ -94,7 +94,7 @@ def test_quality_and_rankings_do_not_depend_on_where_the_rows_are(scifact, new_c
         check_quality(scifact, buffered)
         assert conn.execute("SELECT elacsym.flush('scifact')").fetchone()[0] == len(scifact.documents)
         rows = conn.execute("SELECT root FROM elacsym.segments").fetchall()
-        assert rows and all(root.startswith("s3://" if storage == "s3" else "file://") for (root,) in rows)
+        assert rows and all(root.startswith("s3://" if storage == "s3" else "pgdata:") for (root,) in rows)
         flushed = search(conn, scifact)
         check_quality(scifact, flushed)
         assert_same(buffered, flushed, "after the flush")

@@ -15,42 +15,53 @@ fn keys_of_ours_are_told_from_everything_else() {
     let prefix = database_prefix(CLUSTER, 5);
     let at = |rest: &str| format!("{prefix}{rest}");
     let id = uuid(1);
+    let name = id.short();
     for file in ["rows.parquet", "search.idx", "later.idx"] {
-        let key = at(&format!("{id}/{ULID}/{file}"));
+        let key = at(&format!("{name}/{ULID}/{file}"));
         assert_eq!(place_in(&prefix, &key), Some(Place::Segment { namespace: id, segment: ULID }));
         assert_eq!(database_of(CLUSTER, &key), Some(5));
     }
-    let key = at(&format!("{id}/manifest-00000000000000000042.json"));
+    let key = at(&format!("{name}/manifest-00000000000000000042.json"));
     assert_eq!(place_in(&prefix, &key), Some(Place::Manifest { namespace: id, generation: 42 }));
-    let upper = id.to_string().replace("01", "0A");
     for wrong in [
         String::new(),
-        format!("{id}"),
-        format!("{id}/"),
-        format!("{id}/{ULID}"),
-        format!("{id}/{ULID}/"),
-        format!("{id}/{ULID}/deep/er"),
-        format!("{id}/{}/search.idx", &ULID[1..]),
-        format!("{id}/{}/search.idx", ULID.to_lowercase()),
-        format!("{id}/{}I/search.idx", &ULID[1..]),
-        format!("{}/{ULID}/search.idx", id.to_string().replace('-', "")),
-        format!("{upper}/{ULID}/search.idx"),
-        format!("{id}/manifest-42.json"),
-        format!("{id}/manifest-0000000000000000004x.json"),
-        format!("{id}/manifest-+0000000000000000042.json"),
-        format!("{id}/manifest-99999999999999999999.json"),
+        name.clone(),
+        format!("{name}/"),
+        format!("{name}/{ULID}"),
+        format!("{name}/{ULID}/"),
+        format!("{name}/{ULID}/deep/er"),
+        format!("{name}/{}/search.idx", &ULID[1..]),
+        format!("{name}/{}/search.idx", ULID.to_lowercase()),
+        format!("{name}/{}I/search.idx", &ULID[1..]),
+        format!("{id}/{ULID}/search.idx"),
+        format!("{}/{ULID}/search.idx", name.to_lowercase()),
+        format!("{name}/manifest-42.json"),
+        format!("{name}/manifest-0000000000000000004x.json"),
+        format!("{name}/manifest-+0000000000000000042.json"),
+        format!("{name}/manifest-99999999999999999999.json"),
         "notes.txt".to_string(),
     ] {
         assert_eq!(place_in(&prefix, &at(&wrong)), None, "{wrong}");
     }
     // INV-9: another database, another cluster.
-    let key = format!("{}{id}/{ULID}/search.idx", database_prefix(CLUSTER, 55));
+    let key = format!("{}{name}/{ULID}/search.idx", database_prefix(CLUSTER, 55));
     assert_eq!(place_in(&prefix, &key), None);
-    assert_eq!(place_in(&prefix, &format!("{}{id}/{ULID}/search.idx", database_prefix(uuid(8), 5))), None);
+    assert_eq!(place_in(&prefix, &format!("{}{name}/{ULID}/search.idx", database_prefix(uuid(8), 5))), None);
     for other in ["servers/x-1", "05/x", "+5/x", "x/5", "5"] {
-        assert_eq!(database_of(CLUSTER, &format!("{CLUSTER}/{other}")), None, "{other}");
+        assert_eq!(database_of(CLUSTER, &format!("{}{other}", cluster_prefix(CLUSTER))), None, "{other}");
     }
-    assert_eq!(database_of(CLUSTER, &format!("{}/5/x", uuid(8))), None);
+    assert_eq!(database_of(CLUSTER, &format!("{}5/x", cluster_prefix(uuid(8)))), None);
+}
+
+#[test]
+fn a_base_backup_takes_the_longest_path_there_may_be() {
+    // PostgreSQL's tarCreateHeader: at most 99 characters.
+    let cluster = NamespaceId([0, 0, 0, 0, 0, 0, 0, 0, 255, 255, 255, 255, 255, 255, 255, 255]);
+    let namespace = format!("elacsym/{}{}", database_prefix(cluster, u32::MAX), uuid(255).short());
+    assert!(format!("{namespace}/{ULID}/rows.parquet").len() <= 99);
+    assert!(format!("{namespace}/manifest-{}.json", u64::MAX).len() <= 99);
+    let lent = Lent { lender: u32::MAX, borrower: u32::MAX, newest: ULID.to_string() };
+    assert!(format!("elacsym/{}", lent.key(cluster)).len() <= 99);
 }
 
 #[test]
@@ -67,7 +78,7 @@ fn marks_are_read_back_and_nothing_else_is_a_mark() {
     assert_eq!(Dropped::parse(CLUSTER, 55, &dropped.key(CLUSTER)), None);
     for wrong in ["servers/abc-1", &format!("servers/{ULID}"), &format!("servers/{ULID}--1"), "lent/5/6", "lent/5/6-x"]
     {
-        let key = format!("{CLUSTER}/{wrong}");
+        let key = format!("{}{wrong}", cluster_prefix(CLUSTER));
         assert_eq!(Server::parse(CLUSTER, &key), None, "{wrong}");
         assert_eq!(Lent::parse(CLUSTER, &key), None, "{wrong}");
     }

@@ -54,3 +54,21 @@ fn a_small_key_is_encoded_as_the_64_bit_number_it_is() {
         assert_eq!(postcard::to_allocvec(&Key::from(key)).unwrap(), postcard::to_allocvec(&key).unwrap());
     }
 }
+
+#[test]
+fn short_names_are_those_of_ulids_and_read_back() {
+    let id = NamespaceId([1, 0x53, 0x54, 0xab, 0xcd, 0xef, 1, 2, 3, 4, 5, 6, 7, 8, 9, 0xff]);
+    for id in [id, NamespaceId([0; 16]), NamespaceId([0xff; 16])] {
+        let short = id.short();
+        assert_eq!(short.len(), 26);
+        assert_eq!(NamespaceId::parse_short(&short), Some(id));
+        assert_eq!(NamespaceId::parse_short(&short.to_lowercase()).is_some(), short == short.to_lowercase());
+    }
+    // Of the ULID specification's own example, whose first ten characters are the time 1469922850259.
+    let mut bytes = [0; 16];
+    bytes[..6].copy_from_slice(&1_469_922_850_259_u64.to_be_bytes()[2..]);
+    assert_eq!(&NamespaceId(bytes).short()[..10], "01ARZ3NDEK");
+    for wrong in ["", "01ARZ3NDEKTSV4RRFFQ69G5FA", "81ARZ3NDEKTSV4RRFFQ69G5FAV", "01ARZ3NDEKTSV4RRFFQ69G5FAU"] {
+        assert_eq!(NamespaceId::parse_short(wrong), None, "{wrong}");
+    }
+}

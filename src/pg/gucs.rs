@@ -20,8 +20,8 @@ pub const RUNTIME_DIRECTORY: &str = "pgsql_tmp_elacsym";
 /// The engine's socket, relative to the data directory: the working directory of every server process. A relative path
 /// stays below the 107 bytes of `sun_path` however long the data directory's name is.
 pub const SOCKET_PATH: &str = "pgsql_tmp_elacsym/engine.sock";
-/// Where objects go when `elacsym.storage_url` is empty, below the data directory: so a base backup holds everything.
-const DEFAULT_OBJECTS: &str = "elacsym/objects";
+/// Where objects go when `elacsym.storage_url` is empty, below the data directory: so a base backup holds everything, wherever it is restored to.
+const DEFAULT_STORAGE: &str = "pgdata:elacsym";
 
 const DEFAULT_CACHE_MEMORY_MB: i32 = 512;
 const DEFAULT_CACHE_DISK_MB: i32 = 4_096;
@@ -94,7 +94,7 @@ fn define_storage() {
         GucRegistry::define_string_guc_with_hooks(
             c"elacsym.storage_url",
             c"Where segments are written: file:///directory or s3://bucket/prefix.",
-            c"Empty means the directory elacsym/objects inside the data directory. Segments written earlier are read from where they are.",
+            c"Empty means pgdata:elacsym, a directory inside the data directory. Segments written earlier are read from where they are.",
             &STORAGE_URL,
             GucContext::Sighup,
             GucFlags::default(),
@@ -449,28 +449,14 @@ fn text(setting: &GucSetting<Option<CString>>, name: &str) -> Result<Option<Stri
     Ok(Some(value).filter(|value| !value.is_empty()))
 }
 
-/// The data directory, absolute.
-fn data_directory() -> Result<String> {
-    // SAFETY: the postmaster sets it before it loads any library, and nobody changes it.
-    let pointer = unsafe { pg_sys::DataDir };
-    if pointer.is_null() {
-        return Err(Error::internal("the data directory is not known"));
-    }
-    // SAFETY: not null, ends with a zero byte.
-    let path = unsafe { CStr::from_ptr(pointer) };
-    path.to_str().map(str::to_owned).map_err(|_| {
-        Error::invalid("the name of the data directory is not UTF-8").with_hint("Set elacsym.storage_url.")
-    })
-}
-
 /// \[backend, worker\] The storage root new segments are written to, in canonical form (`StorageUrl`'s `Display`).
 ///
 /// # Errors
-/// `Invalid` when no URL is set and the data directory has no UTF-8 name.
+/// `Invalid` for a URL that is not UTF-8.
 pub fn storage_root() -> Result<String> {
     let url = match text(&STORAGE_URL, "elacsym.storage_url")? {
         Some(url) => url,
-        None => format!("file://{}/{DEFAULT_OBJECTS}", data_directory()?),
+        None => DEFAULT_STORAGE.to_owned(),
     };
     Ok(StorageUrl::parse(&url)?.to_string())
 }

@@ -292,14 +292,14 @@ pub fn own_database() -> u32 {
     u32::from(unsafe { pg_sys::MyDatabaseId })
 }
 
-/// Prefix of all objects of this database: `<cluster uuid>/<database oid>/` (INV-9).
+/// Prefix of all objects of this database: `<cluster>/<database oid>/` (INV-9).
 pub fn database_prefix() -> String {
     crate::garbage::database_prefix(cluster_id(), own_database())
 }
 
 /// Directory of a namespace's objects below the storage root.
 pub fn object_path(id: NamespaceId) -> String {
-    format!("{}{id}", database_prefix())
+    format!("{}{}", database_prefix(), id.short())
 }
 
 /// The cluster's identity: its system identifier in the form of a uuid. See docs/decisions/0004-cluster-identity.md.

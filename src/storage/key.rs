@@ -7,7 +7,7 @@ pub const MAX_KEY_BYTES: usize = 768;
 /// Longest component of a key in bytes: the limit of common file systems.
 pub const MAX_COMPONENT_BYTES: usize = 255;
 /// How temporary files of the local store start; no key may have a component that does, so that they never meet.
-pub(super) const TEMPORARY_PREFIX: &str = ".elacsym-tmp-";
+pub(super) const TEMPORARY_PREFIX: &str = "pgsql_tmp_elacsym-";
 
 /// Checks that `key` is a relative path of non-empty components without `.` and `..`, valid for every store.
 /// Any UTF-8 except control characters is allowed.

@@ -39,9 +39,8 @@ pub(super) struct LocalStore {
 }
 
 impl LocalStore {
-    /// A store below `directory`, which is created by the first write.
-    pub(super) fn new(directory: PathBuf, env: Env) -> Self {
-        let root = format!("file://{}", directory.display());
+    /// A store below `directory`, which is created by the first write. `root` is its URL.
+    pub(super) fn new(directory: PathBuf, root: String, env: Env) -> Self {
         Self { directory, root, env }
     }
 

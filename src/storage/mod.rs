@@ -15,6 +15,7 @@ mod s3;
 use std::fmt::Debug;
 use std::fs::File;
 use std::ops::Range;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -119,8 +120,14 @@ pub async fn open(
     env: &Env,
     metrics: Arc<StoreMetrics>,
 ) -> Result<Arc<dyn ObjectStore>> {
-    let inner: Arc<dyn ObjectStore> = match StorageUrl::parse(url)? {
-        StorageUrl::File(path) => Arc::new(local::LocalStore::new(path, env.clone())),
+    let url = StorageUrl::parse(url)?;
+    let root = url.to_string();
+    let inner: Arc<dyn ObjectStore> = match url {
+        StorageUrl::File(path) => Arc::new(local::LocalStore::new(path, root, env.clone())),
+        // The engine's working directory is the data directory.
+        StorageUrl::DataDirectory(path) => {
+            Arc::new(local::LocalStore::new(Path::new(".").join(path), root, env.clone()))
+        }
         StorageUrl::S3 { bucket, prefix } => {
             let store = s3::S3Store::open(config, bucket, prefix, env.clone(), metrics.clone()).await?;
             Arc::new(HedgedStore::new(Arc::new(store), metrics.clone(), env.clone()))

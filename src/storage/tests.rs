@@ -5,8 +5,20 @@ fn keys_are_relative_paths_of_whole_components() {
     for key in ["a", "a/b.c", "a b", "größe", "...", ".hidden", "a/..b"] {
         validate_key(key).unwrap();
     }
-    for key in ["", "/", "a/", "/a", "a//b", ".", "..", "a/../b", "a\0b", "a\nb", ".elacsym-tmp-x", "d/.elacsym-tmp-x"]
-    {
+    for key in [
+        "",
+        "/",
+        "a/",
+        "/a",
+        "a//b",
+        ".",
+        "..",
+        "a/../b",
+        "a\0b",
+        "a\nb",
+        "pgsql_tmp_elacsym-x",
+        "d/pgsql_tmp_elacsym-x",
+    ] {
         assert_eq!(validate_key(key).unwrap_err().kind, ErrorKind::Invalid, "{key:?}");
     }
     validate_key(&"x".repeat(key::MAX_COMPONENT_BYTES)).unwrap();
@@ -17,7 +29,11 @@ fn keys_are_relative_paths_of_whole_components() {
 #[tokio::test]
 async fn the_fault_store_counts_rounds_as_the_longest_chain() {
     let directory = tempfile::tempdir().unwrap();
-    let store = FaultStore::new(Arc::new(local::LocalStore::new(directory.path().to_owned(), Env::system())));
+    let store = FaultStore::new(Arc::new(local::LocalStore::new(
+        directory.path().to_owned(),
+        "file:///x".to_owned(),
+        Env::system(),
+    )));
     store.put("k", Bytes::from_static(b"abc")).await.unwrap();
     store.reset_counts();
     store.set_latency(std::time::Duration::from_millis(30));
