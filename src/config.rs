@@ -20,6 +20,8 @@ pub const MIN_BUILD_MEMORY_BYTES: u64 = 32 << 20;
 pub const MAX_ENGINE_THREADS: u32 = 1_024;
 /// Longest Unix socket path in bytes: `sun_path` holds 108 with its terminating zero.
 pub const MAX_SOCKET_PATH_BYTES: usize = 107;
+/// What a storage URL inside PostgreSQL's data directory begins with.
+pub const DATA_DIRECTORY_SCHEME: &str = "pgdata:";
 
 /// How much the engine logs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -281,7 +283,7 @@ impl StorageUrl {
             }
             return Ok(Self::File(PathBuf::from(format!("/{}", parts.join("/")))));
         }
-        if let Some(path) = url.strip_prefix("pgdata:") {
+        if let Some(path) = url.strip_prefix(DATA_DIRECTORY_SCHEME) {
             let parts = components(path).ok_or_else(|| wrong("holds \".\" or \"..\""))?;
             if parts.is_empty() || path.starts_with('/') {
                 return Err(wrong("does not name a directory below the data directory"));
@@ -310,7 +312,7 @@ impl std::fmt::Display for StorageUrl {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::File(path) => write!(f, "file://{}", path.display()),
-            Self::DataDirectory(path) => write!(f, "pgdata:{path}"),
+            Self::DataDirectory(path) => write!(f, "{DATA_DIRECTORY_SCHEME}{path}"),
             Self::S3 { bucket, prefix } if prefix.is_empty() => write!(f, "s3://{bucket}"),
             Self::S3 { bucket, prefix } => write!(f, "s3://{bucket}/{prefix}"),
         }

@@ -79,7 +79,7 @@ def compact(conn, name="ns"):
 
 
 def files(cluster):
-    root = cluster.data / "elacsym" / "objects"
+    root = cluster.data / "elacsym"
     # os.walk does not mind what vanishes meanwhile
     found = {os.path.relpath(os.path.join(d, f), root) for d, _, names in os.walk(root) for f in names}
     return {f for f in found if f.endswith(("rows.parquet", "search.idx"))}

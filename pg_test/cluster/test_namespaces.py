@@ -86,7 +86,7 @@ def fetched(conn, *keys, name="ns"):
 
 def objects(cluster):
     """The files of the default storage root; os.walk does not mind what is deleted meanwhile."""
-    return [Path(d) / f for d, _, files in os.walk(cluster.data / "elacsym" / "objects") for f in files]
+    return [Path(d) / f for d, _, files in os.walk(cluster.data / "elacsym") for f in files]
 
 
 def all_ids(conn, name="ns"):
@@ -487,7 +487,7 @@ def test_maintenance_flushes_writes_manifests_and_deletes_garbage(new_cluster):
         assert manifest["magic"] == "elacsym-manifest" and manifest["format"] == 1
         assert zlib.crc32(json.dumps(manifest["body"], sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()) == manifest["crc32"]
         assert manifest["body"]["generation"] == 3 and len(manifest["body"]["segments"]) == 3
-        listed = {cluster.data / "elacsym" / "objects" / key for (keys,) in conn.execute("SELECT objects FROM elacsym.segments").fetchall() for key in keys}
+        listed = {cluster.data / "elacsym" / key for (keys,) in conn.execute("SELECT objects FROM elacsym.segments").fetchall() for key in keys}
         kept = set(objects(cluster))
         assert listed < kept
         conn.execute("BEGIN")
@@ -514,7 +514,12 @@ def test_a_buffer_larger_than_one_segment_goes_into_several(q):
 
 
 def test_standby_answers_from_buffer_and_segments(new_cluster):
-    primary = new_cluster(config=NO_FLUSH)
+    primary = new_cluster(config=NO_FLUSH, start=False)
+    objects = primary.directory / "objects"
+    objects.mkdir()
+    objects.chmod(0o777)
+    primary.write_config(**{"elacsym.storage_url": f"file://{objects}"})
+    primary.start()
     primary.create_database("s")
     with primary.connect("s") as conn, primary.standby() as standby:
         create(conn)
@@ -531,6 +536,23 @@ def test_standby_answers_from_buffer_and_segments(new_cluster):
             for write in (lambda: upsert(reader, [{"id": 9}]), lambda: flush(reader)):
                 with pytest.raises(psycopg.errors.ReadOnlySqlTransaction):
                     write()
+
+
+def test_a_standby_with_the_default_storage_says_what_it_lacks(new_cluster):
+    """What the primary flushes into its own data directory after the base backup is out of the standby's reach."""
+    primary = new_cluster(config=NO_FLUSH)
+    primary.create_database("s")
+    with primary.connect("s") as conn, primary.standby() as standby:
+        create(conn)
+        upsert(conn, DOCUMENTS)
+        standby.start()
+        flush(conn)
+        lsn = conn.execute("SELECT pg_current_wal_insert_lsn()").fetchone()[0]
+        wait_until(lambda: standby.value("SELECT pg_last_wal_replay_lsn() >= %s::pg_lsn", [lsn]), "the standby to catch up")
+        with standby.connect("s") as reader, pytest.raises(psycopg.errors.DataCorrupted, match="does not exist") as raised:
+            ids(reader, [1, 0, 0], k=3)
+        assert "elacsym.storage_url" in raised.value.diag.message_hint and "standby" in raised.value.diag.message_hint
+        assert set(ids(conn, [1, 0, 0], k=3)) == {1, 2, 3}
 
 
 def test_everything_on_s3(new_cluster, moto, bucket):

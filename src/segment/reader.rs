@@ -14,6 +14,7 @@ use super::page_map;
 use super::pinned_keys;
 use super::source::TextFileReader;
 use crate::cache::{BlockCache, BlockKey, PagedObject, ReadStats, object_id};
+use crate::config::DATA_DIRECTORY_SCHEME;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{EntryId, EntryOrder, Key};
 use crate::schema::NamespaceSchema;
@@ -501,19 +502,26 @@ impl Segment {
     }
 }
 
-/// A published segment's objects exist until nothing refers to them (INV-4): a missing one is damage, and must never look
-/// like an empty result (INV-6).
 /// Stored values of vectors.
 fn floats(bytes: &[u8]) -> Vec<f32> {
     bytes.as_chunks::<4>().0.iter().map(|value| f32::from_le_bytes(*value)).collect()
 }
 
+/// A published segment's objects exist until nothing refers to them (INV-4): a missing one is damage, and must never look
+/// like an empty result (INV-6).
 pub(super) fn missing_is_corrupt(error: Error, root: &str, key: &str) -> Error {
-    if error.kind == ErrorKind::NotFound {
-        return Error::corrupt(&format!("{root}/{key}"), 0, "it does not exist, although the catalog refers to it")
-            .with_detail(error.message);
+    if error.kind != ErrorKind::NotFound {
+        return error;
     }
-    error
+    let missing = Error::corrupt(&format!("{root}/{key}"), 0, "it does not exist, although the catalog refers to it")
+        .with_detail(error.message);
+    if root.starts_with(DATA_DIRECTORY_SCHEME) {
+        return missing.with_hint(
+            "This elacsym.storage_url is inside the data directory, so a standby or a restored server has only the objects that its base backup had: \
+             copy that directory from the server that wrote them, or let elacsym.storage_url name storage that both reach.",
+        );
+    }
+    missing
 }
 
 fn open_head(footer: &Footer, stored: &NamespaceSchema, object: &str, at: u64) -> Result<Option<Arc<Head>>> {
