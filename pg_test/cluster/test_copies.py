@@ -21,6 +21,8 @@ SCHEMA = {"vector_dim": 4, "attributes": {"words": {"type": "string", "full_text
 CONFIG = {"elacsym.compaction": "on", "elacsym.flush_interval": "100ms", "elacsym.object_retention": "1h", "autovacuum": "off"}
 # Most segments of a namespace with less than `elacsym.flush_rows` rows, when nothing is left to do.
 FEW = 2
+# Documents that one query returns.
+MOST = 10_000
 # What changes the set of segments, and so what recovery must be able to stop before and after.
 MOVES = ["flush", "compact"]
 
@@ -74,7 +76,8 @@ def answers(conn):
         same(conn, "SELECT id FROM docs WHERE body @@@ 'lake'")
         same(conn, "SELECT id FROM docs WHERE n = 3")
         model = conn.execute("SELECT id, n FROM model ORDER BY id").fetchall()
-        query = "SELECT id, (attributes ->> 'n')::int FROM elacsym.query('ns', {}, top_k => 10000, include_attributes => '{{n}}') ORDER BY id"
+        assert len(model) < MOST, "a query answers with no more"
+        query = f"SELECT id, (attributes ->> 'n')::int FROM elacsym.query('ns', {{}}, top_k => {MOST}, include_attributes => '{{{{n}}}}') ORDER BY id"
         assert conn.execute(query.format("'[1,1,1,1]', effort => 'infinity'")).fetchall() == model
         assert conn.execute(query.format("full_text => '\"all\"'")).fetchall() == model
     return rows, model
@@ -163,8 +166,8 @@ def test_a_standby_that_lags_under_load_answers_for_its_moment_and_takes_over(cl
     try:
         standby.start()
         caught_up(cluster, standby)
-        # two writers, while somebody reads on the standby
-        with BackgroundLoad(cluster, change, threads=2, dbname="d") as writers:
+        # two writers, while somebody reads on the standby; no faster than that all documents go into one answer
+        with BackgroundLoad(cluster, change, threads=2, dbname="d", pause=0.05) as writers:
             with BackgroundLoad(standby, lambda conn, *_: read.append(answers(conn)), threads=1, dbname="d") as readers:
                 with cluster.connect("d") as conn, standby.connect("d") as lagging:
                     wait_until(lambda: writers.done > 10 and readers.done > 2, "load on both", 60)
